@@ -1,0 +1,53 @@
+# postern_library(NAME SOURCES ... USES ...): the library of the folder src/NAME.
+#
+# Headers are included as "NAME/header.h". Each library exports a directory holding one link, NAME,
+# to its own folder: a folder that is not among USES is not on the include path, so an arrow that
+# points up fails to build.
+function(postern_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;USES" ${ARGN})
+  set(include_root "${CMAKE_BINARY_DIR}/include/${name}")
+  file(MAKE_DIRECTORY "${include_root}")
+  file(CREATE_LINK "${PROJECT_SOURCE_DIR}/src/${name}" "${include_root}/${name}" SYMBOLIC)
+  add_library(postern_${name} STATIC ${arg_SOURCES})
+  target_include_directories(postern_${name} PUBLIC "${include_root}")
+  target_link_libraries(postern_${name} PUBLIC ${arg_USES} PRIVATE postern_options)
+endfunction()
+
+# postern_program(NAME SOURCES ... USES ...): a program in build/bin.
+function(postern_program name)
+  cmake_parse_arguments(arg "" "" "SOURCES;USES" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_USES} postern_options)
+endfunction()
+
+# postern_unit_test(FOLDER MODULE [USES ...] [DEFINITIONS ...]): tests/unit/FOLDER/test_MODULE.c, a
+# cmocka program. It links the folder's library, and whatever USES adds.
+function(postern_unit_test folder module)
+  cmake_parse_arguments(arg "" "" "USES;DEFINITIONS;LINK_OPTIONS" ${ARGN})
+  set(target test_${folder}_${module})
+  add_executable(${target} ${folder}/test_${module}.c)
+  target_link_libraries(${target} PRIVATE postern_${folder} ${arg_USES} postern_options cmocka)
+  target_compile_definitions(${target} PRIVATE ${arg_DEFINITIONS}
+    TEST_DATA="${PROJECT_SOURCE_DIR}/tests/unit/${folder}")
+  target_link_options(${target} PRIVATE ${arg_LINK_OPTIONS})
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  add_test(NAME unit/${folder}/${module} COMMAND ${target})
+  set_tests_properties(unit/${folder}/${module} PROPERTIES TIMEOUT 120)
+endfunction()
+
+# postern_fuzz_target(NAME USES ...): tests/fuzz/fuzz_NAME.c with LLVMFuzzerTestOneInput. Without
+# libFuzzer it is linked to a driver that replays the corpus, so that every build runs the corpus.
+function(postern_fuzz_target name)
+  cmake_parse_arguments(arg "" "" "USES" ${ARGN})
+  set(target fuzz_${name})
+  add_executable(${target} fuzz_${name}.c)
+  target_link_libraries(${target} PRIVATE ${arg_USES} postern_options)
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzz")
+  if(POSTERN_LIBFUZZER)
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${target} PRIVATE replay.c)
+    add_test(NAME fuzz-corpus/${name}
+             COMMAND ${target} "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name}")
+  endif()
+endfunction()

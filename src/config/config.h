@@ -1,0 +1,132 @@
+/*
+ * The configuration as the daemon uses it: checked, complete, immutable and shared.
+ *
+ * config_load() reads a file, reports every mistake in it, and makes a struct config with one reference.
+ * A configuration is never changed after that. A reload makes another; streams hold a reference to the one
+ * they were opened under, so the old one goes when its last stream does. References may be taken and
+ * dropped on any thread.
+ *
+ * Nothing outside the file is touched: no name is resolved, nothing bound, nothing written. So check,
+ * start and reload give the same verdict on the same file.
+ *
+ * Enclaves, listeners and routes are arrays in the file's order; an index into them (`id`) is the name
+ * that the rest of the program uses. All strings are owned by the configuration.
+ */
+#ifndef POSTERN_CONFIG_CONFIG_H
+#define POSTERN_CONFIG_CONFIG_H
+
+#include "base/compiler.h"
+#include "base/diag.h"
+#include "base/log.h"
+#include "net/addr.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CONFIG_NAME_MAX 63 /* of enclaves, listeners and routes: [a-z0-9] then [a-z0-9_-] */
+#define CONFIG_NOBODY   (-1)
+
+struct config_enclave {
+    const char *name;
+    uint32_t cid;
+    unsigned max_streams;
+    struct place place;
+};
+
+struct config_listener {
+    const char *name;
+    struct addr listen;
+    int route;     /* id; raw listeners have exactly one */
+    bool allow_any; /* `allow: any`: every caller, enclave or not */
+    bool *allow;    /* by enclave id; all false under allow_any */
+    int peer;       /* the enclave that a caller without a CID counts as, or CONFIG_NOBODY */
+    unsigned mode;  /* of a unix socket's file, e.g. 0660 */
+    struct place place;
+};
+
+enum config_to {
+    CONFIG_TO_ADDRESS, /* `to: tcp://...`: one destination */
+    CONFIG_TO_SNI,     /* `to: sni`: the ClientHello's name, at `port` */
+    CONFIG_TO_SNI_MAP, /* `to: {sni: {...}}`: the ClientHello's name chooses among several */
+};
+
+/* "kms.us-east-1.amazonaws.com" matches itself, "*.example.com" one or more labels before .example.com.
+ * Lower case; compared without regard to case. */
+struct config_sni {
+    const char *pattern;
+    struct addr to; /* CONFIG_TO_SNI_MAP: where it leads */
+};
+
+struct config_route {
+    const char *name;
+    enum config_to to_kind;
+    struct addr to;          /* CONFIG_TO_ADDRESS; names of enclaves already turned into CIDs */
+    uint16_t port;           /* CONFIG_TO_SNI */
+    struct config_sni *sni;  /* patterns allowed, or the map; none: any stream passes, TLS or not */
+    unsigned sni_count;
+    bool allow_private;
+    unsigned max_streams;
+    uint64_t hello_timeout_ms;
+    uint64_t connect_timeout_ms;
+    uint64_t first_byte_timeout_ms;
+    uint64_t idle_timeout_ms;
+    uint64_t half_closed_timeout_ms;
+    struct place place;
+};
+
+struct config_dns {
+    const char *servers; /* "ADDRESS[:PORT],..." ; NULL: the system's */
+    uint64_t timeout_ms;
+    uint64_t min_ttl_ms;
+    uint64_t max_ttl_ms;
+    uint64_t stale_ms;
+    unsigned cache_size;
+};
+
+struct config_vsock {
+    uint64_t buffer_size; /* socket buffer asked of the kernel, both directions */
+    uint64_t write_size;  /* most bytes in one write */
+};
+
+struct config {
+    const char *file;
+    unsigned workers; /* 0: as many as there are CPUs */
+    enum log_level log_level;
+    enum log_format log_format;
+    struct addr admin;   /* kind ADDR_NONE: not wanted */
+    struct addr metrics; /* kind ADDR_NONE: not wanted */
+    unsigned max_streams;
+    uint64_t drain_timeout_ms;
+    struct config_dns dns;
+    struct config_vsock vsock;
+    struct config_enclave *enclaves;
+    unsigned enclave_count;
+    struct config_listener *listeners;
+    unsigned listener_count;
+    struct config_route *routes;
+    unsigned route_count;
+    void *owner; /* private: what the strings and arrays live in, and the reference count */
+};
+
+/* Reads and checks `file`. Returns 0 with one reference in *ret; -EINVAL with the mistakes in `diags`
+ * (initialised by the caller); or -errno when the file cannot be read, which is told in `diags` too. */
+int config_load(const char *file, struct config **ret, struct diags *diags) MUST_CHECK;
+
+/* The same for text already in memory; `file` is the name to show. */
+int config_parse(const char *file, const char *data, size_t size, struct config **ret, struct diags *diags)
+    MUST_CHECK;
+
+/* An empty configuration with every key at its default, for the vsock-proxy command line to fill in through
+ * config_strdup() and config_alloc() before it is shared. NULL: out of memory. */
+struct config *config_new(const char *file) MUST_CHECK;
+char *config_strdup(struct config *config, const char *string) MUST_CHECK;
+void *config_alloc(struct config *config, size_t count, size_t size) MUST_CHECK; /* zeroed, freed with it */
+
+struct config *config_ref(struct config *config);
+void config_unref(struct config *config); /* NULL is harmless */
+
+/* The default of every key, from the key table, as one YAML document with comments: what
+ * conf/postern.yaml must hold, and docs/configuration.md list. */
+struct text;
+void config_describe(struct text *out);
+
+#endif

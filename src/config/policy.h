@@ -1,0 +1,23 @@
+/*
+ * Policy: who may use which route, and what a ClientHello's name leads to. Pure decisions on an immutable
+ * configuration; counting and closing are the callers'.
+ */
+#ifndef POSTERN_CONFIG_POLICY_H
+#define POSTERN_CONFIG_POLICY_H
+
+#include "base/compiler.h"
+#include "base/reason.h"
+#include "config/config.h"
+
+/* The enclave with that CID, or CONFIG_NOBODY. */
+int policy_enclave_by_cid(const struct config *config, uint32_t cid);
+
+/* Whether a caller may use the listener: REASON_NONE, REASON_DENIED_ENCLAVE or REASON_DENIED_ROUTE.
+ * `enclave` is the caller's id, or CONFIG_NOBODY. */
+enum reason policy_listener(const struct config_listener *listener, int enclave);
+
+/* The first entry of the route's list that the server name matches, exact names before wildcards, and
+ * longer wildcards before shorter; NULL: not allowed. A name that is an IP address, or not a host name, matches nothing. */
+const struct config_sni *policy_sni(const struct config_route *route, const char *name);
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * Edge-triggered readiness of sockets, inside a libuv loop.
+ *
+ * One epoll instance a loop holds all relayed sockets; the loop watches it with a single uv_poll_t. Why
+ * not a uv_poll_t or a uv_stream_t for each socket: a relay that splices needs to know readiness, not
+ * to be handed bytes; a uv_poll_t pays two epoll_ctl() for each change of interest, loses the error behind
+ * POLLERR and costs 160 bytes an idle connection; a uv_stream_t reads into memory. Here a socket is added
+ * once, for both directions, and closed. (Measured: docs/performance.md.)
+ *
+ * Edge-triggered means: after a report, read or write until EAGAIN (or a short count), or no further
+ * report comes. A watcher that stops early for fairness calls poller_again().
+ *
+ * Lifetimes: the caller embeds the watcher. After poller_remove() no report comes, not even one already
+ * fetched from the kernel, so the memory may be freed at once, from inside any report. Remove before
+ * closing the descriptor.
+ */
+#ifndef POSTERN_NET_POLLER_H
+#define POSTERN_NET_POLLER_H
+
+#include "base/compiler.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+struct watcher;
+
+/* `events` are EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, as the kernel or poller_again() gave them. */
+typedef void (*watcher_cb)(struct watcher *watcher, uint32_t events);
+
+struct watcher {
+    watcher_cb cb;
+    int fd;         /* -1 when not added */
+    uint32_t again; /* events to report once more on the next turn */
+    TAILQ_ENTRY(watcher) again_link;
+};
+
+#define POLLER_BATCH 256
+
+struct poller {
+    int epoll_fd;
+    uv_poll_t poll;
+    uv_idle_t idle; /* runs while `again` is not empty, so that the loop does not sleep */
+    uv_prepare_t prepare;
+    TAILQ_HEAD(watcher_list, watcher) again;
+    struct epoll_event batch[POLLER_BATCH]; /* fetched, being reported */
+    int batch_next, batch_count;
+    unsigned closing; /* handles still to be closed */
+    void (*closed)(void *data);
+    void *closed_data;
+};
+
+/* Returns 0 or a negative errno value. */
+int poller_init(struct poller *poller, uv_loop_t *loop) MUST_CHECK;
+
+/* All watchers must have been removed. `cb` is called from the loop when the memory is the caller's again. */
+void poller_close(struct poller *poller, void (*cb)(void *data), void *data);
+
+/* Adds `fd` for reading and writing, edge-triggered; its present state is reported on the next turn.
+ * Returns 0 or a negative errno value. */
+int poller_add(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb) MUST_CHECK;
+
+/* Adds a listening `fd`: reading only, level-triggered, so that an accept which failed is tried again. */
+int poller_add_listener(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb) MUST_CHECK;
+
+/* The descriptor of `from` becomes `to`'s, and its present state is reported to `to`. `from` is idle after. */
+int poller_move(struct poller *poller, struct watcher *from, struct watcher *to, watcher_cb cb) MUST_CHECK;
+
+/* Harmless when not added. */
+void poller_remove(struct poller *poller, struct watcher *watcher);
+
+/* Reports `events` to the watcher on the loop's next turn, after other sockets had theirs. */
+void poller_again(struct poller *poller, struct watcher *watcher, uint32_t events);
+
+#endif

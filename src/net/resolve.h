@@ -1,0 +1,87 @@
+/*
+ * Names to addresses, on the loop, with c-ares.
+ *
+ * One resolver belongs to one loop and is used on its thread only. It keeps the system's settings
+ * (/etc/resolv.conf, re-read when it changes; /etc/hosts; search domains) unless servers are given.
+ *
+ * The cache: an answer is kept for its TTL, held between `min_ttl` and `max_ttl`; a name that does not exist
+ * for `min_ttl`. Concurrent questions for one name become one query. When an answer is past its TTL and
+ * the resolver fails or times out, the old answer is served (marked stale) for up to `stale`, and the
+ * question asked again no more often than each `min_ttl`. The cache holds at most `cache_size` names, the
+ * one used longest ago going first; an answer at most RESOLVE_ADDRS_MAX addresses.
+ */
+#ifndef POSTERN_NET_RESOLVE_H
+#define POSTERN_NET_RESOLVE_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "base/reason.h"
+#include "net/addr.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#define RESOLVE_ADDRS_MAX 16
+
+struct resolver; /* opaque */
+
+struct resolver_options {
+    const char *servers; /* "127.0.0.1:5353,[::1]:53"; NULL: the system's. Copied. */
+    uint64_t timeout_ms; /* for a whole question, retries included */
+    uint64_t min_ttl_ms;
+    uint64_t max_ttl_ms;
+    uint64_t stale_ms;
+    unsigned cache_size;
+};
+
+/* What a name resolved to. The ports are 0; the order is that of RFC 8305 section 4: families alternate,
+ * the first family being the one the system's sorting (RFC 6724) put first. */
+struct resolved {
+    unsigned count; /* at least 1 in a successful answer */
+    bool stale;
+    struct sockaddr_any address[RESOLVE_ADDRS_MAX];
+};
+
+struct resolve_request;
+
+/* `why` is REASON_NONE and `answer` set, or a DNS reason and `answer` NULL. `answer` is the resolver's and
+ * valid during the call only. The request is the caller's again. */
+typedef void (*resolve_cb)(struct resolve_request *request, enum reason why, const struct resolved *answer);
+
+/* Embedded by the caller; all fields private but `data`. */
+struct resolve_request {
+    void *data;
+    resolve_cb cb;
+    struct resolve_entry *entry; /* NULL when idle */
+    struct resolve_request *next, **link;
+};
+
+/* Counted since the start, for the metrics. Read from other threads: each is atomic, relaxed. */
+struct resolver_stats {
+    _Atomic uint64_t queries;      /* sent to the resolver */
+    _Atomic uint64_t hits;         /* answered from the cache, in time */
+    _Atomic uint64_t stale_served; /* answered from the cache, past the TTL */
+    _Atomic uint64_t failures;     /* queries that brought no answer, by kind: */
+    _Atomic uint64_t timeouts;
+    _Atomic uint64_t not_found;
+    _Atomic uint64_t cached; /* names in the cache now */
+};
+
+/* Returns 0 or a negative errno value. `stats` is not owned and outlives the resolver. */
+int resolver_new(uv_loop_t *loop, const struct resolver_options *options, struct resolver_stats *stats,
+                 struct resolver **ret, struct error *err) MUST_CHECK;
+
+/* Ends every question with REASON_DNS_FAILED without calling back, closes the handles; `cb` (may be NULL) is called
+ * from the loop once the memory is gone. */
+void resolver_close(struct resolver *resolver, void (*cb)(void *data), void *data);
+
+/* Asks for `name` (a valid host name). Returns 1 and fills *ret when the cache has a fresh answer: `cb` is
+ * then not called. Returns 0 when `cb` will be called later, exactly once, never from inside this call,
+ * unless resolve_cancel() comes first. Returns -ENOMEM. */
+int resolve_start(struct resolver *resolver, const char *name, struct resolve_request *request, resolve_cb cb,
+                  struct resolved *ret) MUST_CHECK;
+
+/* The callback will not be called. Harmless on an idle (zeroed) request. The query goes on for the cache. */
+void resolve_cancel(struct resolve_request *request);
+
+#endif

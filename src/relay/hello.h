@@ -1,0 +1,50 @@
+/*
+ * The server name in a TLS ClientHello, read from the first bytes of a stream without touching them.
+ *
+ * Sans-I/O: the caller keeps the bytes (they are replayed to the destination as they came) and calls
+ * hello_feed() with each new piece. The handshake message is put together across records and across any
+ * split of the input; it is parsed once, when it is whole, so the work is linear in the bytes however
+ * they arrive. Bounded: a message over HELLO_MESSAGE_MAX, or one spread over more than HELLO_WIRE_MAX
+ * bytes of records, is refused before it is stored.
+ *
+ * The judge of what the name is, is OpenSSL's own reading (RFC 6066 section 3, RFC 8446 sections 4.1.2
+ * and 5.1): where OpenSSL would fail the handshake over the hello's form, HELLO_BAD is the answer. An
+ * encrypted ClientHello (ECH) is judged by its outer name, which is what the network can see.
+ */
+#ifndef POSTERN_RELAY_HELLO_H
+#define POSTERN_RELAY_HELLO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define HELLO_MESSAGE_MAX 65536 /* of the handshake message; the largest post-quantum hellos need 20 KiB */
+#define HELLO_WIRE_MAX    81920 /* of the records that carry it: a record a byte would be 6x */
+#define HELLO_NAME_MAX    256
+
+enum hello_state {
+    HELLO_MORE,    /* not whole yet: feed more */
+    HELLO_NAME,    /* whole, and `name` is set: lower case, a final dot kept off */
+    HELLO_NO_NAME, /* whole, and it names no server */
+    HELLO_NOT_TLS, /* the first bytes are not those of a TLS handshake */
+    HELLO_BAD,     /* TLS, but malformed or out of bounds */
+};
+
+struct hello {
+    enum hello_state state; /* once not HELLO_MORE it stays */
+    unsigned char *message; /* owned: the handshake message so far; NULL until the first byte of it */
+    size_t message_length, message_capacity;
+    size_t wire_length;          /* bytes fed so far */
+    unsigned char header[5];     /* the record header being read */
+    unsigned header_length;      /* bytes of it seen */
+    size_t record_left;          /* bytes of the record's payload still to come */
+    char name[HELLO_NAME_MAX];
+};
+
+void hello_init(struct hello *hello);
+void hello_release(struct hello *hello);
+
+/* Takes the next `length` bytes of the stream; what follows the ClientHello is ignored. Returns the state; running out of
+ * memory is HELLO_BAD. */
+enum hello_state hello_feed(struct hello *hello, const void *data, size_t length);
+
+#endif

@@ -1,0 +1,1 @@
+# postern_unit_test(base MODULE ...), one a line.

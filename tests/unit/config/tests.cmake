@@ -1,0 +1,1 @@
+# postern_unit_test(config MODULE ...), one a line.

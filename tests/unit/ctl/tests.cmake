@@ -1,0 +1,1 @@
+# postern_unit_test(ctl MODULE ...), one a line.

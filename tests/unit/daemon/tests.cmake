@@ -1,0 +1,1 @@
+# postern_unit_test(daemon MODULE ...), one a line.

@@ -1,0 +1,1 @@
+# postern_unit_test(http MODULE ...), one a line.

@@ -1,0 +1,1 @@
+# postern_unit_test(net MODULE ...), one a line.

@@ -1,0 +1,1 @@
+# postern_unit_test(relay MODULE ...), one a line.
