@@ -19,7 +19,10 @@ struct error {
     char text[ERROR_TEXT_MAX]; /* always terminated; empty when nothing failed */
 };
 
-#define ERROR_INIT {.text = ""}
+#define ERROR_INIT \
+    {              \
+        .text = "" \
+    }
 
 /* Sets the text and returns `code`, so that `return error_set(err, -EINVAL, "...")` reads well.
  * `err` may be NULL: then only the code is passed on. */

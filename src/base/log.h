@@ -58,7 +58,8 @@ uint64_t log_dropped(void);
 void log_begin(struct log_line *line, enum log_level level, const char *event);
 void log_str(struct log_line *line, const char *name, const char *value); /* NULL: the field is left out */
 void log_u64(struct log_line *line, const char *name, uint64_t value);
-void log_ms(struct log_line *line, const char *name, uint64_t ms); /* text: "1.5s"; JSON: name_ms as a number */
+void log_ms(struct log_line *line, const char *name,
+            uint64_t ms); /* text: "1.5s"; JSON: name_ms as a number */
 void log_end(struct log_line *line);
 
 /* A line with one field, `detail`, for the many that need no more. */
@@ -76,9 +77,13 @@ struct log_limit {
     _Atomic uint64_t suppressed; /* private */
 };
 
-#define LOG_LIMIT_INIT(rate, most) {.per_second = (rate), .burst = (most)}
+#define LOG_LIMIT_INIT(rate, most)            \
+    {                                         \
+        .per_second = (rate), .burst = (most) \
+    }
 
 /* Like log_begin(), but the line is not wanted when the limit is met. */
-void log_begin_limited(struct log_line *line, struct log_limit *limit, enum log_level level, const char *event);
+void log_begin_limited(struct log_line *line, struct log_limit *limit, enum log_level level,
+                       const char *event);
 
 #endif

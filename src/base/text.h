@@ -20,7 +20,10 @@ struct text {
     bool failed;
 };
 
-#define TEXT_INIT {.data = NULL}
+#define TEXT_INIT    \
+    {                \
+        .data = NULL \
+    }
 
 void text_init(struct text *text, size_t limit);
 void text_release(struct text *text); /* frees, and leaves an empty text behind */

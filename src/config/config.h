@@ -35,7 +35,7 @@ struct config_enclave {
 struct config_listener {
     const char *name;
     struct addr listen;
-    int route;     /* id; raw listeners have exactly one */
+    int route;      /* id; raw listeners have exactly one */
     bool allow_any; /* `allow: any`: every caller, enclave or not */
     bool *allow;    /* by enclave id; all false under allow_any */
     int peer;       /* the enclave that a caller without a CID counts as, or CONFIG_NOBODY */
@@ -59,9 +59,9 @@ struct config_sni {
 struct config_route {
     const char *name;
     enum config_to to_kind;
-    struct addr to;          /* CONFIG_TO_ADDRESS; names of enclaves already turned into CIDs */
-    uint16_t port;           /* CONFIG_TO_SNI */
-    struct config_sni *sni;  /* patterns allowed, or the map; none: any stream passes, TLS or not */
+    struct addr to;         /* CONFIG_TO_ADDRESS; names of enclaves already turned into CIDs */
+    uint16_t port;          /* CONFIG_TO_SNI */
+    struct config_sni *sni; /* patterns allowed, or the map; none: any stream passes, TLS or not */
     unsigned sni_count;
     bool allow_private;
     unsigned max_streams;
@@ -112,8 +112,8 @@ struct config {
 int config_load(const char *file, struct config **ret, struct diags *diags) MUST_CHECK;
 
 /* The same for text already in memory; `file` is the name to show. */
-int config_parse(const char *file, const char *data, size_t size, struct config **ret, struct diags *diags)
-    MUST_CHECK;
+int config_parse(const char *file, const char *data, size_t size, struct config **ret,
+                 struct diags *diags) MUST_CHECK;
 
 /* An empty configuration with every key at its default, for the vsock-proxy command line to fill in through
  * config_strdup() and config_alloc() before it is shared. NULL: out of memory. */

@@ -38,17 +38,20 @@ static inline uint64_t counter_get(const counter *c)
 }
 
 /* Upper bounds of the connect latency histogram's buckets, in milliseconds; a last one has no bound. */
-#define CONNECT_BUCKETS      12
-#define CONNECT_BUCKETS_INIT {1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000}
+#define CONNECT_BUCKETS 12
+#define CONNECT_BUCKETS_INIT                                 \
+    {                                                        \
+        1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000 \
+    }
 extern const unsigned connect_bucket_ms[CONNECT_BUCKETS];
 
 struct route_counters {
     const char *name;
-    counter active;  /* streams open now, opening ones included */
-    counter accepted; /* streams that passed policy and limits */
+    counter active;              /* streams open now, opening ones included */
+    counter accepted;            /* streams that passed policy and limits */
     counter ended[REASON_COUNT]; /* by reason, refused ones included */
-    counter bytes_in;  /* from the caller to the destination */
-    counter bytes_out; /* from the destination to the caller */
+    counter bytes_in;            /* from the caller to the destination */
+    counter bytes_out;           /* from the destination to the caller */
     counter connect_bucket[CONNECT_BUCKETS + 1];
     counter connect_sum_us;
     counter connect_count;
@@ -67,8 +70,8 @@ struct enclave_counters {
 
 struct listener_counters {
     const char *name;
-    counter accepted; /* connections taken from the kernel */
-    counter refused;  /* of those, closed at once: policy, limits */
+    counter accepted;      /* connections taken from the kernel */
+    counter refused;       /* of those, closed at once: policy, limits */
     counter accept_errors; /* accept() failed: EMFILE and its like */
     struct listener_counters *next;
 };

@@ -29,8 +29,8 @@ enum addr_kind { ADDR_NONE, ADDR_VSOCK, ADDR_UNIX, ADDR_TCP, ADDR_HYBRID };
 
 struct addr {
     enum addr_kind kind;
-    uint32_t cid;  /* vsock; meaningless while cid_by_name */
-    uint32_t port; /* vsock and hybrid: 32 bits; tcp: 1..65535 */
+    uint32_t cid;     /* vsock; meaningless while cid_by_name */
+    uint32_t port;    /* vsock and hybrid: 32 bits; tcp: 1..65535 */
     bool cid_by_name; /* vsock://payroll:8443: `host` is the enclave's name, to be looked up by the caller */
     bool literal;     /* tcp: `host` is an IP address, and no resolver is needed */
     char host[ADDR_HOST_MAX]; /* tcp: name (lower case, no final dot) or address without brackets;

@@ -33,10 +33,10 @@ struct hello {
     enum hello_state state; /* once not HELLO_MORE it stays */
     unsigned char *message; /* owned: the handshake message so far; NULL until the first byte of it */
     size_t message_length, message_capacity;
-    size_t wire_length;          /* bytes fed so far */
-    unsigned char header[5];     /* the record header being read */
-    unsigned header_length;      /* bytes of it seen */
-    size_t record_left;          /* bytes of the record's payload still to come */
+    size_t wire_length;      /* bytes fed so far */
+    unsigned char header[5]; /* the record header being read */
+    unsigned header_length;  /* bytes of it seen */
+    size_t record_left;      /* bytes of the record's payload still to come */
     char name[HELLO_NAME_MAX];
 };
 
