@@ -64,6 +64,7 @@ struct config_route {
     struct config_sni *sni; /* patterns allowed, or the map; none: any stream passes, TLS or not */
     unsigned sni_count;
     bool allow_private;
+    int family; /* AF_INET, AF_INET6: addresses of that family only (vsock-proxy -4, -6); 0: both */
     unsigned max_streams;
     uint64_t hello_timeout_ms;
     uint64_t connect_timeout_ms;
