@@ -25,8 +25,9 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
-/* AUTO: text when standard error is a terminal, JSON otherwise; JOURNAL adds "<N>" before each line, and is
- * added by itself when standard error is the journal's own socket ($JOURNAL_STREAM). */
+/* AUTO: text when the descriptor is a terminal, JSON otherwise. In every format, when the descriptor is the
+ * journal's own socket ($JOURNAL_STREAM), each line begins with its priority, "<N>", which the journal
+ * takes off and keeps. */
 enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 #define LOG_LINE_MAX 2048

@@ -33,7 +33,7 @@ void text_add(struct text *text, const char *string);
 void text_add_bytes(struct text *text, const void *data, size_t length);
 void text_add_char(struct text *text, char c);
 void text_addf(struct text *text, const char *format, ...) PRINTF_LIKE(2, 3);
-void text_addv(struct text *text, const char *format, va_list args);
+void text_addv(struct text *text, const char *format, va_list args) PRINTF_LIKE(2, 0);
 
 /* Escaped for the inside of a JSON string, quotes not included. Bytes that are not UTF-8 become U+FFFD. */
 void text_add_json(struct text *text, const char *data, size_t length);

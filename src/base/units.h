@@ -25,7 +25,8 @@ int units_parse_size(const char *text, uint64_t *ret_bytes) MUST_CHECK;
 const char *units_format_duration(uint64_t ms, char buffer[UNITS_TEXT_MAX]);
 const char *units_format_size(uint64_t bytes, char buffer[UNITS_TEXT_MAX]);
 
-/* For tables, rounded to three figures: "1.46 GiB", "12.3s". */
+/* For tables, rounded to three figures: "1.46 GiB", "12.3s". A duration of a minute or more is shown in its
+ * two largest units: "1h2m". */
 const char *units_human_size(uint64_t bytes, char buffer[UNITS_TEXT_MAX]);
 const char *units_human_duration(uint64_t ms, char buffer[UNITS_TEXT_MAX]);
 

@@ -1,0 +1,129 @@
+/* A string that grows. */
+#include "base/text.h"
+
+#include "base/escape.h"
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_CAPACITY 256
+
+void text_init(struct text *text, size_t limit)
+{
+    *text = (struct text){.limit = limit};
+}
+
+void text_release(struct text *text)
+{
+    free(text->data);
+    text_init(text, text->limit);
+}
+
+void text_clear(struct text *text)
+{
+    text->length = 0;
+    text->failed = false;
+    if (text->data)
+        text->data[0] = '\0';
+}
+
+/* Makes room for `more` bytes and the terminator; false sets `failed`, and the text stays as it was. */
+static bool reserve(struct text *text, size_t more)
+{
+    size_t limit = text->limit ? text->limit : SIZE_MAX / 2;
+    size_t capacity;
+    char *data;
+
+    if (text->failed)
+        return false;
+    if (more > limit || text->length > limit - more) {
+        text->failed = true;
+        return false;
+    }
+    if (text->length + more < text->capacity)
+        return true;
+    capacity = text->capacity ? text->capacity : FIRST_CAPACITY;
+    while (capacity <= text->length + more)
+        capacity *= 2;
+    data = realloc(text->data, capacity);
+    if (!data) {
+        text->failed = true;
+        return false;
+    }
+    text->data = data;
+    text->capacity = capacity;
+    return true;
+}
+
+void text_add(struct text *text, const char *string)
+{
+    text_add_bytes(text, string, strlen(string));
+}
+
+void text_add_bytes(struct text *text, const void *data, size_t length)
+{
+    if (!reserve(text, length))
+        return;
+    if (length > 0)
+        memcpy(text->data + text->length, data, length);
+    text->length += length;
+    text->data[text->length] = '\0';
+}
+
+void text_add_char(struct text *text, char c)
+{
+    text_add_bytes(text, &c, 1);
+}
+
+void text_addf(struct text *text, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    text_addv(text, format, args);
+    va_end(args);
+}
+
+/* Into the room that is there already, and once more if that was too little. */
+void text_addv(struct text *text, const char *format, va_list args)
+{
+    va_list again;
+    size_t room;
+    int length;
+
+    if (!reserve(text, 0))
+        return;
+    va_copy(again, args);
+    room = text->capacity - text->length;
+    length = vsnprintf(text->data + text->length, room, format, args);
+    if (length < 0) {
+        text->failed = true;
+    } else if (reserve(text, (size_t)length)) {
+        if ((size_t)length >= room)
+            vsnprintf(text->data + text->length, (size_t)length + 1, format, again);
+        text->length += (size_t)length;
+    }
+    text->data[text->length] = '\0';
+    va_end(again);
+}
+
+void text_add_json(struct text *text, const char *data, size_t length)
+{
+    while (length > 0 && !text->failed) {
+        char escaped[ESCAPE_MAX];
+        size_t used = escape_plain(data, length);
+
+        if (used > 0)
+            text_add_bytes(text, data, used);
+        else
+            text_add_bytes(text, escaped, escape_json(data, length, escaped, &used));
+        data += used;
+        length -= used;
+    }
+}
+
+const char *text_string(const struct text *text)
+{
+    return text->data ? text->data : "";
+}
