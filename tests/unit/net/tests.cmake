@@ -1,1 +1,2 @@
 # postern_unit_test(net MODULE ...), one a line.
+postern_unit_test(net addr)
