@@ -13,7 +13,8 @@
  *
  * Lines are handed to one writer thread through a bounded queue: a reader of standard error that stalls
  * never stalls a relay. What does not fit is dropped and counted, and the count is told in a line of its
- * own as soon as there is room. Thread-safe throughout, but for log_open() and log_close().
+ * own as soon as there is room. Thread-safe throughout, but for log_open() and log_close(), during which no
+ * other thread may log.
  */
 #ifndef POSTERN_BASE_LOG_H
 #define POSTERN_BASE_LOG_H
@@ -35,6 +36,7 @@ enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 struct log_line {
     bool wanted; /* false: below the level, and every call on the line does nothing */
     bool json;
+    bool full; /* a field did not fit: later ones are left out, and the line ends with `truncated` */
     enum log_level level;
     size_t length;
     char data[LOG_LINE_MAX]; /* a longer line loses its last fields, never its shape */
@@ -74,7 +76,7 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 struct log_limit {
     uint32_t per_second;
     uint32_t burst;
-    _Atomic uint64_t state;      /* private: tokens and time */
+    _Atomic uint64_t state;      /* private: when all tokens are back */
     _Atomic uint64_t suppressed; /* private */
 };
 
