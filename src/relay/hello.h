@@ -10,6 +10,12 @@
  * The judge of what the name is, is OpenSSL's own reading (RFC 6066 section 3, RFC 8446 sections 4.1.2
  * and 5.1): where OpenSSL would fail the handshake over the hello's form, HELLO_BAD is the answer. An
  * encrypted ClientHello (ECH) is judged by its outer name, which is what the network can see.
+ *
+ * Stricter than OpenSSL, where no honest client is: HELLO_BAD for a name that is empty or has a byte outside
+ * 0x21..0x7e (OpenSSL hands on any byte but NUL), for any extension type that comes twice (OpenSSL looks
+ * only at those it knows), for an empty record, one of another type before the message is whole, one
+ * that goes on after it, and for what is over the bounds; HELLO_NOT_TLS for a hello in SSL 2.0's format.
+ * A name is otherwise handed on as it is: whether it is a host name is for the policy to say.
  */
 #ifndef POSTERN_RELAY_HELLO_H
 #define POSTERN_RELAY_HELLO_H
@@ -31,9 +37,9 @@ enum hello_state {
 
 struct hello {
     enum hello_state state; /* once not HELLO_MORE it stays */
-    unsigned char *message; /* owned: the handshake message so far; NULL until the first byte of it */
+    unsigned char *message; /* owned: the message so far; NULL before its first byte and once judged */
     size_t message_length, message_capacity;
-    size_t wire_length;      /* bytes fed so far */
+    size_t wire_length;      /* bytes taken so far; of a whole hello, its records' bytes exactly */
     unsigned char header[5]; /* the record header being read */
     unsigned header_length;  /* bytes of it seen */
     size_t record_left;      /* bytes of the record's payload still to come */
@@ -43,8 +49,8 @@ struct hello {
 void hello_init(struct hello *hello);
 void hello_release(struct hello *hello);
 
-/* Takes the next `length` bytes of the stream; what follows the ClientHello is ignored. Returns the state; running out of
- * memory is HELLO_BAD. */
+/* Takes the next `length` bytes of the stream; records after the ClientHello's are ignored. Returns the
+ * state; running out of memory is HELLO_BAD. */
 enum hello_state hello_feed(struct hello *hello, const void *data, size_t length);
 
 #endif
