@@ -1,1 +1,2 @@
 # postern_unit_test(config MODULE ...), one a line.
+postern_unit_test(config allowlist)
