@@ -1,0 +1,110 @@
+/* Which characters a configuration file may hold. */
+#include "config/utf8.h"
+#include <stdint.h>
+#include <string.h>
+
+/* The length of the character at `data` and its value, or 0 where it is not UTF-8: cut short, longer than it need
+ * be, half of a surrogate pair, or beyond Unicode. */
+static unsigned decode(const unsigned char *data, size_t size, uint32_t *ret)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    unsigned length = data[0] < 0x80             ? 1
+                      : (data[0] & 0xe0) == 0xc0 ? 2
+                      : (data[0] & 0xf0) == 0xe0 ? 3
+                      : (data[0] & 0xf8) == 0xf0 ? 4
+                                                 : 0;
+    if (length == 0 || length > size) {
+        return 0;
+    }
+    uint32_t value = length == 1 ? data[0] : data[0] & (0x7fu >> length);
+    for (unsigned i = 1; i < length; i++) {
+        if ((data[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+        value = value << 6 | (data[i] & 0x3fu);
+    }
+    if (value < least[length] || (value >= 0xd800 && value <= 0xdfff) || value > 0x10ffff) {
+        return 0;
+    }
+    *ret = value;
+    return length;
+}
+
+static bool allowed(uint32_t value)
+{
+    if (value < 0x20) {
+        return value == '\t' || value == '\n' || value == '\r';
+    }
+    return value != 0x7f && (value < 0x80 || value > 0x9f || value == 0x85) && value != 0xfeff &&
+           value != 0xfffe && value != 0xffff;
+}
+
+static void step(struct place *place, uint32_t value)
+{
+    if (value == '\n') {
+        place->line++;
+        place->column = 1;
+    } else {
+        place->column++;
+    }
+}
+
+bool utf8_check(const char *data, size_t size, struct diags *diags)
+{
+    struct place place = {1, 1};
+    for (size_t i = 0; i < size;) {
+        uint32_t value = 0;
+        unsigned length = decode((const unsigned char *)data + i, size - i, &value);
+        if (length == 0) {
+            diags_add(diags, place, "byte 0x%02x is not UTF-8: save the file as UTF-8",
+                      (unsigned)(unsigned char)data[i]);
+            return false;
+        }
+        if (value == 0) {
+            diags_add(diags, place, "a NUL byte: the file is not text, or is damaged");
+            return false;
+        }
+        if (!allowed(value)) {
+            diags_add(diags, place, "the character U+%04X is not allowed in a text file: remove it",
+                      (unsigned)value);
+            return false;
+        }
+        step(&place, value);
+        i += length;
+    }
+    return true;
+}
+
+static bool is_plain(uint32_t value)
+{
+    bool turns_direction = (value >= 0x202a && value <= 0x202e) || (value >= 0x2066 && value <= 0x2069) ||
+                           value == 0x200e || value == 0x200f;
+    return value >= 0x20 && (value < 0x7f || value > 0x9f) && value != 0x2028 && value != 0x2029 &&
+           !turns_direction;
+}
+
+bool utf8_is_plain(const char *string, size_t length)
+{
+    for (size_t i = 0; i < length;) {
+        uint32_t value = 0;
+        unsigned used = decode((const unsigned char *)string + i, length - i, &value);
+        if (used == 0 || !is_plain(value)) {
+            return false;
+        }
+        i += used;
+    }
+    return true;
+}
+
+int utf8_clip(const char *string)
+{
+    size_t length = strlen(string);
+    if (length <= UTF8_CLIP) {
+        return (int)length;
+    }
+    length = UTF8_CLIP;
+    while (length > 0 && ((unsigned char)string[length] & 0xc0) == 0x80) {
+        length--;
+    }
+    return (int)length;
+}

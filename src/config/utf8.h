@@ -1,0 +1,24 @@
+/*
+ * Which characters a configuration file may hold. Checked before libyaml sees the file, since its reader
+ * knows no line and column; the set is the one that libyaml accepts.
+ */
+#ifndef POSTERN_CONFIG_UTF8_H
+#define POSTERN_CONFIG_UTF8_H
+
+#include "base/compiler.h"
+#include "base/diag.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Whether all of `data` is UTF-8 text. If not, tells the first place where it is not in `diags`. */
+bool utf8_check(const char *data, size_t size, struct diags *diags) MUST_CHECK;
+
+/* Whether a valid UTF-8 string can be shown on one line as it is: no control character, line separator or
+ * character that turns the direction of writing. */
+bool utf8_is_plain(const char *string, size_t length) MUST_CHECK;
+
+/* How many bytes of a string a message shows: at most UTF8_CLIP, and no half character. For "%.*s". */
+#define UTF8_CLIP 64
+int utf8_clip(const char *string) MUST_CHECK;
+
+#endif
