@@ -29,6 +29,7 @@ struct config_enclave {
     const char *name;
     uint32_t cid;
     unsigned max_streams;
+    unsigned max_sessions; /* of framed listeners */
     struct place place;
 };
 
@@ -50,10 +51,11 @@ enum config_to {
 };
 
 /* "kms.us-east-1.amazonaws.com" matches itself, "*.example.com" one or more labels before .example.com.
- * Lower case; compared without regard to case. */
+ * Lower case; compared without regard to case. A route's patterns are sorted by strcmp(), for policy_sni(). */
 struct config_sni {
     const char *pattern;
     struct addr to; /* CONFIG_TO_SNI_MAP: where it leads */
+    struct place place;
 };
 
 struct config_route {
@@ -119,6 +121,7 @@ int config_parse(const char *file, const char *data, size_t size, struct config 
 /* An empty configuration with every key at its default, for the vsock-proxy command line to fill in through
  * config_strdup() and config_alloc() before it is shared. NULL: out of memory. */
 struct config *config_new(const char *file) MUST_CHECK;
+void config_route_init(struct config_route *route); /* zeroes, and sets every key's default */
 char *config_strdup(struct config *config, const char *string) MUST_CHECK;
 void *config_alloc(struct config *config, size_t count, size_t size) MUST_CHECK; /* zeroed, freed with it */
 

@@ -1,0 +1,224 @@
+/*
+ * The key table as documents: a commented configuration, a Markdown table, and a list for the manual page.
+ *
+ * A configuration needs entries to show the keys of entries on. The examples below are what a user of
+ * AWS's vsock-proxy has today, and the same over a unix socket and with the destination chosen by name.
+ */
+#include "base/text.h"
+#include "config/config.h"
+#include "config/keys.h"
+#include <string.h>
+
+#define DOC_WIDTH 100
+
+struct example {
+    enum scope scope;
+    const char *entry;
+    const char *key;
+    const char *value; /* NULL: the default */
+};
+
+static const struct example examples[] = {
+    {SCOPE_FILE, "", "version", "1"},
+
+    {SCOPE_ENCLAVE, "payroll", "cid", "16"},
+
+    {SCOPE_LISTENER, "kms-raw", "listen", "vsock://any:8000"},
+    {SCOPE_LISTENER, "kms-raw", "route", "kms"},
+    {SCOPE_LISTENER, "kms-raw", "allow", "[payroll]"},
+    {SCOPE_LISTENER, "kms-dev", "listen", "unix:///run/postern/kms.sock"},
+    {SCOPE_LISTENER, "kms-dev", "route", "aws"},
+    {SCOPE_LISTENER, "kms-dev", "allow", "[payroll]"},
+    {SCOPE_LISTENER, "kms-dev", "peer", "payroll"},
+    {SCOPE_LISTENER, "kms-dev", "mode", NULL},
+
+    {SCOPE_ROUTE, "kms", "type", "relay"},
+    {SCOPE_ROUTE, "kms", "to", "tcp://kms.us-east-1.amazonaws.com:443"},
+    {SCOPE_ROUTE, "kms", "sni", "[kms.us-east-1.amazonaws.com]"},
+    {SCOPE_ROUTE, "aws", "type", "relay"},
+    {SCOPE_ROUTE, "aws", "to", "sni"},
+    {SCOPE_ROUTE, "aws", "sni", "[\"*.us-east-1.amazonaws.com\"]"},
+    {SCOPE_ROUTE, "aws", "port", NULL},
+};
+
+static const struct example *example_of(const char *entry, const struct key *key)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(examples); i++) {
+        const struct example *example = &examples[i];
+        if (example->scope == key->scope && strcmp(example->entry, entry) == 0 &&
+            strcmp(example->key, key->name) == 0) {
+            return example;
+        }
+    }
+    return NULL;
+}
+
+/* Words as lines of at most DOC_WIDTH, each behind `indent` blanks and "# ". */
+static void add_comment(struct text *out, unsigned indent, const char *words)
+{
+    const size_t width = DOC_WIDTH - indent - 2;
+    while (*words != '\0') {
+        size_t length = strlen(words);
+        if (length > width) {
+            for (length = width; words[length] != ' '; length--) {
+            }
+        }
+        text_addf(out, "%*s# %.*s\n", (int)indent, "", (int)length, words);
+        words += length;
+        words += *words == ' ';
+    }
+}
+
+static void add_key_comment(struct text *out, unsigned indent, const struct key *key)
+{
+    struct text words = TEXT_INIT;
+    text_addf(&words, "%s Expects ", key->doc);
+    key_expects(key, &words);
+    text_add(&words, ".");
+    add_comment(out, indent, text_string(&words));
+    out->failed = out->failed || words.failed;
+    text_release(&words);
+}
+
+/* Digits that are no number are shown in quotes, for readers that know YAML better than this table. */
+static void add_value(struct text *out, const struct key *key, const char *value)
+{
+    bool quote = key->kind == KEY_SPECIAL && key->min == 0 && value[0] == '0';
+    text_addf(out, quote ? "\"%s\"" : "%s", value);
+}
+
+static void add_key(struct text *out, unsigned indent, const struct key *key, const char *value)
+{
+    text_addf(out, "%*s%s: ", (int)indent, "", key->name);
+    add_value(out, key, value);
+    text_add_char(out, '\n');
+}
+
+static bool first_seen(const struct example *example)
+{
+    for (const struct example *before = examples; before < example; before++) {
+        if (before->scope == example->scope && strcmp(before->key, example->key) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The first entry of a section shows every key that has a default; each shows those it is an example of. */
+static void add_entry(struct text *out, enum scope scope, const char *entry, bool first)
+{
+    text_addf(out, "  %s:\n", entry);
+    for (size_t i = 0; i < key_count; i++) {
+        const struct key *key = &key_table[i];
+        const struct example *example = key->scope == scope ? example_of(entry, key) : NULL;
+        const char *value = example != NULL && example->value != NULL ? example->value : key->fallback;
+        bool shown = example != NULL || (first && key->scope == scope && value != NULL && !key->conditional);
+        if (!shown) {
+            continue;
+        }
+        if (example == NULL || first_seen(example)) {
+            add_key_comment(out, 4, key);
+        }
+        add_key(out, 4, key, value);
+    }
+}
+
+static void add_entries(struct text *out, enum scope scope)
+{
+    const char *before = "";
+    for (size_t i = 0; i < ARRAY_SIZE(examples); i++) {
+        if (examples[i].scope == scope && strcmp(examples[i].entry, before) != 0) {
+            add_entry(out, scope, examples[i].entry, before[0] == '\0');
+            before = examples[i].entry;
+        }
+    }
+}
+
+static void add_plain_keys(struct text *out, enum scope scope, unsigned indent)
+{
+    for (size_t i = 0; i < key_count; i++) {
+        const struct key *key = &key_table[i];
+        if (key->scope == scope) {
+            add_key_comment(out, indent, key);
+            add_key(out, indent, key, key->fallback != NULL ? key->fallback : example_of("", key)->value);
+        }
+    }
+}
+
+void config_describe(struct text *out)
+{
+    add_comment(
+        out, 0,
+        "Postern's configuration: every key, at its default where it has one. A key that is left out has its "
+        "default. The enclaves, listeners and routes are examples: put your own there. Check the file with "
+        "`posternd --check --config FILE`.");
+    text_add_char(out, '\n');
+    add_plain_keys(out, SCOPE_FILE, 0);
+    for (int i = SCOPE_FILE + 1; i < SCOPE_COUNT; i++) {
+        enum scope scope = (enum scope)i;
+        text_add_char(out, '\n');
+        add_comment(out, 0, key_sections[scope].doc);
+        text_addf(out, "%s:\n", key_sections[scope].name);
+        if (scope < SCOPE_ENCLAVE) {
+            add_plain_keys(out, scope, 2);
+        } else {
+            add_entries(out, scope);
+        }
+    }
+}
+
+static const char *default_of(const struct key *key)
+{
+    return key->fallback != NULL ? key->fallback : key->required ? "required" : "none";
+}
+
+/* A row a key. "|" would end a cell; no text in the table has one, and a test sees to it. */
+void keys_markdown(struct text *out)
+{
+    text_add(out, "| Key | Default | Expects | Meaning |\n|---|---|---|---|\n");
+    for (size_t i = 0; i < key_count; i++) {
+        const struct key *key = &key_table[i];
+        text_add(out, "| `");
+        key_path(key, out);
+        text_addf(out, key->fallback != NULL ? "` | `%s` | " : "` | %s | ", default_of(key));
+        key_expects(key, out);
+        text_addf(out, " | %s |\n", key->doc);
+    }
+}
+
+/* Words in the mdoc language, where a dot or quote in front of a line would be a command and a backslash one
+ * anywhere. Sentences start new lines, as its checker wants. */
+static void add_mdoc(struct text *out, const char *words)
+{
+    for (const char *c = words; *c != '\0'; c++) {
+        if (*c == '\\') {
+            text_add(out, "\\e");
+        } else if (*c == '`') {
+            text_add(out, "\\(aq");
+        } else if (strncmp(c, ". ", 2) == 0) {
+            text_add(out, ".\n");
+            c++;
+        } else {
+            text_add_char(out, *c);
+        }
+    }
+}
+
+void keys_mdoc(struct text *out)
+{
+    for (size_t i = 0; i < key_count; i++) {
+        const struct key *key = &key_table[i];
+        struct text expects = TEXT_INIT;
+        key_expects(key, &expects);
+        text_add(out, ".It Ic ");
+        key_path(key, out);
+        text_add_char(out, '\n');
+        add_mdoc(out, key->doc);
+        text_add(out, "\nExpects ");
+        add_mdoc(out, text_string(&expects));
+        text_addf(out, key->fallback != NULL ? ".\nDefault:\n.Li %s .\n" : ".\nDefault: %s.\n",
+                  default_of(key));
+        out->failed = out->failed || expects.failed;
+        text_release(&expects);
+    }
+}

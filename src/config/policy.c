@@ -1,0 +1,68 @@
+/* Policy: decisions on an immutable configuration. */
+#include "config/policy.h"
+#include <stdlib.h>
+#include <string.h>
+
+int policy_enclave_by_cid(const struct config *config, uint32_t cid)
+{
+    for (unsigned i = 0; i < config->enclave_count; i++) {
+        if (config->enclaves[i].cid == cid) {
+            return (int)i;
+        }
+    }
+    return CONFIG_NOBODY;
+}
+
+enum reason policy_listener(const struct config_listener *listener, int enclave)
+{
+    if (listener->allow_any) {
+        return REASON_NONE;
+    }
+    if (enclave == CONFIG_NOBODY) {
+        return REASON_DENIED_ENCLAVE;
+    }
+    return listener->allow[enclave] ? REASON_NONE : REASON_DENIED_ROUTE;
+}
+
+static int by_pattern(const void *name, const void *entry)
+{
+    return strcmp(name, ((const struct config_sni *)entry)->pattern);
+}
+
+static const struct config_sni *find(const struct config_route *route, const char *pattern)
+{
+    return bsearch(pattern, route->sni, route->sni_count, sizeof *route->sni, by_pattern);
+}
+
+/* In lower case and without a final dot; false: not a host name. */
+static bool normalise(const char *name, char out[ADDR_HOST_MAX])
+{
+    size_t length = strlen(name);
+    if (length > 0 && name[length - 1] == '.') {
+        length--;
+    }
+    if (length >= ADDR_HOST_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < length; i++) {
+        out[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
+    }
+    out[length] = '\0';
+    return addr_is_hostname(out);
+}
+
+const struct config_sni *policy_sni(const struct config_route *route, const char *name)
+{
+    char text[ADDR_HOST_MAX];
+    if (route->sni_count == 0 || !normalise(name, text)) {
+        return NULL;
+    }
+    const struct config_sni *found = find(route, text);
+    /* From the left, so the longest wildcard comes first: a.b.example.com is looked for as *.b.example.com, then as
+     * *.example.com, each made in place by a star before the dot. */
+    for (char *dot = strchr(text, '.'); found == NULL && dot != NULL; dot = strchr(dot + 1, '.')) {
+        dot[-1] = '*';
+        found = find(route, dot - 1);
+    }
+    return found;
+}
