@@ -20,16 +20,20 @@ function(postern_program name)
   target_link_libraries(${name} PRIVATE ${arg_USES} postern_options)
 endfunction()
 
-# postern_unit_test(FOLDER MODULE [USES ...] [DEFINITIONS ...]): tests/unit/FOLDER/test_MODULE.c, a
-# cmocka program. It links the folder's library, and whatever USES adds.
+# postern_unit_test(FOLDER MODULE [FAULTS] [USES ...] [DEFINITIONS ...]): tests/unit/FOLDER/test_MODULE.c,
+# a cmocka program. It links the folder's library, and whatever USES adds. FAULTS gives it the calls that
+# fail on purpose (tests/lib/fault.h).
 function(postern_unit_test folder module)
-  cmake_parse_arguments(arg "" "" "USES;DEFINITIONS;LINK_OPTIONS" ${ARGN})
+  cmake_parse_arguments(arg "FAULTS" "" "USES;DEFINITIONS;LINK_OPTIONS" ${ARGN})
   set(target test_${folder}_${module})
   add_executable(${target} ${folder}/test_${module}.c)
   target_link_libraries(${target} PRIVATE postern_${folder} ${arg_USES} postern_options cmocka)
   target_compile_definitions(${target} PRIVATE ${arg_DEFINITIONS}
     TEST_DATA="${PROJECT_SOURCE_DIR}/tests/unit/${folder}")
   target_link_options(${target} PRIVATE ${arg_LINK_OPTIONS})
+  if(arg_FAULTS)
+    target_link_libraries(${target} PRIVATE postern_fault)
+  endif()
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   add_test(NAME unit/${folder}/${module} COMMAND ${target})
   set_tests_properties(unit/${folder}/${module} PROPERTIES TIMEOUT 120)
@@ -39,6 +43,12 @@ endfunction()
 # libFuzzer it is linked to a driver that replays the corpus, so that every build runs the corpus.
 function(postern_fuzz_target name)
   cmake_parse_arguments(arg "" "" "USES" ${ARGN})
+  # A build of some folders only has the targets of those.
+  foreach(library IN LISTS arg_USES)
+    if(library MATCHES "^postern_" AND NOT TARGET ${library})
+      return()
+    endif()
+  endforeach()
   set(target fuzz_${name})
   add_executable(${target} fuzz_${name}.c)
   target_link_libraries(${target} PRIVATE ${arg_USES} postern_options)

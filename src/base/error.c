@@ -18,6 +18,16 @@ static size_t PRINTF_LIKE(3, 0) format_cut(char *buffer, size_t size, const char
     return (size_t)length < size ? (size_t)length : size - 1;
 }
 
+/* Appends to a text of `length`, cutting what does not fit; returns the new length. */
+static size_t append_cut(char text[ERROR_TEXT_MAX], size_t length, const char *more)
+{
+    size_t room = strnlen(more, ERROR_TEXT_MAX - 1 - length);
+
+    memcpy(text + length, more, room);
+    text[length + room] = '\0';
+    return length + room;
+}
+
 /* Every text is made in a buffer of its own first, so that an argument may be the old text itself. */
 int error_set(struct error *err, int code, const char *format, ...)
 {
@@ -45,7 +55,8 @@ int error_errno(struct error *err, int code, const char *format, ...)
     va_start(args, format);
     length = format_cut(text, sizeof(text), format, args);
     va_end(args);
-    snprintf(text + length, sizeof(text) - length, ": %s", error_words(code));
+    length = append_cut(text, length, ": ");
+    append_cut(text, length, error_words(code));
     memcpy(err->text, text, sizeof(text));
     return code;
 }
@@ -61,8 +72,10 @@ void error_prefix(struct error *err, const char *format, ...)
     va_start(args, format);
     length = format_cut(text, sizeof(text), format, args);
     va_end(args);
-    if (err->text[0])
-        snprintf(text + length, sizeof(text) - length, ": %s", err->text);
+    if (err->text[0]) {
+        length = append_cut(text, length, ": ");
+        append_cut(text, length, err->text);
+    }
     memcpy(err->text, text, sizeof(text));
 }
 

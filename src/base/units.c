@@ -166,7 +166,7 @@ static bool format_figures(uint64_t value, uint64_t worth, uint64_t carry, const
     unsigned decimals = whole < 10 ? 2 : whole < 100 ? 1 : 0;
     uint64_t scale = decimals == 2 ? 100 : decimals == 1 ? 10 : 1;
     /* rest < worth <= 2^40, so the product stays far from overflow */
-    uint64_t rest = (value % worth * scale + worth / 2) / worth;
+    unsigned rest = (unsigned)((value % worth * scale + worth / 2) / worth);
 
     if (rest == scale) {
         whole++;
@@ -179,7 +179,7 @@ static bool format_figures(uint64_t value, uint64_t worth, uint64_t carry, const
     if (decimals == 0)
         snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 "%s", whole, suffix);
     else
-        snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 ".%0*" PRIu64 "%s", whole, (int)decimals, rest, suffix);
+        snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 ".%0*u%s", whole, (int)decimals, rest, suffix);
     return true;
 }
 
