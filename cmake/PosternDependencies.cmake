@@ -23,4 +23,6 @@ else()
   endif()
   add_library(llhttp STATIC ${LLHTTP_SOURCE}/llhttp.c ${LLHTTP_SOURCE}/api.c ${LLHTTP_SOURCE}/http.c)
   target_include_directories(llhttp SYSTEM PUBLIC ${LLHTTP_INCLUDE})
+  # Without it `Name : value` and more are let through; llhttp 9 and later know no other mode.
+  target_compile_definitions(llhttp PUBLIC LLHTTP_STRICT_MODE=1)
 endif()
