@@ -1,1 +1,5 @@
 # postern_unit_test(daemon MODULE ...), one a line.
+postern_unit_test(daemon counters LINK_OPTIONS -Wl,--wrap=calloc)
+postern_unit_test(daemon metrics)
+postern_unit_test(daemon status)
+postern_unit_test(daemon admin)

@@ -1,0 +1,73 @@
+/* The lists of counters: made by name, in order, and kept. */
+#include "daemon/counters.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+const unsigned connect_bucket_ms[CONNECT_BUCKETS] = CONNECT_BUCKETS_INIT;
+
+void counters_init(struct counters *counters)
+{
+    *counters = (struct counters){.start_time_s = (uint64_t)time(NULL)};
+}
+
+/* The name lies behind the entry, in the same piece of memory. */
+static void *new_entry(size_t size, const char *name, const char **ret_name)
+{
+    size_t length = strlen(name) + 1;
+    char *entry = calloc(1, size + length);
+    if (entry != NULL) {
+        *ret_name = memcpy(entry + size, name, length);
+    }
+    return entry;
+}
+
+/* The three lists differ in nothing but the type of their entries. */
+#define DEFINE_LIST(kind)                                                                \
+    struct kind##_counters *counters_##kind(struct counters *counters, const char *name) \
+    {                                                                                    \
+        struct kind##_counters **link = &counters->kind##s;                              \
+        for (; *link != NULL; link = &(*link)->next) {                                   \
+            if (strcmp((*link)->name, name) == 0) {                                      \
+                return *link;                                                            \
+            }                                                                            \
+        }                                                                                \
+        const char *kept;                                                                \
+        struct kind##_counters *entry = new_entry(sizeof **link, name, &kept);           \
+        if (entry != NULL) {                                                             \
+            entry->name = kept;                                                          \
+            *link = entry;                                                               \
+        }                                                                                \
+        return entry;                                                                    \
+    }                                                                                    \
+                                                                                         \
+    static void release_##kind##s(struct counters *counters)                             \
+    {                                                                                    \
+        while (counters->kind##s != NULL) {                                              \
+            struct kind##_counters *next = counters->kind##s->next;                      \
+            free(counters->kind##s);                                                     \
+            counters->kind##s = next;                                                    \
+        }                                                                                \
+    }
+
+DEFINE_LIST(route)
+DEFINE_LIST(enclave)
+DEFINE_LIST(listener)
+
+void counters_release(struct counters *counters)
+{
+    release_routes(counters);
+    release_enclaves(counters);
+    release_listeners(counters);
+}
+
+void counters_connect_latency(struct route_counters *route, uint64_t microseconds)
+{
+    unsigned bucket = 0;
+    while (bucket < CONNECT_BUCKETS && microseconds > (uint64_t)connect_bucket_ms[bucket] * 1000) {
+        bucket++;
+    }
+    counter_add(&route->connect_bucket[bucket], 1);
+    counter_add(&route->connect_sum_us, microseconds);
+    counter_add(&route->connect_count, 1);
+}

@@ -1,0 +1,125 @@
+/*
+ * A daemon that is nothing but its view: control.h for the tests of those who look at the daemon. Included
+ * by one source of a test program, it stands in for server.c.
+ */
+#ifndef FAKE_CONTROL_H
+#define FAKE_CONTROL_H
+
+#include "daemon/control.h"
+#include <stdio.h>
+#include <string.h>
+
+struct server {
+    struct server_view view;
+    struct counters counters;
+    struct config config;
+    struct config_enclave enclaves[2];
+    struct config_listener listeners[2];
+    struct config_route routes[3];
+    struct config_sni sni[2];
+    bool allow[2];
+    struct worker_view workers[2];
+    struct resolver_stats dns[2];
+    const char *verdict; /* what a reload says */
+    int reload_result;
+    unsigned reloads;
+    unsigned drains;
+    uint64_t drain_deadline_ms;
+};
+
+static void fake_address(struct addr *addr, enum addr_kind kind, const char *host, uint32_t cid,
+                         uint32_t port)
+{
+    *addr = (struct addr){.kind = kind, .cid = cid, .port = port};
+    snprintf(addr->host, sizeof addr->host, "%s", host);
+}
+
+static void fake_config(struct server *server)
+{
+    server->sni[0] = (struct config_sni){.pattern = "kms.us-east-1.amazonaws.com"};
+    server->sni[1] = (struct config_sni){.pattern = "*.example.com"};
+    server->enclaves[0] = (struct config_enclave){.name = "payroll", .cid = 16, .max_streams = 512};
+    server->enclaves[1] = (struct config_enclave){.name = "fraud", .cid = 17, .max_streams = 256};
+    server->routes[0] =
+        (struct config_route){.name = "kms", .max_streams = 1024, .sni = server->sni, .sni_count = 1};
+    fake_address(&server->routes[0].to, ADDR_TCP, "kms.us-east-1.amazonaws.com", 0, 443);
+    server->routes[1] = (struct config_route){.name = "any",
+                                              .to_kind = CONFIG_TO_SNI,
+                                              .port = 443,
+                                              .max_streams = 10,
+                                              .sni = server->sni,
+                                              .sni_count = 2};
+    server->allow[0] = true;
+    server->listeners[0] = (struct config_listener){.name = "kms-raw",
+                                                    .route = 0,
+                                                    .allow = server->allow,
+                                                    .peer = CONFIG_NOBODY};
+    fake_address(&server->listeners[0].listen, ADDR_VSOCK, "", ADDR_CID_ANY, 8000);
+    server->listeners[1] =
+        (struct config_listener){.name = "dev", .route = 1, .allow_any = true, .peer = CONFIG_NOBODY};
+    fake_address(&server->listeners[1].listen, ADDR_UNIX, "/run/postern/dev.sock", 0, 0);
+    server->config = (struct config){
+        .file = "/etc/postern/postern.yaml",
+        .max_streams = 4096,
+        .enclaves = server->enclaves,
+        .enclave_count = 2,
+        .listeners = server->listeners,
+        .listener_count = 2,
+        .routes = server->routes,
+        .route_count = 2,
+    };
+    fake_address(&server->config.admin, ADDR_UNIX, "/run/postern/admin.sock", 0, 0);
+}
+
+/* Returns whether there was memory for it. Release with fake_release(). */
+static bool fake_init(struct server *server)
+{
+    memset(server, 0, sizeof *server);
+    fake_config(server);
+    counters_init(&server->counters);
+    server->workers[0] = (struct worker_view){.active = 2, .dns = &server->dns[0]};
+    server->workers[1] = (struct worker_view){.active = 1, .busy_ms = 1500, .dns = &server->dns[1]};
+    server->view = (struct server_view){
+        .state = SERVER_READY,
+        .config = &server->config,
+        .counters = &server->counters,
+        .workers = server->workers,
+        .worker_count = 2,
+        .uptime_s = 3600,
+        .last_error = "",
+    };
+    return counters_route(&server->counters, "kms") != NULL &&
+           counters_route(&server->counters, "any") != NULL &&
+           counters_enclave(&server->counters, "") != NULL &&
+           counters_enclave(&server->counters, "payroll") != NULL &&
+           counters_enclave(&server->counters, "fraud") != NULL &&
+           counters_listener(&server->counters, "kms-raw") != NULL &&
+           counters_listener(&server->counters, "dev") != NULL;
+}
+
+static void fake_release(struct server *server)
+{
+    counters_release(&server->counters);
+}
+
+const struct server_view *server_view(struct server *server)
+{
+    return &server->view;
+}
+
+int server_reload(struct server *server, struct text *verdict)
+{
+    server->reloads++;
+    text_add(verdict, server->verdict != NULL ? server->verdict : "");
+    return server->reload_result;
+}
+
+void server_drain(struct server *server, uint64_t deadline_ms)
+{
+    server->drains++;
+    server->drain_deadline_ms = deadline_ms;
+    server->view.state = SERVER_DRAINING;
+    server->view.drain_left_ms = deadline_ms != 0 ? deadline_ms : 60000;
+}
+
+#endif
