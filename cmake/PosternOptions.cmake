@@ -5,7 +5,8 @@ target_compile_features(postern_options INTERFACE c_std_11)
 target_compile_definitions(postern_options INTERFACE _GNU_SOURCE POSTERN_VERSION="${PROJECT_VERSION}")
 target_compile_options(postern_options INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings
-  -Wundef -Wformat=2 -Wvla -Wcast-align -Wimplicit-fallthrough -fno-common -fno-strict-aliasing)
+  -Wundef -Wformat=2 -Wvla -Wcast-align -Wimplicit-fallthrough -fno-common -fno-strict-aliasing
+  -Wno-format-truncation) # snprintf() cuts on purpose here: texts for people have a bound
 
 if(POSTERN_WERROR)
   target_compile_options(postern_options INTERFACE -Werror)

@@ -33,6 +33,7 @@ struct watcher {
     watcher_cb cb;
     int fd;         /* -1 when not added */
     uint32_t again; /* events to report once more on the next turn */
+    bool due;       /* that turn has come, and others are reported first */
     TAILQ_ENTRY(watcher) again_link;
 };
 
@@ -43,7 +44,7 @@ struct poller {
     uv_poll_t poll;
     uv_idle_t idle; /* runs while `again` is not empty, so that the loop does not sleep */
     uv_prepare_t prepare;
-    TAILQ_HEAD(watcher_list, watcher) again;
+    TAILQ_HEAD(watcher_list, watcher) again, due;
     struct epoll_event batch[POLLER_BATCH]; /* fetched, being reported */
     int batch_next, batch_count;
     unsigned closing; /* handles still to be closed */
@@ -69,6 +70,10 @@ int poller_move(struct poller *poller, struct watcher *from, struct watcher *to,
 
 /* Harmless when not added. */
 void poller_remove(struct poller *poller, struct watcher *watcher);
+
+/* The same, and closes the descriptor, of which no duplicate may exist: one system call less, since closing takes
+ * it out of the epoll instance too. */
+void poller_drop(struct poller *poller, struct watcher *watcher);
 
 /* Reports `events` to the watcher on the loop's next turn, after other sockets had theirs. */
 void poller_again(struct poller *poller, struct watcher *watcher, uint32_t events);

@@ -1,0 +1,50 @@
+/* One event loop and what is shared on it: see loop.h. */
+#include "net/loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int loop_init(struct loop *loop, const struct resolver_options *dns, struct error *err)
+{
+    int rv;
+    memset(loop, 0, sizeof *loop);
+    loop->scratch = malloc(LOOP_SCRATCH_SIZE);
+    if (loop->scratch == NULL) {
+        return error_errno(err, -ENOMEM, "cannot start an event loop");
+    }
+    rv = uv_loop_init(&loop->uv);
+    if (rv != 0) {
+        error_errno(err, rv, "cannot start an event loop");
+        goto err_scratch;
+    }
+    (void)uv_loop_configure(&loop->uv, UV_METRICS_IDLE_TIME);
+    rv = poller_init(&loop->poller, &loop->uv);
+    if (rv != 0) {
+        error_errno(err, rv, "cannot start an event loop's poller");
+        goto err_loop;
+    }
+    rv = resolver_new(&loop->uv, dns, &loop->dns, &loop->resolver, err);
+    if (rv != 0) {
+        goto err_poller;
+    }
+    return 0;
+
+err_poller:
+    poller_close(&loop->poller, NULL, NULL);
+    (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+err_loop:
+    (void)uv_loop_close(&loop->uv);
+err_scratch:
+    free(loop->scratch);
+    return rv;
+}
+
+void loop_close(struct loop *loop)
+{
+    resolver_close(loop->resolver, NULL, NULL);
+    poller_close(&loop->poller, NULL, NULL);
+    (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&loop->uv);
+    free(loop->scratch);
+}

@@ -1,0 +1,39 @@
+/*
+ * One event loop with what everything on it shares: the poller, the resolver, and a piece of memory for bytes
+ * that are read and written within one call. One thread owns it, and all that it carries.
+ */
+#ifndef POSTERN_NET_LOOP_H
+#define POSTERN_NET_LOOP_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "net/poller.h"
+#include "net/resolve.h"
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#define LOOP_SCRATCH_SIZE ((size_t)64 * 1024)
+
+struct loop {
+    uv_loop_t uv;
+    struct poller poller;
+    struct resolver *resolver;
+    struct resolver_stats dns;
+    unsigned char *scratch; /* LOOP_SCRATCH_SIZE bytes, never held across a return to the loop */
+};
+
+/* Returns 0 or a negative errno value. */
+int loop_init(struct loop *loop, const struct resolver_options *dns, struct error *err) MUST_CHECK;
+
+/* Closes what loop_init() made, runs the loop until the last handle is closed, and frees it. Everything
+ * else on the loop must have been closed before. On the loop's own thread, outside of uv_run(). */
+void loop_close(struct loop *loop);
+
+/* Milliseconds of a clock that never goes back, as of this turn of the loop. */
+static inline uint64_t loop_now(const struct loop *loop)
+{
+    return uv_now(&loop->uv);
+}
+
+#endif

@@ -1,0 +1,201 @@
+/* Edge-triggered readiness: see poller.h for why, and for the rules of use. */
+#include "net/poller.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EVERYTHING (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+static int control(struct poller *poller, int operation, int fd, uint32_t events, struct watcher *watcher)
+{
+    struct epoll_event event = {.events = events, .data.ptr = watcher};
+    return epoll_ctl(poller->epoll_fd, operation, fd, &event) == 0 ? 0 : -errno;
+}
+
+static void report(struct watcher *watcher, uint32_t events)
+{
+    watcher->cb(watcher, events);
+}
+
+/* Watchers may be removed, and their memory freed, by any report: poller_remove() takes them out of the
+ * batch, so the entry is read only when its turn comes. */
+static void report_batch(struct poller *poller)
+{
+    while (poller->batch_next < poller->batch_count) {
+        const struct epoll_event *event = &poller->batch[poller->batch_next++];
+        if (event->data.ptr != NULL) {
+            report(event->data.ptr, event->events);
+        }
+    }
+    poller->batch_next = poller->batch_count = 0;
+}
+
+static void on_epoll_ready(uv_poll_t *handle, int status, int events)
+{
+    struct poller *poller = handle->data;
+    (void)events;
+    if (status < 0) {
+        return;
+    }
+    int count = epoll_wait(poller->epoll_fd, poller->batch, POLLER_BATCH, 0);
+    poller->batch_next = 0;
+    poller->batch_count = count > 0 ? count : 0;
+    report_batch(poller);
+}
+
+static void leave_again(struct poller *poller, struct watcher *watcher)
+{
+    TAILQ_REMOVE(watcher->due ? &poller->due : &poller->again, watcher, again_link);
+    watcher->again = 0;
+    watcher->due = false;
+}
+
+/* Two lists, so that those that ask again while this runs wait for the next turn. */
+static void on_prepare(uv_prepare_t *handle)
+{
+    struct poller *poller = handle->data;
+    struct watcher *watcher;
+    TAILQ_FOREACH (watcher, &poller->again, again_link) {
+        watcher->due = true;
+    }
+    TAILQ_CONCAT(&poller->due, &poller->again, again_link);
+    while ((watcher = TAILQ_FIRST(&poller->due)) != NULL) {
+        uint32_t events = watcher->again;
+        leave_again(poller, watcher);
+        report(watcher, events);
+    }
+    if (TAILQ_EMPTY(&poller->again)) {
+        uv_idle_stop(&poller->idle);
+        uv_prepare_stop(&poller->prepare);
+    }
+}
+
+/* Only its being active matters: the loop does not sleep while it is. */
+static void on_idle(uv_idle_t *handle)
+{
+    (void)handle;
+}
+
+int poller_init(struct poller *poller, uv_loop_t *loop)
+{
+    memset(poller, 0, sizeof *poller);
+    TAILQ_INIT(&poller->again);
+    TAILQ_INIT(&poller->due);
+    poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (poller->epoll_fd < 0) {
+        return -errno;
+    }
+    int rv = uv_poll_init(loop, &poller->poll, poller->epoll_fd);
+    if (rv != 0) {
+        close(poller->epoll_fd);
+        return rv;
+    }
+    uv_idle_init(loop, &poller->idle);
+    uv_prepare_init(loop, &poller->prepare);
+    poller->poll.data = poller->idle.data = poller->prepare.data = poller;
+    rv = uv_poll_start(&poller->poll, UV_READABLE, on_epoll_ready);
+    return rv;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct poller *poller = handle->data;
+    if (--poller->closing > 0) {
+        return;
+    }
+    close(poller->epoll_fd);
+    if (poller->closed != NULL) {
+        poller->closed(poller->closed_data);
+    }
+}
+
+void poller_close(struct poller *poller, void (*cb)(void *data), void *data)
+{
+    poller->closed = cb;
+    poller->closed_data = data;
+    poller->closing = 3;
+    uv_close((uv_handle_t *)&poller->poll, on_handle_closed);
+    uv_close((uv_handle_t *)&poller->idle, on_handle_closed);
+    uv_close((uv_handle_t *)&poller->prepare, on_handle_closed);
+}
+
+static int add(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb, uint32_t events)
+{
+    watcher->cb = cb;
+    watcher->fd = fd;
+    watcher->again = 0;
+    watcher->due = false;
+    int rv = control(poller, EPOLL_CTL_ADD, fd, events, watcher);
+    if (rv != 0) {
+        watcher->fd = -1;
+    }
+    return rv;
+}
+
+int poller_add(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb)
+{
+    return add(poller, watcher, fd, cb, EVERYTHING);
+}
+
+int poller_add_listener(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb)
+{
+    return add(poller, watcher, fd, cb, EPOLLIN);
+}
+
+static void forget_reports(struct poller *poller, struct watcher *watcher)
+{
+    for (int i = poller->batch_next; i < poller->batch_count; i++) {
+        if (poller->batch[i].data.ptr == watcher) {
+            poller->batch[i].data.ptr = NULL;
+        }
+    }
+    if (watcher->again != 0) {
+        leave_again(poller, watcher);
+    }
+}
+
+int poller_move(struct poller *poller, struct watcher *from, struct watcher *to, watcher_cb cb)
+{
+    int rv = control(poller, EPOLL_CTL_MOD, from->fd, EVERYTHING, to);
+    if (rv != 0) {
+        return rv;
+    }
+    forget_reports(poller, from);
+    to->cb = cb;
+    to->fd = from->fd;
+    to->again = 0;
+    to->due = false;
+    from->fd = -1;
+    return 0;
+}
+
+void poller_remove(struct poller *poller, struct watcher *watcher)
+{
+    if (watcher->fd < 0) {
+        return;
+    }
+    control(poller, EPOLL_CTL_DEL, watcher->fd, 0, NULL);
+    forget_reports(poller, watcher);
+    watcher->fd = -1;
+}
+
+void poller_drop(struct poller *poller, struct watcher *watcher)
+{
+    if (watcher->fd < 0) {
+        return;
+    }
+    forget_reports(poller, watcher);
+    close(watcher->fd);
+    watcher->fd = -1;
+}
+
+void poller_again(struct poller *poller, struct watcher *watcher, uint32_t events)
+{
+    if (watcher->again == 0) {
+        TAILQ_INSERT_TAIL(&poller->again, watcher, again_link);
+        uv_idle_start(&poller->idle, on_idle);
+        uv_prepare_start(&poller->prepare, on_prepare);
+    }
+    watcher->again |= events;
+}

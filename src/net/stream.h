@@ -1,0 +1,99 @@
+/*
+ * A stream of bytes in both directions, as the relay sees one: told when it is ready, read and written
+ * without ever blocking, finished one direction at a time. Today a connected socket (struct sock_stream);
+ * a stream inside a framed session, or a TLS connection, is one more set of operations.
+ *
+ * Readiness is edge-triggered: after a report, read or write until -EAGAIN (or, unless `hung_up`, a count below what
+ * was asked), or ask for another report with stream_again(). Nothing is buffered here.
+ *
+ * Lifetimes: the owner embeds the stream. After stream_close() no report comes and the memory is the
+ * owner's; it may be called from inside a report.
+ */
+#ifndef POSTERN_NET_STREAM_H
+#define POSTERN_NET_STREAM_H
+
+#include "base/compiler.h"
+#include "net/addr.h"
+#include "net/poller.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { STREAM_READABLE = 1, STREAM_WRITABLE = 2 };
+
+struct stream;
+
+typedef void (*stream_cb)(struct stream *stream, unsigned events);
+
+struct stream_ops {
+    ssize_t (*read)(struct stream *stream, void *data, size_t size);        /* bytes; 0: end; -errno */
+    ssize_t (*write)(struct stream *stream, const void *data, size_t size); /* bytes, maybe fewer; -errno */
+    int (*finish)(struct stream *stream);                                   /* no more writes: half-close */
+    void (*again)(struct stream *stream, unsigned events);
+    void (*close)(struct stream *stream, bool abort);
+};
+
+struct stream {
+    const struct stream_ops *ops;
+    stream_cb cb;
+    /* Reported once and true from then on: read on to the end, which tells what the peer still had to say. */
+    bool hung_up;  /* the peer sends no more */
+    bool gone;     /* nor does it take anything: it closed both ways, or aborted */
+    bool failed;   /* it aborted, or the network did */
+    int splice_fd; /* what splice(2) may be used on; -1 where it does not pay or cannot be */
+};
+
+static inline ssize_t stream_read(struct stream *stream, void *data, size_t size)
+{
+    return stream->ops->read(stream, data, size);
+}
+
+static inline ssize_t stream_write(struct stream *stream, const void *data, size_t size)
+{
+    return stream->ops->write(stream, data, size);
+}
+
+static inline int stream_finish(struct stream *stream)
+{
+    return stream->ops->finish(stream);
+}
+
+/* Reports `events` once more, after other streams had their turn. */
+static inline void stream_again(struct stream *stream, unsigned events)
+{
+    stream->ops->again(stream, events);
+}
+
+/* With `abort`, the peer is told that the stream was cut, where the transport can tell. */
+static inline void stream_close(struct stream *stream, bool abort)
+{
+    stream->ops->close(stream, abort);
+}
+
+/* A stream over a connected socket of any family. */
+struct sock_stream {
+    struct stream stream;
+    struct watcher watcher;
+    struct poller *poller;
+    size_t write_max; /* most bytes in one write; 0: no bound */
+    bool vsock;
+};
+
+struct sock_kind_options {
+    enum addr_kind kind;
+    size_t vsock_write_max; /* vsock writes over ~31 KiB arrive corrupted on some kernels */
+};
+
+/* Takes over a connected `fd`. Returns 0, or a negative errno value: the descriptor is then still the caller's. */
+int sock_stream_open(struct sock_stream *sock, struct poller *poller, int fd,
+                     const struct sock_kind_options *kind, stream_cb cb) MUST_CHECK;
+
+/* The same with a socket that `watcher` already watches, which is idle afterwards. */
+int sock_stream_adopt(struct sock_stream *sock, struct poller *poller, struct watcher *watcher,
+                      const struct sock_kind_options *kind, stream_cb cb) MUST_CHECK;
+
+/* stream_close() for the owner of the struct. Harmless when watcher.fd is -1: never opened, or closed. */
+void sock_stream_close(struct sock_stream *sock, bool abort);
+
+#endif
