@@ -1,0 +1,237 @@
+/* One direction of a relay: see flow.h. */
+#include "relay/flow.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+void flow_init(struct flow *flow, struct stream *from, struct stream *to)
+{
+    memset(flow, 0, sizeof *flow);
+    flow->from = from;
+    flow->to = to;
+    flow->chunk = FLOW_CHUNK_MIN;
+}
+
+static void drop_held(struct flow *flow)
+{
+    free(flow->held);
+    flow->held = NULL;
+}
+
+static void drop_pipe(struct flow *flow, const struct flow_tools *tools)
+{
+    pipe_pool_put(tools->pipes, flow->pipe);
+    flow->pipe = NULL;
+}
+
+void flow_release(struct flow *flow, const struct flow_tools *tools)
+{
+    drop_held(flow);
+    drop_pipe(flow, tools);
+}
+
+void flow_preload(struct flow *flow, unsigned char *data, uint32_t length)
+{
+    flow->held = data;
+    flow->held_at = 0;
+    flow->held_length = length;
+}
+
+static int hold(struct flow *flow, const unsigned char *data, size_t length)
+{
+    flow->held = malloc(length);
+    if (flow->held == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(flow->held, data, length);
+    flow->held_at = 0;
+    flow->held_length = (uint32_t)length;
+    flow->chunk = FLOW_CHUNK_MIN;
+    return 0;
+}
+
+static int deliver_held(struct flow *flow)
+{
+    while (flow->held_at < flow->held_length) {
+        ssize_t n = stream_write(flow->to, flow->held + flow->held_at, flow->held_length - flow->held_at);
+        if (n < 0) {
+            return (int)n;
+        }
+        flow->held_at += (uint32_t)n;
+        flow->bytes += (uint64_t)n;
+    }
+    drop_held(flow);
+    return 0;
+}
+
+static int deliver_pipe(struct flow *flow)
+{
+    struct pipe *pipe = flow->pipe;
+    while (pipe->held > 0) {
+        ssize_t n = splice(pipe->read_fd, NULL, flow->to->splice_fd, NULL, pipe->held,
+                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            return -errno;
+        }
+        pipe->held -= (size_t)n;
+        flow->bytes += (uint64_t)n;
+    }
+    return 0;
+}
+
+/* Returns 0 when nothing is held any more, or a negative errno value of the sink's. */
+static int deliver(struct flow *flow)
+{
+    if (flow->held != NULL) {
+        return deliver_held(flow);
+    }
+    return flow->pipe != NULL ? deliver_pipe(flow) : 0;
+}
+
+static bool can_splice(const struct flow *flow)
+{
+    return flow->bulk && flow->from->splice_fd >= 0 && flow->to->splice_fd >= 0;
+}
+
+/* The pipe is empty whenever this is called: splice says EAGAIN for a full pipe as for an empty source, and only
+ * so can the two be told apart. */
+static ssize_t fetch_pipe(struct flow *flow)
+{
+    ssize_t n;
+    do {
+        n = splice(flow->from->splice_fd, NULL, flow->pipe->write_fd, NULL, flow->pipe->size,
+                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        return -errno;
+    }
+    flow->pipe->held = (size_t)n;
+    return n;
+}
+
+/* Reads a chunk and writes it at once; what the sink does not take is held. Returns the bytes read, 0 at the end, or
+ * a negative errno value, *ret_sink telling whose it is. */
+static ssize_t copy_chunk(struct flow *flow, const struct flow_tools *tools, bool *ret_sink)
+{
+    *ret_sink = false;
+    ssize_t n = stream_read(flow->from, tools->scratch, flow->chunk);
+    if (n <= 0) {
+        return n;
+    }
+    ssize_t written = stream_write(flow->to, tools->scratch, (size_t)n);
+    if (written < 0 && written != -EAGAIN) {
+        *ret_sink = true;
+        return written;
+    }
+    written = written > 0 ? written : 0;
+    flow->bytes += (uint64_t)written;
+    if (written < n) {
+        int rv = hold(flow, tools->scratch + written, (size_t)(n - written));
+        return rv == 0 ? n : rv;
+    }
+    return n;
+}
+
+/* Full chunks make the next ones larger, and then a bulk transfer; a short one ends it. */
+static void adapt(struct flow *flow, size_t n)
+{
+    if (n < flow->chunk) {
+        flow->chunk = FLOW_CHUNK_MIN;
+    } else if (flow->chunk < FLOW_CHUNK_MAX) {
+        flow->chunk = FLOW_CHUNK_MAX;
+    } else {
+        flow->bulk = true;
+    }
+}
+
+static enum flow_result finish(struct flow *flow)
+{
+    flow->finished = true;
+    int rv = stream_finish(flow->to);
+    /* ENOTCONN: the sink has closed both ways already, which is no loss now that all is delivered. */
+    return rv == 0 || rv == -ENOTCONN ? FLOW_FINISHED : FLOW_SINK_FAILED;
+}
+
+static enum flow_result source_failed(ssize_t code)
+{
+    return code == -ENOMEM ? FLOW_NO_MEMORY : FLOW_SOURCE_FAILED;
+}
+
+/* One step of copying. FLOW_TIRED: go on. */
+static enum flow_result step_copy(struct flow *flow, const struct flow_tools *tools, uint32_t *moved)
+{
+    bool sink;
+    uint32_t asked = flow->chunk;
+    ssize_t n = copy_chunk(flow, tools, &sink);
+    if (n == -EAGAIN) {
+        return FLOW_WAITING;
+    }
+    if (n < 0) {
+        return sink ? FLOW_SINK_FAILED : source_failed(n);
+    }
+    if (n == 0) {
+        flow->ended = true;
+        return FLOW_TIRED;
+    }
+    *moved += (uint32_t)n;
+    if (flow->held == NULL) {
+        adapt(flow, (size_t)n);
+    }
+    /* A short count means an empty source, unless its end was reported already: no need to ask again. */
+    bool drained = (uint32_t)n < asked && !flow->from->hung_up;
+    return drained && flow->held == NULL ? FLOW_WAITING : FLOW_TIRED;
+}
+
+/* One step of splicing. FLOW_TIRED: go on. */
+static enum flow_result step_splice(struct flow *flow, const struct flow_tools *tools, uint32_t *moved)
+{
+    if (flow->pipe == NULL) {
+        flow->pipe = pipe_pool_get(tools->pipes);
+    }
+    if (flow->pipe == NULL) {
+        return step_copy(flow, tools, moved);
+    }
+    ssize_t n = fetch_pipe(flow);
+    if (n > 0) {
+        *moved += (uint32_t)n;
+        return FLOW_TIRED;
+    }
+    drop_pipe(flow, tools);
+    if (n == 0) {
+        flow->ended = true;
+        return FLOW_TIRED;
+    }
+    if (n == -EAGAIN) {
+        flow->bulk = *moved >= FLOW_CHUNK_MAX;
+        return FLOW_WAITING;
+    }
+    return source_failed(n);
+}
+
+enum flow_result flow_run(struct flow *flow, const struct flow_tools *tools)
+{
+    uint32_t moved = 0;
+    while (moved < FLOW_TURN) {
+        int rv = deliver(flow);
+        if (rv == -EAGAIN) {
+            return FLOW_WAITING;
+        }
+        if (rv != 0) {
+            return FLOW_SINK_FAILED;
+        }
+        if (flow->ended) {
+            return finish(flow);
+        }
+        enum flow_result result =
+            can_splice(flow) ? step_splice(flow, tools, &moved) : step_copy(flow, tools, &moved);
+        if (result != FLOW_TIRED) {
+            return result;
+        }
+    }
+    return FLOW_TIRED;
+}

@@ -1,0 +1,139 @@
+/* The opening of a relay: see opening.h. */
+#include "relay/opening.h"
+
+#include "config/policy.h"
+#include "relay/relay.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Most hellos are smaller; a larger one doubles it, never past what hello_feed() accepts. */
+#define BYTES_FIRST 2048u
+
+struct opening *opening_new(struct relay *relay)
+{
+    struct opening *opening = calloc(1, sizeof *opening);
+    if (opening != NULL) {
+        opening->relay = relay;
+        hello_init(&opening->hello);
+    }
+    return opening;
+}
+
+void opening_free(struct opening *opening)
+{
+    if (opening == NULL) {
+        return;
+    }
+    dial_cancel(opening->dial);
+    hello_release(&opening->hello);
+    free(opening->bytes);
+    free(opening);
+}
+
+/* One byte over the bound is kept, so that the hello itself is what refuses a hello that is too large. */
+static int keep(struct opening *opening, const void *data, size_t size)
+{
+    size_t wanted = opening->length + size;
+    if (wanted > opening->capacity) {
+        size_t capacity = opening->capacity > 0 ? opening->capacity : BYTES_FIRST;
+        while (capacity < wanted) {
+            capacity *= 2;
+        }
+        unsigned char *bytes = realloc(opening->bytes, capacity);
+        if (bytes == NULL) {
+            return -ENOMEM;
+        }
+        opening->bytes = bytes;
+        opening->capacity = capacity;
+    }
+    memcpy(opening->bytes + opening->length, data, size);
+    opening->length = wanted;
+    return 0;
+}
+
+static enum reason reason_of_hello(enum hello_state state)
+{
+    switch (state) {
+    case HELLO_NO_NAME:
+        return REASON_NO_SNI;
+    case HELLO_NOT_TLS:
+        return REASON_NOT_TLS;
+    case HELLO_BAD:
+        return REASON_BAD_HELLO;
+    default:
+        return REASON_NONE;
+    }
+}
+
+static enum reason judge_name(struct opening *opening)
+{
+    struct relay *relay = opening->relay;
+    relay->server_name = strdup(opening->hello.name);
+    if (relay->server_name == NULL) {
+        return REASON_NO_MEMORY;
+    }
+    return policy_sni(relay->route, opening->hello.name) != NULL ? REASON_NONE : REASON_DENIED_SNI;
+}
+
+enum reason opening_read_hello(struct opening *opening, bool *ret_whole)
+{
+    struct stream *client = &opening->relay->client.stream;
+    unsigned char *scratch = opening->relay->worker->tools.scratch;
+    enum hello_state state = HELLO_MORE;
+    *ret_whole = false;
+    while (state == HELLO_MORE) {
+        ssize_t n = stream_read(client, scratch, FLOW_CHUNK_MIN);
+        if (n == -EAGAIN) {
+            return REASON_NONE;
+        }
+        if (n <= 0) {
+            return REASON_CLIENT_RESET; /* it left in the middle of its own hello */
+        }
+        if (keep(opening, scratch, (size_t)n) != 0) {
+            return REASON_NO_MEMORY;
+        }
+        state = hello_feed(&opening->hello, scratch, (size_t)n);
+    }
+    if (state != HELLO_NAME) {
+        return reason_of_hello(state);
+    }
+    *ret_whole = true;
+    return judge_name(opening);
+}
+
+/* Where the stream is to go. The address is the caller's copy. */
+static void choose(const struct opening *opening, struct addr *ret)
+{
+    const struct config_route *route = opening->relay->route;
+    switch (route->to_kind) {
+    case CONFIG_TO_ADDRESS:
+        *ret = route->to;
+        break;
+    case CONFIG_TO_SNI:
+        *ret = (struct addr){.kind = ADDR_TCP, .port = route->port};
+        memcpy(ret->host, opening->hello.name, strlen(opening->hello.name) + 1);
+        break;
+    case CONFIG_TO_SNI_MAP:
+        *ret = policy_sni(route, opening->hello.name)->to;
+        break;
+    }
+}
+
+enum reason opening_dial(struct opening *opening, dial_cb cb)
+{
+    struct relay *relay = opening->relay;
+    const struct config_route *route = relay->route;
+    struct addr to;
+    choose(opening, &to);
+    struct dial_options options = {
+        .to = &to,
+        .public_only = !route->allow_private,
+        .family = route->family,
+        .timeout_ms = route->connect_timeout_ms,
+        .sock = {.vsock_buffer_size = relay->config->vsock.buffer_size},
+    };
+    opening->dial_began_ns = uv_hrtime();
+    opening->dial = dial_start(relay->worker->loop, &options, cb, relay);
+    return opening->dial != NULL ? REASON_NONE : REASON_NO_MEMORY;
+}

@@ -1,0 +1,43 @@
+/*
+ * The opening of a relay: from the accepted socket to a connected destination. Private to src/relay.
+ *
+ * opening_start() reads the ClientHello if the route looks at one, chooses the destination, and dials it.
+ * It ends in exactly one call of `done`, unless opening_cancel() comes first; after either it is gone.
+ */
+#ifndef POSTERN_RELAY_OPENING_H
+#define POSTERN_RELAY_OPENING_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "base/reason.h"
+#include "config/config.h"
+#include "net/dial.h"
+#include "relay/hello.h"
+#include <stddef.h>
+#include <stdint.h>
+
+struct relay;
+
+struct opening {
+    struct relay *relay;
+    struct dial *dial;
+    uint64_t dial_began_ns;
+    struct hello hello;
+    unsigned char *bytes; /* owned: what was read of the client's, to be replayed */
+    size_t length, capacity;
+};
+
+/* NULL: out of memory. */
+struct opening *opening_new(struct relay *relay) MUST_CHECK;
+
+/* Frees it, with what is under way. NULL is harmless. */
+void opening_free(struct opening *opening);
+
+/* Reads what the client has sent. Returns REASON_NONE and *ret_whole once the hello is whole and its name
+ * allowed, REASON_NONE and not *ret_whole while more is needed, or why the stream is refused. */
+enum reason opening_read_hello(struct opening *opening, bool *ret_whole) MUST_CHECK;
+
+/* Dials where the route, or the name in the hello, leads. REASON_NONE, or why it cannot begin. */
+enum reason opening_dial(struct opening *opening, dial_cb cb) MUST_CHECK;
+
+#endif

@@ -1,0 +1,392 @@
+/*
+ * A relay's life: see relay.h.
+ *
+ * Happy path: start -> (hello whole, name allowed) -> dialed -> both flows finish -> end -> timer closed -> ended().
+ * Failure modes: refused by name; the dial fails; a timeout; the client aborts while opening; a side fails
+ * while open. All of them go through end(), which leaves nothing but the closing timer; ended() comes from
+ * its close callback, when no other callback can come.
+ *
+ * When a side fails while open, what it had sent before is still delivered to the other side, which is then
+ * cut rather than closed, so that it does not take the stream for complete.
+ */
+#include "relay/relay.h"
+
+#include "config/policy.h"
+#include "relay/opening.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct relay *of_client(struct stream *stream)
+{
+    return CONTAINER_OF(stream, struct relay, client.stream);
+}
+
+static struct relay *of_upstream(struct stream *stream)
+{
+    return CONTAINER_OF(stream, struct relay, upstream.stream);
+}
+
+void relay_worker_init(struct relay_worker *worker, struct loop *loop)
+{
+    worker->loop = loop;
+    pipe_pool_init(&worker->pipes);
+    worker->tools = (struct flow_tools){.scratch = loop->scratch, .pipes = &worker->pipes};
+}
+
+void relay_worker_release(struct relay_worker *worker)
+{
+    pipe_pool_release(&worker->pipes);
+}
+
+/* The owner may free the relay in ended(). */
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct relay *relay = handle->data;
+    char *detail = relay->detail;
+    char *server_name = relay->server_name;
+    relay->ops->ended(relay);
+    free(detail);
+    free(server_name);
+}
+
+static void end(struct relay *relay, enum reason why, const char *detail)
+{
+    if (relay->state == RELAY_ENDED) {
+        return;
+    }
+    relay->state = RELAY_ENDED;
+    relay->why = why;
+    relay->detail = detail != NULL ? strdup(detail) : NULL;
+    opening_free(relay->opening);
+    relay->opening = NULL;
+    flow_release(&relay->in, &relay->worker->tools);
+    flow_release(&relay->out, &relay->worker->tools);
+    /* A side that was not given all that was meant for it must not take the stream for complete. */
+    sock_stream_close(&relay->client, !relay->out.finished);
+    sock_stream_close(&relay->upstream, !relay->in.finished);
+    uv_close((uv_handle_t *)&relay->timer, on_timer_closed);
+}
+
+void relay_end(struct relay *relay, enum reason why)
+{
+    end(relay, why, NULL);
+}
+
+/* When the state's time is up, and the reason to give then. */
+static uint64_t due(const struct relay *relay, enum reason *ret_why)
+{
+    const struct config_route *route = relay->route;
+    if (relay->state == RELAY_HELLO) {
+        *ret_why = REASON_HELLO_TIMEOUT;
+        return relay->started_at + route->hello_timeout_ms;
+    }
+    if (relay->state == RELAY_HALF_CLOSED) {
+        *ret_why = REASON_HALF_CLOSED_TIMEOUT;
+        return relay->moved_at + route->half_closed_timeout_ms;
+    }
+    if (relay->in.bytes == 0 && relay->out.bytes == 0) {
+        *ret_why = REASON_FIRST_BYTE_TIMEOUT;
+        return relay->moved_at + route->first_byte_timeout_ms;
+    }
+    *ret_why = REASON_IDLE_TIMEOUT;
+    return relay->moved_at + route->idle_timeout_ms;
+}
+
+static void arm(struct relay *relay);
+
+/* Bytes that pass only note the time: the timer finds out when it fires, and waits for the rest. */
+static void on_timer(uv_timer_t *timer)
+{
+    struct relay *relay = timer->data;
+    enum reason why;
+    if (loop_now(relay->worker->loop) >= due(relay, &why)) {
+        end(relay, why, NULL);
+    } else {
+        arm(relay);
+    }
+}
+
+static void arm(struct relay *relay)
+{
+    enum reason why;
+    uint64_t now = loop_now(relay->worker->loop);
+    uint64_t at = due(relay, &why);
+    uv_timer_start(&relay->timer, on_timer, at > now ? at - now : 0, 0);
+}
+
+static void enter(struct relay *relay, enum relay_state state)
+{
+    relay->state = state;
+    relay->moved_at = loop_now(relay->worker->loop);
+    arm(relay);
+}
+
+static void report_moved(struct relay *relay)
+{
+    uint64_t in = relay->in.bytes - relay->moved_in;
+    uint64_t out = relay->out.bytes - relay->moved_out;
+    if (in == 0 && out == 0) {
+        return;
+    }
+    bool first = relay->moved_in == 0 && relay->moved_out == 0;
+    relay->moved_in += in;
+    relay->moved_out += out;
+    relay->moved_at = loop_now(relay->worker->loop);
+    relay->ops->moved(relay, in, out);
+    if (first && relay->route->idle_timeout_ms < relay->route->first_byte_timeout_ms) {
+        arm(relay);
+    }
+}
+
+static enum reason reset_by(const struct relay *relay, const struct stream *side)
+{
+    return side == &relay->client.stream ? REASON_CLIENT_RESET : REASON_UPSTREAM_RESET;
+}
+
+/* The flow's sink takes no more. What its peer had sent before may still be read, by the other flow. */
+static void break_flow(struct relay *relay, struct flow *flow)
+{
+    flow->broken = true;
+    if (relay->why == REASON_NONE) {
+        relay->why = reset_by(relay, flow->to);
+    }
+}
+
+static void run(struct relay *relay, struct flow *flow)
+{
+    if (relay->state == RELAY_ENDED || flow_is_over(flow)) {
+        return;
+    }
+    switch (flow_run(flow, &relay->worker->tools)) {
+    case FLOW_WAITING:
+        break;
+    case FLOW_TIRED:
+        stream_again(flow->from, STREAM_READABLE);
+        break;
+    case FLOW_FINISHED:
+        enter(relay, RELAY_HALF_CLOSED);
+        break;
+    case FLOW_SINK_FAILED:
+        break_flow(relay, flow);
+        break;
+    case FLOW_SOURCE_FAILED:
+        report_moved(relay);
+        end(relay, reset_by(relay, flow->from), NULL);
+        break;
+    case FLOW_NO_MEMORY:
+        report_moved(relay);
+        end(relay, REASON_NO_MEMORY, NULL);
+        break;
+    }
+}
+
+/* `from` a peer that is gone nothing more comes once its flow is over, and `to` it nothing more can go:
+ * if nothing was waiting to go, it simply closed both ways at once. */
+static void settle_gone(struct relay *relay, const struct stream *peer, const struct flow *from,
+                        struct flow *to)
+{
+    if (!peer->gone || !flow_is_over(from) || flow_is_over(to)) {
+        return;
+    }
+    if (peer->failed || flow_is_blocked(to)) {
+        break_flow(relay, to);
+    } else {
+        to->finished = true;
+    }
+}
+
+static void settle(struct relay *relay)
+{
+    report_moved(relay);
+    settle_gone(relay, &relay->client.stream, &relay->in, &relay->out);
+    settle_gone(relay, &relay->upstream.stream, &relay->out, &relay->in);
+    if (flow_is_over(&relay->in) && flow_is_over(&relay->out)) {
+        end(relay, relay->why != REASON_NONE ? relay->why : REASON_FINISHED, NULL);
+    }
+}
+
+/* `from` carries what the ready stream sends, `to` what it is sent. */
+static void carry(struct relay *relay, unsigned events, struct flow *from, struct flow *to)
+{
+    if ((events & STREAM_WRITABLE) != 0 && flow_is_blocked(to)) {
+        run(relay, to);
+    }
+    if ((events & STREAM_READABLE) != 0) {
+        run(relay, from);
+    }
+    /* A sink that failed may have been the source of the other flow: hear it out now, no report will come. */
+    if (from->broken || to->broken) {
+        run(relay, from);
+        run(relay, to);
+    }
+    if (relay->state != RELAY_ENDED) {
+        settle(relay);
+    }
+}
+
+static void on_upstream_ready(struct stream *stream, unsigned events)
+{
+    struct relay *relay = of_upstream(stream);
+    carry(relay, events, &relay->out, &relay->in);
+}
+
+static struct sock_kind_options kind_options(const struct relay *relay, enum addr_kind kind)
+{
+    return (struct sock_kind_options){.kind = kind,
+                                      .vsock_write_max = (size_t)relay->config->vsock.write_size};
+}
+
+static void note_upstream(struct relay *relay, const struct sockaddr_any *peer)
+{
+    if (sock_kind(peer) == ADDR_TCP) {
+        memcpy(&relay->upstream_ip, &peer->u, peer->length);
+    }
+}
+
+/* The hello's bytes go first; the opening and all that it held is gone afterwards. */
+static void become_open(struct relay *relay)
+{
+    struct opening *opening = relay->opening;
+    uint64_t connect_us = (uv_hrtime() - opening->dial_began_ns) / 1000;
+    if (opening->length > 0) {
+        flow_preload(&relay->in, opening->bytes, (uint32_t)opening->length);
+        opening->bytes = NULL;
+    }
+    opening_free(opening);
+    relay->opening = NULL;
+    relay->ops->opened(relay, connect_us);
+    enter(relay, RELAY_OPEN);
+    /* What the client has sent by now was reported before there was anywhere to put it. */
+    carry(relay, STREAM_READABLE, &relay->in, &relay->out);
+}
+
+static void on_dialed(void *data, enum reason why, const struct dialed *dialed, const struct error *err)
+{
+    struct relay *relay = data;
+    relay->opening->dial = NULL;
+    if (why != REASON_NONE) {
+        end(relay, why, err->text);
+        return;
+    }
+    struct sock_kind_options kind = kind_options(relay, dialed->kind);
+    note_upstream(relay, dialed->peer);
+    int rv = sock_stream_adopt(&relay->upstream, &relay->worker->loop->poller, dialed->watcher, &kind,
+                               on_upstream_ready);
+    if (rv != 0) {
+        end(relay, REASON_INTERNAL, error_words(rv));
+        return;
+    }
+    become_open(relay);
+}
+
+static void start_dialing(struct relay *relay)
+{
+    relay->state = RELAY_DIALING;
+    uv_timer_stop(&relay->timer); /* the dial has its own deadline */
+    enum reason why = opening_dial(relay->opening, on_dialed);
+    if (why != REASON_NONE) {
+        end(relay, why, NULL);
+    }
+}
+
+static void read_hello(struct relay *relay)
+{
+    bool whole;
+    enum reason why = opening_read_hello(relay->opening, &whole);
+    if (why != REASON_NONE) {
+        end(relay, why, NULL);
+    } else if (whole) {
+        start_dialing(relay);
+    }
+}
+
+static void on_client_ready(struct stream *stream, unsigned events)
+{
+    struct relay *relay = of_client(stream);
+    switch (relay->state) {
+    case RELAY_HELLO:
+        read_hello(relay);
+        break;
+    case RELAY_DIALING:
+        if (stream->failed) {
+            end(relay, REASON_CLIENT_RESET, NULL);
+        }
+        break;
+    case RELAY_OPEN:
+    case RELAY_HALF_CLOSED:
+        carry(relay, events, &relay->in, &relay->out);
+        break;
+    case RELAY_ENDED:
+        break;
+    }
+}
+
+static void init(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
+                 const struct config *config, const struct config_route *route)
+{
+    memset(relay, 0, sizeof *relay);
+    relay->worker = worker;
+    relay->ops = ops;
+    relay->config = config;
+    relay->route = route;
+    relay->why = REASON_NONE;
+    relay->started_at = relay->moved_at = loop_now(worker->loop);
+    relay->client.watcher.fd = relay->upstream.watcher.fd = -1;
+    relay->client.poller = relay->upstream.poller = &worker->loop->poller;
+    flow_init(&relay->in, &relay->client.stream, &relay->upstream.stream);
+    flow_init(&relay->out, &relay->upstream.stream, &relay->client.stream);
+    uv_timer_init(&worker->loop->uv, &relay->timer);
+    relay->timer.data = relay;
+}
+
+void relay_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
+                 const struct config *config, const struct config_route *route, int fd, enum addr_kind kind)
+{
+    init(relay, worker, ops, config, route);
+    struct sock_kind_options options = kind_options(relay, kind);
+    relay->opening = opening_new(relay);
+    int rv = relay->opening != NULL
+                 ? sock_stream_open(&relay->client, &worker->loop->poller, fd, &options, on_client_ready)
+                 : -ENOMEM;
+    if (rv != 0) {
+        close(fd);
+        end(relay, rv == -ENOMEM ? REASON_NO_MEMORY : REASON_INTERNAL, error_words(rv));
+    } else if (route->sni_count > 0) {
+        relay->state = RELAY_HELLO;
+        arm(relay);
+    } else {
+        start_dialing(relay);
+    }
+}
+
+const char *relay_destination(const struct relay *relay, char buffer[ADDR_TEXT_MAX])
+{
+    const struct config_route *route = relay->route;
+    if (route->to_kind == CONFIG_TO_ADDRESS) {
+        return addr_format(&route->to, buffer);
+    }
+    if (relay->server_name == NULL) {
+        return NULL;
+    }
+    if (route->to_kind == CONFIG_TO_SNI) {
+        snprintf(buffer, ADDR_TEXT_MAX, "tcp://%s:%u", relay->server_name, route->port);
+        return buffer;
+    }
+    const struct config_sni *entry = policy_sni(route, relay->server_name);
+    return entry != NULL ? addr_format(&entry->to, buffer) : NULL;
+}
+
+const char *relay_upstream_address(const struct relay *relay, char buffer[ADDR_TEXT_MAX])
+{
+    struct sockaddr_any at;
+    if (relay->upstream_ip.sin6_family == AF_UNSPEC) {
+        return NULL;
+    }
+    at.length =
+        relay->upstream_ip.sin6_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof relay->upstream_ip;
+    memcpy(&at.u, &relay->upstream_ip, sizeof relay->upstream_ip);
+    return sockaddr_format(&at, buffer);
+}

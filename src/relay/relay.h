@@ -1,0 +1,80 @@
+/*
+ * A relay: one stream through a `relay` route, from the accepted socket to its end.
+ *
+ *     START -> [HELLO] -> DIALING -> OPEN -> HALF_CLOSED -> ENDED
+ *
+ * HELLO is there for routes that look at the ClientHello: the client's first bytes are kept until it is
+ * whole, its name is judged, and they are replayed to the destination untouched. From OPEN on two flows
+ * carry bytes, each direction ending by itself. Any state may go to ENDED, for one reason out of base/reason.h.
+ *
+ * Lifetimes: the owner embeds the relay. relay_start() takes the descriptor over, whatever it returns. From then
+ * on the owner hears opened() at most once, moved() whenever bytes were delivered, and ended() exactly once, from the
+ * loop and never from inside relay_start() or relay_end(): the memory is then the owner's again. The configuration outlives
+ * the relay. What only the opening needs (ClientHello, dial) is one allocation, gone once the relay is open.
+ */
+#ifndef POSTERN_RELAY_RELAY_H
+#define POSTERN_RELAY_RELAY_H
+
+#include "base/compiler.h"
+#include "base/reason.h"
+#include "config/config.h"
+#include "net/loop.h"
+#include "net/stream.h"
+#include "relay/flow.h"
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum relay_state { RELAY_HELLO, RELAY_DIALING, RELAY_OPEN, RELAY_HALF_CLOSED, RELAY_ENDED };
+
+struct relay;
+
+struct relay_ops {
+    void (*opened)(struct relay *relay, uint64_t connect_us);
+    void (*moved)(struct relay *relay, uint64_t in, uint64_t out); /* bytes since it was last called */
+    void (*ended)(struct relay *relay); /* see relay->why, ->detail and the flows */
+};
+
+/* What all relays of one worker share. */
+struct relay_worker {
+    struct loop *loop;
+    struct pipe_pool pipes;
+    struct flow_tools tools;
+};
+
+struct relay {
+    const struct relay_ops *ops;
+    struct relay_worker *worker;
+    const struct config *config;
+    const struct config_route *route;
+    enum relay_state state;
+    enum reason why;   /* once ENDED, or once one side has failed */
+    char *detail;      /* owned: what a failed opening tried, and what happened; NULL otherwise */
+    char *server_name; /* owned: what the ClientHello named; NULL if none was read */
+    struct sockaddr_in6 upstream_ip; /* or a sockaddr_in: where a tcp destination led; family 0 otherwise */
+    struct sock_stream client, upstream;
+    struct flow in, out;          /* client to upstream, upstream to client */
+    uint64_t moved_in, moved_out; /* of the flows' bytes, those told to moved() */
+    uint64_t moved_at;            /* loop time of the last byte, or of the state's beginning */
+    uint64_t started_at;
+    uv_timer_t timer;
+    struct opening *opening; /* until OPEN */
+};
+
+void relay_worker_init(struct relay_worker *worker, struct loop *loop);
+void relay_worker_release(struct relay_worker *worker); /* after the last relay ended */
+
+/* Starts relaying the accepted `fd`, a socket of that kind, under `route` of `config`. */
+void relay_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
+                 const struct config *config, const struct config_route *route, int fd, enum addr_kind kind);
+
+/* Ends it from outside, for a reason of the caller's. Harmless when it has ended. */
+void relay_end(struct relay *relay, enum reason why);
+
+/* Where the relay leads, for the log: the route's address, or the name that the ClientHello chose. */
+const char *relay_destination(const struct relay *relay, char buffer[ADDR_TEXT_MAX]);
+
+/* The IP address it was connected to, for the log; NULL when there is none. */
+const char *relay_upstream_address(const struct relay *relay, char buffer[ADDR_TEXT_MAX]);
+
+#endif
