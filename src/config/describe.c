@@ -9,7 +9,8 @@
 #include "config/keys.h"
 #include <string.h>
 
-#define DOC_WIDTH 100
+#define DOC_WIDTH  100
+#define MDOC_WIDTH 78
 
 struct example {
     enum scope scope;
@@ -186,8 +187,8 @@ void keys_markdown(struct text *out)
     }
 }
 
-/* Words in the mdoc language, where a dot or quote in front of a line would be a command and a backslash one
- * anywhere. Sentences start new lines, as its checker wants. */
+/* Words in the mdoc language, in which a backslash is a command. Sentences start new lines, as its checker wants;
+ * "e.g. " ends none. */
 static void add_mdoc(struct text *out, const char *words)
 {
     for (const char *c = words; *c != '\0'; c++) {
@@ -195,30 +196,52 @@ static void add_mdoc(struct text *out, const char *words)
             text_add(out, "\\e");
         } else if (*c == '`') {
             text_add(out, "\\(aq");
-        } else if (strncmp(c, ". ", 2) == 0) {
+        } else if (strncmp(c, ". ", 2) == 0 && (c == words || c[-1] != 'g')) {
             text_add(out, ".\n");
             c++;
         } else {
             text_add_char(out, *c);
         }
     }
+    text_add_char(out, '\n');
+}
+
+/* Lines of at most MDOC_WIDTH. A dot or quote in front of a line would be a command, so \\& goes before it. */
+static void add_wrapped(struct text *out, const char *lines)
+{
+    while (*lines != '\0') {
+        size_t length = strcspn(lines, "\n");
+        if (length > MDOC_WIDTH) {
+            for (length = MDOC_WIDTH; lines[length] != ' '; length--) {
+            }
+        }
+        text_addf(out, "%s%.*s\n", *lines == '.' || *lines == '\'' ? "\\&" : "", (int)length, lines);
+        lines += length + 1;
+    }
+}
+
+static void add_mdoc_key(struct text *out, const struct key *key)
+{
+    struct text expects = TEXT_INIT;
+    struct text lines = TEXT_INIT;
+    text_add(&expects, "Expects ");
+    key_expects(key, &expects);
+    text_add_char(&expects, '.');
+    add_mdoc(&lines, key->doc);
+    add_mdoc(&lines, text_string(&expects));
+    text_add(out, ".It Ic ");
+    key_path(key, out);
+    text_add_char(out, '\n');
+    add_wrapped(out, text_string(&lines));
+    text_addf(out, key->fallback != NULL ? "Default:\n.Li %s .\n" : "Default: %s.\n", default_of(key));
+    out->failed = out->failed || expects.failed || lines.failed;
+    text_release(&expects);
+    text_release(&lines);
 }
 
 void keys_mdoc(struct text *out)
 {
     for (size_t i = 0; i < key_count; i++) {
-        const struct key *key = &key_table[i];
-        struct text expects = TEXT_INIT;
-        key_expects(key, &expects);
-        text_add(out, ".It Ic ");
-        key_path(key, out);
-        text_add_char(out, '\n');
-        add_mdoc(out, key->doc);
-        text_add(out, "\nExpects ");
-        add_mdoc(out, text_string(&expects));
-        text_addf(out, key->fallback != NULL ? ".\nDefault:\n.Li %s .\n" : ".\nDefault: %s.\n",
-                  default_of(key));
-        out->failed = out->failed || expects.failed;
-        text_release(&expects);
+        add_mdoc_key(out, &key_table[i]);
     }
 }
