@@ -1,0 +1,80 @@
+/*
+ * The configuration from arbitrary bytes: whatever they are, they are accepted or refused with a reason, and
+ * what is accepted can be used.
+ */
+#include "config/config.h"
+#include "config/policy.h"
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void demand(int condition, const char *what)
+{
+    if (!condition) {
+        fprintf(stderr, "broken: %s\n", what);
+        abort();
+    }
+}
+
+static void use_listeners(const struct config *config)
+{
+    char text[ADDR_TEXT_MAX];
+    for (unsigned i = 0; i < config->listener_count; i++) {
+        const struct config_listener *listener = &config->listeners[i];
+        demand(listener->listen.kind != ADDR_NONE, "a listener without an address");
+        demand(listener->route >= 0 && (unsigned)listener->route < config->route_count,
+               "a listener without a route");
+        demand(listener->peer >= CONFIG_NOBODY && listener->peer < (int)config->enclave_count,
+               "a peer that is none");
+        addr_format(&listener->listen, text);
+        for (int id = CONFIG_NOBODY; id < (int)config->enclave_count; id++) {
+            (void)policy_listener(listener, id);
+        }
+    }
+}
+
+static void use_routes(const struct config *config)
+{
+    for (unsigned i = 0; i < config->route_count; i++) {
+        const struct config_route *route = &config->routes[i];
+        demand(route->to_kind != CONFIG_TO_ADDRESS || route->to.kind != ADDR_NONE,
+               "a route that leads nowhere");
+        demand(!route->to.cid_by_name, "a name left in an address");
+        demand(route->to_kind == CONFIG_TO_ADDRESS || route->sni_count > 0, "no names to choose by");
+        demand(route->idle_timeout_ms > 0 && route->max_streams > 0, "a bound of nothing");
+        for (unsigned j = 0; j < route->sni_count; j++) {
+            const char *pattern = route->sni[j].pattern;
+            char name[ADDR_HOST_MAX + 2];
+            snprintf(name, sizeof name, "%s%s", pattern[0] == '*' ? "x" : "", pattern + (pattern[0] == '*'));
+            const struct config_sni *found = policy_sni(route, name);
+            demand(found != NULL || !addr_is_hostname(name), "a pattern that does not match");
+        }
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct diags diags;
+    struct text said = TEXT_INIT;
+    struct config *config = NULL;
+    diags_init(&diags, "fuzz.yaml");
+    int r = config_parse("fuzz.yaml", (const char *)data, size, &config, &diags);
+    demand((r == 0) == (diags.total == 0), "the verdict and the mistakes differ");
+    diags_format(&diags, &said);
+    size_t lines = 0;
+    for (size_t i = 0; i < said.length; i++) {
+        lines += said.data[i] == '\n';
+    }
+    demand(lines == diags.count + (diags.total > diags.count), "a mistake of several lines");
+    if (r == 0) {
+        use_listeners(config);
+        use_routes(config);
+    }
+    config_unref(config);
+    text_release(&said);
+    diags_release(&diags);
+    return 0;
+}
