@@ -5,6 +5,7 @@
 #include "relay/hello.h"
 
 #include "base/compiler.h"
+#include "fault.h"
 #include "hello_maker.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,22 +21,22 @@ void *__real_realloc(void *pointer, size_t size);
 void *__wrap_realloc(void *pointer, size_t size);
 
 static struct bytes wire, message;
-static unsigned reallocs, fail_at; /* fail_at: which call fails, from 1; 0: none */
+static unsigned reallocs;
 static size_t largest;
 
-/* Linked in place of realloc(): counts what hello.c asks for, and fails the chosen call. */
+/* Linked in place of realloc(): counts what hello.c asks for. */
 void *__wrap_realloc(void *pointer, size_t size)
 {
     reallocs++;
     largest = size > largest ? size : largest;
-    return reallocs == fail_at ? NULL : __real_realloc(pointer, size);
+    return __real_realloc(pointer, size);
 }
 
 static int forget(void **state)
 {
     (void)state;
     wire.length = message.length = 0;
-    reallocs = fail_at = 0;
+    reallocs = 0;
     largest = 0;
     return 0;
 }
@@ -290,26 +291,32 @@ static void test_cost_of_single_bytes(void **state)
     hello_release(&hello);
 }
 
+/* A byte at a time, for as many allocations as there can be. */
+static void feed_bytes(void *arg)
+{
+    struct hello hello;
+    bool *failed = arg;
+    enum hello_state got = HELLO_MORE;
+    hello_init(&hello);
+    for (size_t i = 0; i < wire.length && got == HELLO_MORE; i++) {
+        got = hello_feed(&hello, wire.at + i, 1);
+    }
+    hello_release(&hello);
+    assert_true(got == HELLO_NAME || got == HELLO_BAD);
+    *failed = got == HELLO_BAD;
+}
+
 static void test_out_of_memory(void **state)
 {
+    bool failed;
     (void)state;
     make_hello(&wire, "memory.example");
-    for (fail_at = 1;; fail_at++) {
-        struct hello hello;
-        enum hello_state got = HELLO_MORE;
-        hello_init(&hello);
-        reallocs = 0;
-        for (size_t i = 0; i < wire.length && got == HELLO_MORE; i++) {
-            got = hello_feed(&hello, wire.at + i, 1);
-        }
-        hello_release(&hello);
-        if (reallocs < fail_at) {
-            assert_int_equal(got, HELLO_NAME);
-            break;
-        }
-        assert_int_equal(got, HELLO_BAD);
-    }
-    assert_true(fail_at > 5);
+    assert_true(fault_loop("hello", FAULT_MEMORY, feed_bytes, &failed) > 5);
+    assert_false(failed); /* the last run is the one in which nothing failed */
+    fault_arm(FAULT_MEMORY, 3);
+    feed_bytes(&failed);
+    assert_int_equal(fault_disarm(), 1);
+    assert_true(failed);
 }
 
 int main(void)

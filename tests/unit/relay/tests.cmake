@@ -4,6 +4,6 @@
 add_library(hello_maker STATIC relay/hello_maker.c)
 target_link_libraries(hello_maker PRIVATE postern_options)
 
-postern_unit_test(relay hello USES hello_maker LINK_OPTIONS -Wl,--wrap=realloc)
+postern_unit_test(relay hello FAULTS USES hello_maker LINK_OPTIONS -Wl,--wrap=realloc)
 postern_unit_test(relay hello_judge USES hello_maker OpenSSL::SSL)
 target_sources(test_relay_hello_judge PRIVATE relay/judge.c relay/clients.c)
