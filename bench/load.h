@@ -1,0 +1,57 @@
+/*
+ * bench_load: both ends of a relay in one process, a client that drives it and the server it leads to.
+ *
+ *     bench_load bulk  --connect ADDRESS --listen ADDRESS [--streams N] [--bytes N] [--seconds N]
+ *     bench_load short --connect ADDRESS --listen ADDRESS [--count N] [--at-once N] [--seconds N]
+ *     bench_load idle  --connect ADDRESS --listen ADDRESS [--count N] [--carry BYTES] [--seconds N]
+ *
+ * The relay under test accepts at `connect` and leads to `listen`. Every mode is bounded by its count and by
+ * its time, prints one line of JSON on standard output, and exits 0 if everything arrived that was sent.
+ * Addresses are literal: tcp://IP:PORT, unix:///path, vsock://CID:PORT (only ever inside a VM).
+ */
+#ifndef POSTERN_BENCH_LOAD_H
+#define POSTERN_BENCH_LOAD_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct address {
+    socklen_t length;
+    union {
+        struct sockaddr base;
+        struct sockaddr_storage storage;
+    } u;
+};
+
+struct options {
+    struct address connect, listen;
+    unsigned streams, count, at_once;
+    uint64_t bytes, carry;
+    double seconds;
+};
+
+/* The server that sends back what it is sent, in a thread of its own. */
+struct echo {
+    pthread_t thread;
+    int listener, epoll_fd, stop_fd;
+};
+
+/* Every failure here ends the program: a measurement with a hole in it is none. */
+void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+double now(void);
+
+struct address address_parse(const char *text);
+int open_listener(const struct address *address);
+int open_socket(const struct address *address, int flags);
+int open_connection(const struct address *address); /* blocking, with a bound on each call */
+
+void echo_start(struct echo *echo, const struct address *address);
+void echo_stop(struct echo *echo);
+
+int run_bulk(const struct options *options);
+int run_short(const struct options *options);
+int run_idle(const struct options *options);
+
+#endif
