@@ -89,7 +89,7 @@ class Peer:
         self.process = None
 
     def pids(self):
-        return processes(self.process.pid)
+        return processes(self.process.pid) if self.process is not None else []
 
 
 class Posternd(Peer):

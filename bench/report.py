@@ -32,6 +32,8 @@ def show(result):
         print(f"  {name}: {version}")
     for name, why in result["skipped"].items():
         print(f"  {name}: skipped: {why}")
+    for failure in result["failures"]:
+        print(f"  FAILED: {failure}")
     print("\nmedians:")
     table(list(result["medians"]), result["medians"])
     others = [name for name, values in result["ratios"].items() if values]
@@ -49,8 +51,12 @@ def plot(result, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
     names = list(result["medians"])
-    figure, axes = pyplot.subplots(2, 3, figsize=(11, 6.4), layout="constrained")
-    for axis, (key, heading, form, more) in zip(axes.flat, FIGURES):
+    measured = [row for row in FIGURES if any(row[0] in values for values in result["medians"].values())]
+    figure, axes = pyplot.subplots(-(-len(measured) // 3), min(len(measured), 3), squeeze=False, layout="constrained",
+                                   figsize=(11, 3.2 * -(-len(measured) // 3)))
+    for axis in axes.flat[len(measured):]:
+        axis.set_visible(False)
+    for axis, (key, heading, form, more) in zip(axes.flat, measured):
         values = [result["medians"][name].get(key, 0) for name in names]
         bars = axis.bar(names, values, color=["#b5482f" if name == "posternd" else "#8a9aa8" for name in names])
         axis.bar_label(bars, labels=[form.format(value) for value in values], fontsize=8)
