@@ -18,7 +18,6 @@ int loop_init(struct loop *loop, const struct resolver_options *dns, struct erro
         error_errno(err, rv, "cannot start an event loop");
         goto err_scratch;
     }
-    (void)uv_loop_configure(&loop->uv, UV_METRICS_IDLE_TIME);
     rv = poller_init(&loop->poller, &loop->uv);
     if (rv != 0) {
         error_errno(err, rv, "cannot start an event loop's poller");

@@ -39,6 +39,7 @@ static void on_epoll_ready(uv_poll_t *handle, int status, int events)
         return;
     }
     int count = epoll_wait(poller->epoll_fd, poller->batch, POLLER_BATCH, 0);
+    poller->woken_ns = uv_hrtime();
     poller->batch_next = 0;
     poller->batch_count = count > 0 ? count : 0;
     report_batch(poller);
@@ -188,6 +189,12 @@ void poller_drop(struct poller *poller, struct watcher *watcher)
     forget_reports(poller, watcher);
     close(watcher->fd);
     watcher->fd = -1;
+}
+
+void poller_mute(struct poller *poller, struct watcher *watcher, bool muted)
+{
+    /* Changing what is already watched needs no memory, and cannot fail. */
+    (void)control(poller, EPOLL_CTL_MOD, watcher->fd, muted ? EVERYTHING & ~EPOLLIN : EVERYTHING, watcher);
 }
 
 void poller_again(struct poller *poller, struct watcher *watcher, uint32_t events)

@@ -47,7 +47,8 @@ struct poller {
     TAILQ_HEAD(watcher_list, watcher) again, due;
     struct epoll_event batch[POLLER_BATCH]; /* fetched, being reported */
     int batch_next, batch_count;
-    unsigned closing; /* handles still to be closed */
+    uint64_t woken_ns; /* when the last batch was fetched; for who times the loop's turns */
+    unsigned closing;  /* handles still to be closed */
     void (*closed)(void *data);
     void *closed_data;
 };
@@ -74,6 +75,10 @@ void poller_remove(struct poller *poller, struct watcher *watcher);
 /* The same, and closes the descriptor, of which no duplicate may exist: one system call less, since closing takes
  * it out of the epoll instance too. */
 void poller_drop(struct poller *poller, struct watcher *watcher);
+
+/* While muted, that there is something to read is not reported: a source whose sink is full would wake the loop with
+ * each packet. Its end still is. Unmuting reports what has come meanwhile. */
+void poller_mute(struct poller *poller, struct watcher *watcher, bool muted);
 
 /* Reports `events` to the watcher on the loop's next turn, after other sockets had theirs. */
 void poller_again(struct poller *poller, struct watcher *watcher, uint32_t events);

@@ -70,6 +70,11 @@ static void sock_again(struct stream *stream, unsigned events)
     poller_again(sock->poller, &sock->watcher, poll_events);
 }
 
+static void sock_mute(struct stream *stream, bool muted)
+{
+    poller_mute(of(stream)->poller, &of(stream)->watcher, muted);
+}
+
 void sock_stream_close(struct sock_stream *sock, bool abort)
 {
     if (abort && sock->watcher.fd >= 0) {
@@ -88,6 +93,7 @@ static const struct stream_ops sock_ops = {
     .write = sock_write,
     .finish = sock_finish,
     .again = sock_again,
+    .mute = sock_mute,
     .close = sock_close,
 };
 
@@ -113,7 +119,7 @@ static void init(struct sock_stream *sock, struct poller *poller, int fd,
     bool vsock = kind->kind == ADDR_VSOCK;
     sock->stream.ops = &sock_ops;
     sock->stream.cb = cb;
-    sock->stream.hung_up = sock->stream.gone = sock->stream.failed = false;
+    sock->stream.hung_up = sock->stream.gone = sock->stream.failed = sock->stream.muted = false;
     /* splice from or to vsock copies in the kernel, page by page: a plain read and write is faster. */
     sock->stream.splice_fd = vsock ? -1 : fd;
     sock->poller = poller;

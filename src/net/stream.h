@@ -31,6 +31,7 @@ struct stream_ops {
     ssize_t (*write)(struct stream *stream, const void *data, size_t size); /* bytes, maybe fewer; -errno */
     int (*finish)(struct stream *stream);                                   /* no more writes: half-close */
     void (*again)(struct stream *stream, unsigned events);
+    void (*mute)(struct stream *stream, bool muted);
     void (*close)(struct stream *stream, bool abort);
 };
 
@@ -41,6 +42,7 @@ struct stream {
     bool hung_up;  /* the peer sends no more */
     bool gone;     /* nor does it take anything: it closed both ways, or aborted */
     bool failed;   /* it aborted, or the network did */
+    bool muted;    /* that it is readable is not reported */
     int splice_fd; /* what splice(2) may be used on; -1 where it does not pay or cannot be */
 };
 
@@ -63,6 +65,15 @@ static inline int stream_finish(struct stream *stream)
 static inline void stream_again(struct stream *stream, unsigned events)
 {
     stream->ops->again(stream, events);
+}
+
+/* For a stream that is not going to be read for now, and keeps being reported as readable. */
+static inline void stream_mute(struct stream *stream, bool muted)
+{
+    if (stream->muted != muted) {
+        stream->muted = muted;
+        stream->ops->mute(stream, muted);
+    }
 }
 
 /* With `abort`, the peer is told that the stream was cut, where the transport can tell. */

@@ -218,7 +218,8 @@ enum flow_result flow_run(struct flow *flow, const struct flow_tools *tools)
     uint32_t moved = 0;
     while (moved < FLOW_TURN) {
         int rv = deliver(flow);
-        if (rv == -EAGAIN) {
+        flow->blocked = rv == -EAGAIN;
+        if (flow->blocked) {
             return FLOW_WAITING;
         }
         if (rv != 0) {

@@ -46,6 +46,7 @@ struct flow {
     bool bulk;     /* chunks come full: splice if both streams can */
     bool ended;    /* the source has ended */
     bool finished; /* and all was delivered, and the sink was told */
+    bool blocked;  /* the sink did not take all that was there for it: its report is waited for */
     bool broken;   /* the sink takes no more: not to be run again */
 };
 
@@ -69,12 +70,6 @@ enum flow_result flow_run(struct flow *flow, const struct flow_tools *tools) MUS
 static inline bool flow_is_over(const struct flow *flow)
 {
     return flow->finished || flow->broken;
-}
-
-/* Whether it waits for the sink. */
-static inline bool flow_is_blocked(const struct flow *flow)
-{
-    return flow->held != NULL || flow->pipe != NULL;
 }
 
 #endif

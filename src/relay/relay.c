@@ -162,6 +162,9 @@ static void run(struct relay *relay, struct flow *flow)
     }
     switch (flow_run(flow, &relay->worker->tools)) {
     case FLOW_WAITING:
+        if (!flow->blocked) {
+            stream_mute(flow->from, false);
+        }
         break;
     case FLOW_TIRED:
         stream_again(flow->from, STREAM_READABLE);
@@ -191,7 +194,7 @@ static void settle_gone(struct relay *relay, const struct stream *peer, const st
     if (!peer->gone || !flow_is_over(from) || flow_is_over(to)) {
         return;
     }
-    if (peer->failed || flow_is_blocked(to)) {
+    if (peer->failed || to->blocked) {
         break_flow(relay, to);
     } else {
         to->finished = true;
@@ -211,11 +214,15 @@ static void settle(struct relay *relay)
 /* `from` carries what the ready stream sends, `to` what it is sent. */
 static void carry(struct relay *relay, unsigned events, struct flow *from, struct flow *to)
 {
-    if ((events & STREAM_WRITABLE) != 0 && flow_is_blocked(to)) {
+    if ((events & STREAM_WRITABLE) != 0 && to->blocked) {
         run(relay, to);
     }
     if ((events & STREAM_READABLE) != 0) {
-        run(relay, from);
+        if (from->blocked) {
+            stream_mute(from->from, true);
+        } else {
+            run(relay, from);
+        }
     }
     /* A sink that failed may have been the source of the other flow: hear it out now, no report will come. */
     if (from->broken || to->broken) {
