@@ -1,0 +1,267 @@
+/*
+ * Putting a configuration in force, at the start and by a reload, in two phases.
+ *
+ * Prepare: rules, sockets, admin listeners and jobs are made; each step can fail, and then what is new is
+ * dropped and nothing has changed. Commit: the jobs are posted, and the old goes; nothing here can fail.
+ * Streams that are open keep the rules they were opened under.
+ */
+#include "base/log.h"
+#include "daemon/door.h"
+#include "daemon/server_private.h"
+#include <errno.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ADMIN_GROUP "postern"
+#define ADMIN_MODE  0660
+
+struct plan {
+    struct rules *rules;
+    struct socket_set sockets;
+    struct admin_listener *admin, *metrics; /* the present ones, where the address stays */
+    struct planned_job {
+        struct worker *worker;
+        struct job *job;
+    } * jobs;
+    unsigned job_count;
+    unsigned opened, closed;
+};
+
+static void on_admin_closed(void *data)
+{
+    free(data);
+}
+
+void server_close_admin(struct admin_listener *listener)
+{
+    if (listener != NULL) {
+        bound_socket_unlink(&listener->socket);
+        admin_close(&listener->admin, on_admin_closed, listener);
+    }
+}
+
+/* Started by root, the admin socket is still for the group's members; as a service it is that group's anyway. */
+static void give_to_group(const struct bound_socket *socket)
+{
+    const struct group *group = getgrnam(ADMIN_GROUP);
+    if (socket->at.kind == ADDR_UNIX && !socket->inherited && geteuid() == 0 && group != NULL &&
+        chown(socket->at.host, (uid_t)-1, group->gr_gid) != 0) {
+        log_event(LOG_LEVEL_WARN, "admin socket", "cannot give %s to the group %s: %s", socket->at.host,
+                  ADMIN_GROUP, error_words(-errno));
+    }
+}
+
+/* Leaves `present` in *ret when its address is still the wanted one; else opens another. */
+static int plan_admin(struct server *server, const struct config *config, enum admin_role role,
+                      struct admin_listener *present, struct admin_listener **ret, struct error *err)
+{
+    const struct addr *at = role == ADMIN_ROLE_ADMIN ? &config->admin : &config->metrics;
+    const char *name = role == ADMIN_ROLE_ADMIN ? "admin" : "metrics";
+    *ret = NULL;
+    if (at->kind == ADDR_NONE) {
+        return 0;
+    }
+    if (present != NULL && addr_equal(&present->socket.at, at)) {
+        *ret = present;
+        return 0;
+    }
+    struct admin_listener *listener = calloc(1, sizeof *listener);
+    if (listener == NULL) {
+        return error_errno(err, -ENOMEM, "%s listener", name);
+    }
+    int rv = bound_socket_open(&listener->socket, name, at, ADMIN_MODE, config, &server->activation, err);
+    if (rv != 0) {
+        error_prefix(err, "%s listener", name);
+        free(listener);
+        return rv;
+    }
+    give_to_group(&listener->socket);
+    *ret = listener;
+    rv = admin_start(&listener->admin, &server->loop, listener->socket.fd, role, server);
+    return rv == 0 ? 0 : error_errno(err, rv, "cannot start the %s listener", name);
+}
+
+static int plan_job(struct plan *plan, struct worker *worker, struct job *job)
+{
+    if (job == NULL) {
+        return -ENOMEM;
+    }
+    plan->jobs[plan->job_count++] = (struct planned_job){.worker = worker, .job = job};
+    return 0;
+}
+
+static int plan_doors(struct server *server, struct plan *plan)
+{
+    struct worker_set *workers = &server->workers;
+    int rv = 0;
+    plan->jobs = calloc(plan->sockets.count + server->sockets.count + 1, sizeof *plan->jobs);
+    if (plan->jobs == NULL) {
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < plan->sockets.count && rv == 0; i++) {
+        struct bound_socket *socket = &plan->sockets.sockets[i];
+        if (!socket->kept) {
+            socket->worker = i % workers->count;
+            plan->opened++;
+        }
+        rv = plan_job(plan, &workers->workers[socket->worker],
+                      socket->kept ? door_job_change(socket->fd, plan->rules, i)
+                                   : door_job_open(socket->fd, socket->inherited, plan->rules, i));
+    }
+    for (unsigned i = 0; i < server->sockets.count && rv == 0; i++) {
+        const struct bound_socket *socket = &server->sockets.sockets[i];
+        if (socket_set_find(&plan->sockets, socket->fd) == NULL) {
+            plan->closed++;
+            rv = plan_job(plan, &workers->workers[socket->worker], door_job_close(socket->fd));
+        }
+    }
+    return rv;
+}
+
+static void abandon(struct server *server, struct plan *plan)
+{
+    for (unsigned i = 0; i < plan->job_count; i++) {
+        door_job_discard(plan->jobs[i].job);
+    }
+    free(plan->jobs);
+    socket_set_abandon(&plan->sockets);
+    if (plan->admin != server->admin) {
+        server_close_admin(plan->admin);
+    }
+    if (plan->metrics != server->metrics) {
+        server_close_admin(plan->metrics);
+    }
+    rules_unref(plan->rules);
+}
+
+static int prepare(struct server *server, struct config *config, struct plan *plan, struct error *err)
+{
+    int rv = socket_set_prepare(&plan->sockets, &server->sockets, config, &server->activation, err);
+    if (rv == 0) {
+        rv = plan_admin(server, config, ADMIN_ROLE_ADMIN, server->admin, &plan->admin, err);
+    }
+    if (rv == 0) {
+        rv = plan_admin(server, config, ADMIN_ROLE_METRICS, server->metrics, &plan->metrics, err);
+    }
+    if (rv == 0 && plan_doors(server, plan) != 0) {
+        rv = error_errno(err, -ENOMEM, "cannot put the configuration in force");
+    }
+    return rv;
+}
+
+static void unlink_closed(const struct server *server, const struct plan *plan)
+{
+    for (unsigned i = 0; i < server->sockets.count; i++) {
+        if (socket_set_find(&plan->sockets, server->sockets.sockets[i].fd) == NULL) {
+            bound_socket_unlink(&server->sockets.sockets[i]);
+        }
+    }
+}
+
+static void commit(struct server *server, struct plan *plan)
+{
+    for (unsigned i = 0; i < plan->job_count; i++) {
+        worker_post(plan->jobs[i].worker, plan->jobs[i].job);
+    }
+    free(plan->jobs);
+    unlink_closed(server, plan);
+    socket_set_release(&server->sockets);
+    server->sockets = plan->sockets;
+    if (server->admin != plan->admin) {
+        server_close_admin(server->admin);
+        server->admin = plan->admin;
+    }
+    if (server->metrics != plan->metrics) {
+        server_close_admin(server->metrics);
+        server->metrics = plan->metrics;
+    }
+    rules_unref(server->rules);
+    server->rules = plan->rules;
+    log_set(plan->rules->config->log_level, plan->rules->config->log_format);
+}
+
+static bool needs_restart(const struct config *old, const struct config *new)
+{
+    const struct config_dns *a = &old->dns, *b = &new->dns;
+    bool same_servers = a->servers == NULL || b->servers == NULL ? a->servers == b->servers
+                                                                 : strcmp(a->servers, b->servers) == 0;
+    return old->workers != new->workers || !same_servers || a->timeout_ms != b->timeout_ms ||
+           a->min_ttl_ms != b->min_ttl_ms || a->max_ttl_ms != b->max_ttl_ms || a->stale_ms != b->stale_ms ||
+           a->cache_size != b->cache_size;
+}
+
+int server_apply(struct server *server, struct config *config, struct text *verdict, struct error *err)
+{
+    struct plan plan = {.rules = NULL};
+    bool restart = server->rules != NULL && needs_restart(server->rules->config, config);
+    plan.rules = rules_new(config, &server->counters);
+    if (plan.rules == NULL) {
+        return error_errno(err, -ENOMEM, "cannot put the configuration in force");
+    }
+    int rv = prepare(server, config, &plan, err);
+    if (rv != 0) {
+        abandon(server, &plan);
+        return rv;
+    }
+    commit(server, &plan);
+    text_addf(verdict, "%u listeners (%u opened, %u closed), %u routes, %u enclaves", config->listener_count,
+              plan.opened, plan.closed, config->route_count, config->enclave_count);
+    if (restart) {
+        text_add(verdict, "; changes to `workers` and `dns` take effect at the next start");
+    }
+    return 0;
+}
+
+static void note_verdict(struct server *server, bool accepted, const char *text)
+{
+    counter_add(accepted ? &server->counters.reloads_ok : &server->counters.reloads_failed, 1);
+    counter_set(&server->counters.reload_last_ok, accepted);
+    counter_set(&server->counters.reload_time_s, (uint64_t)time(NULL));
+    size_t length = accepted ? 0 : strnlen(text, sizeof server->last_error - 1);
+    memcpy(server->last_error, text, length);
+    server->last_error[length] = '\0';
+    log_event(accepted ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, accepted ? "reloaded" : "reload refused", "%s",
+              text);
+}
+
+static int reload_file(struct server *server, const char *file, struct text *verdict)
+{
+    struct config *config;
+    struct diags diags;
+    struct error err = ERROR_INIT;
+    diags_init(&diags, file);
+    int rv = config_load(file, &config, &diags);
+    if (rv != 0) {
+        diags_format(&diags, verdict);
+    } else {
+        rv = server_apply(server, config, verdict, &err);
+        if (rv != 0) {
+            text_add(verdict, err.text);
+        }
+    }
+    diags_release(&diags);
+    return rv;
+}
+
+int server_reload(struct server *server, struct text *verdict)
+{
+    char status[256];
+    int rv;
+    if (server->options->config_file == NULL) {
+        text_add(verdict, "there is no configuration file to read again: restart to change the command line");
+        return -ENOTSUP;
+    }
+    if (server->state != SERVER_READY) {
+        text_add(verdict, "the daemon is draining: nothing is reloaded any more");
+        return -EBUSY;
+    }
+    notify_reloading();
+    rv = reload_file(server, server->options->config_file, verdict);
+    note_verdict(server, rv == 0, text_string(verdict));
+    server_status_line(server, status, sizeof status);
+    notify_ready(status);
+    return rv;
+}

@@ -1,0 +1,52 @@
+/* The server's insides, shared by server.c (its life) and reload.c (changing the rules). Main thread only. */
+#ifndef POSTERN_DAEMON_SERVER_PRIVATE_H
+#define POSTERN_DAEMON_SERVER_PRIVATE_H
+
+#include "base/error.h"
+#include "daemon/admin.h"
+#include "daemon/control.h"
+#include "daemon/notify.h"
+#include "daemon/rules.h"
+#include "daemon/server.h"
+#include "daemon/sockets.h"
+#include "daemon/worker.h"
+#include <uv.h>
+
+/* An admin or metrics listener: on its own, since a reload may replace it while it answers. */
+struct admin_listener {
+    struct admin admin;
+    struct bound_socket socket;
+};
+
+struct server {
+    const struct server_options *options;
+    uv_loop_t loop;
+    uv_signal_t hangup, terminate, interrupt;
+    uv_async_t emptied;  /* the last stream ended while draining */
+    uv_timer_t deadline; /* of the drain */
+    uv_timer_t watchdog;
+    uint64_t watchdog_ms; /* 0: nobody watches */
+    enum server_state state;
+    struct activation activation;
+    struct counters counters;
+    struct rules *rules;
+    struct socket_set sockets;
+    struct worker_set workers;
+    struct admin_listener *admin, *metrics; /* NULL: not wanted */
+    struct server_view view;
+    struct worker_view *worker_views;
+    char last_error[ERROR_TEXT_MAX];
+};
+
+/* Puts `config` in force, at the start or in the place of another: sockets, doors, admin listeners, log.
+ * Takes the reference over. All or nothing. Returns 0 or a negative errno value. */
+int server_apply(struct server *server, struct config *config, struct text *verdict,
+                 struct error *err) MUST_CHECK;
+
+/* Closes an admin listener; its memory goes when the loop has closed it. NULL is harmless. */
+void server_close_admin(struct admin_listener *listener);
+
+/* The line for `systemctl status`. */
+void server_status_line(const struct server *server, char *buffer, size_t size);
+
+#endif

@@ -1,0 +1,112 @@
+/* The listening sockets of a configuration: see sockets.h. */
+#include "daemon/sockets.h"
+
+#include "net/sock.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int bound_socket_open(struct bound_socket *socket, const char *name, const struct addr *at, unsigned mode,
+                      const struct config *config, struct activation *activation, struct error *err)
+{
+    struct sock_options options = {.vsock_buffer_size = config->vsock.buffer_size, .unix_mode = mode};
+    socket->at = *at;
+    socket->kept = false;
+    socket->fd = activation_claim(activation, name);
+    socket->inherited = socket->fd >= 0;
+    if (socket->fd < 0) {
+        socket->fd = sock_listen(at, &options, err);
+    }
+    return socket->fd < 0 ? socket->fd : 0;
+}
+
+static const struct bound_socket *same_address(const struct socket_set *before, const struct addr *at)
+{
+    for (unsigned i = 0; i < before->count; i++) {
+        if (addr_equal(&before->sockets[i].at, at)) {
+            return &before->sockets[i];
+        }
+    }
+    return NULL;
+}
+
+static int prepare_one(struct bound_socket *socket, const struct config_listener *listener,
+                       const struct socket_set *before, const struct config *config,
+                       struct activation *activation, struct error *err)
+{
+    const struct bound_socket *old = same_address(before, &listener->listen);
+    if (old != NULL) {
+        *socket = *old;
+        socket->kept = true;
+        return 0;
+    }
+    int rv =
+        bound_socket_open(socket, listener->name, &listener->listen, listener->mode, config, activation, err);
+    if (rv != 0) {
+        error_prefix(err, "listener %s", listener->name);
+    }
+    return rv;
+}
+
+int socket_set_prepare(struct socket_set *set, const struct socket_set *before, const struct config *config,
+                       struct activation *activation, struct error *err)
+{
+    set->count = 0;
+    set->sockets = calloc(config->listener_count + 1, sizeof *set->sockets);
+    if (set->sockets == NULL) {
+        return error_errno(err, -ENOMEM, "cannot open %u listeners", config->listener_count);
+    }
+    for (unsigned i = 0; i < config->listener_count; i++) {
+        int rv = prepare_one(&set->sockets[i], &config->listeners[i], before, config, activation, err);
+        if (rv != 0) {
+            socket_set_abandon(set);
+            return rv;
+        }
+        set->count++;
+    }
+    return 0;
+}
+
+void socket_set_abandon(struct socket_set *set)
+{
+    for (unsigned i = 0; i < set->count; i++) {
+        if (!set->sockets[i].kept) {
+            close(set->sockets[i].fd);
+            bound_socket_unlink(&set->sockets[i]);
+        }
+    }
+    socket_set_release(set);
+}
+
+const struct bound_socket *socket_set_find(const struct socket_set *set, int fd)
+{
+    for (unsigned i = 0; i < set->count; i++) {
+        if (set->sockets[i].fd == fd) {
+            return &set->sockets[i];
+        }
+    }
+    return NULL;
+}
+
+void socket_set_release(struct socket_set *set)
+{
+    free(set->sockets);
+    set->sockets = NULL;
+    set->count = 0;
+}
+
+void bound_socket_unlink(const struct bound_socket *socket)
+{
+    char path[ADDR_HOST_MAX + 16];
+    if (socket->inherited || socket->at.host[0] == '@') {
+        return;
+    }
+    if (socket->at.kind == ADDR_UNIX) {
+        (void)unlink(socket->at.host);
+    } else if (socket->at.kind == ADDR_HYBRID) {
+        snprintf(path, sizeof path, "%s_%u", socket->at.host, socket->at.port);
+        (void)unlink(path);
+    }
+}

@@ -1,0 +1,86 @@
+/*
+ * A worker: one thread, one loop, and everything about the connections it was given. Workers share no
+ * connection state; what they tell each other goes through worker_post().
+ *
+ * Lifetimes: worker_set_start() makes the threads; from then on a worker's fields are its thread's own, but
+ * for those marked shared. worker_set_stop() has them end their streams and return.
+ */
+#ifndef POSTERN_DAEMON_WORKER_H
+#define POSTERN_DAEMON_WORKER_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "daemon/counters.h"
+#include "daemon/rules.h"
+#include "net/loop.h"
+#include "relay/relay.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uv.h>
+
+/* A turn of the loop that takes this long is reported: other streams waited for it. */
+#define WORKER_STALL_MS 100
+
+struct worker;
+struct door;
+struct stream_record;
+
+/* Something for the worker's thread to do. The memory is run()'s to free. */
+struct job {
+    void (*run)(struct worker *worker, struct job *job);
+    STAILQ_ENTRY(job) link;
+};
+
+struct worker {
+    unsigned index;
+    struct worker_set *set;
+    uv_thread_t thread;
+    struct loop loop;
+    struct relay_worker relays;
+    uv_async_t wake;
+    uv_check_t turn_begins; /* for stalls */
+    uv_prepare_t turn_ends;
+    uint64_t turn_began_ns;
+    bool stopping;
+    struct log_limit log_ended, log_refused;
+    LIST_HEAD(, door) doors;
+    LIST_HEAD(, stream_record) streams;
+
+    /* Shared: */
+    uv_mutex_t lock;
+    STAILQ_HEAD(, job) jobs; /* under `lock` */
+    counter active;          /* streams, those on their way here included */
+    counter ping, pong;      /* see worker_busy_ms() */
+    counter pinged_at_ms;
+    _Atomic(const char *) route; /* the route that was last worked on, for the report of a stall */
+    struct job stop;
+};
+
+/* All workers, and what they share. */
+struct worker_set {
+    struct worker *workers;
+    unsigned count;
+    struct counters *counters;
+    uv_barrier_t stopped;        /* when all are past it, none hands streams to another any more */
+    _Atomic bool draining;       /* `emptied` is called only then */
+    void (*emptied)(void *data); /* on a worker's thread: the last stream of the daemon has ended */
+    void *data;
+};
+
+/* Starts `count` threads. `emptied`, `data` and `counters` are set before. Returns 0 or a negative errno value. */
+int worker_set_start(struct worker_set *set, unsigned count, const struct config *config,
+                     struct error *err) MUST_CHECK;
+
+/* Ends all streams (REASON_SHUTDOWN) and doors, and waits for the threads. Harmless on an empty set. */
+void worker_set_stop(struct worker_set *set);
+
+/* From any thread, until worker_set_stop(). */
+void worker_post(struct worker *worker, struct job *job);
+
+/* How long the worker has not been back in its loop, in milliseconds; 0 when it answered the last ping. Sends
+ * the next ping. Main thread, now and then: this is what the watchdog goes by. */
+uint64_t worker_busy_ms(struct worker *worker);
+
+#endif
