@@ -1,0 +1,331 @@
+"""The built programs from outside, and the peers that they talk to: what the system tests are made of.
+
+The programs are those of the build directory in $POSTERN_BUILD, or build/.
+"""
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", REPOSITORY / "build"))
+PROGRAMS = BUILD / "bin"
+
+# What a sanitizer writes when it has found something.
+FINDING = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:")
+
+
+def wait_until(condition, seconds=10.0, what="the condition"):
+    """Returns what the condition returns, once that is true. Fails when the time has passed."""
+    end = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come true within {seconds} seconds")
+        time.sleep(0.01)
+    return result
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def connect(address, timeout=10.0):
+    """A connected socket. The address is written as in the configuration."""
+    if address.startswith("unix://"):
+        family, target = socket.AF_UNIX, address.removeprefix("unix://")
+    elif address.startswith("tcp://"):
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        family, target = (socket.AF_INET6 if "[" in host else socket.AF_INET), (host.strip("[]"), int(port))
+    elif address.startswith("vsock://"):
+        cid, _, port = address.removeprefix("vsock://").partition(":")
+        family, target = socket.AF_VSOCK, (1 if cid == "local" else int(cid), int(port))
+    else:
+        raise ValueError(address)
+    one = socket.socket(family, socket.SOCK_STREAM)
+    one.settimeout(timeout)
+    try:
+        one.connect(target)
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+def read_all(connection):
+    """Everything up to the other side's end."""
+    pieces = []
+    while piece := connection.recv(65536):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+class Peer:
+    """A server on a loopback port, or on the `address` given: handler(connection) runs in a thread for each
+    connection, which is closed after it. An exception in the handler is a problem, told by close()."""
+
+    def __init__(self, handler, address=None, tls=None):
+        self.handler = handler
+        self.tls = tls
+        self.problems = []
+        self.served = 0
+        if address is None:
+            self.socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
+            self.port = self.socket.getsockname()[1]
+            self.address = f"tcp://127.0.0.1:{self.port}"
+        elif address.startswith("vsock://"):
+            self.socket = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+            self.port = int(address.rpartition(":")[2])
+            self.socket.bind((socket.VMADDR_CID_ANY, self.port))
+            self.socket.listen(1024)
+            self.address = address
+        else:
+            raise ValueError(address)
+        self.closing = False
+        self.threads = [threading.Thread(target=self._accept, daemon=True)]
+        self.threads[0].start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            self.served += 1
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self.threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection):
+        with connection:
+            try:
+                if self.tls is not None:
+                    with self.tls.wrap_socket(connection, server_side=True) as secure:
+                        self.handler(secure)
+                else:
+                    self.handler(connection)
+            except Exception as problem:  # told by close(), in the test's own thread
+                if not self.closing:
+                    self.problems.append(f"{type(problem).__name__} in a peer: {problem}")
+
+    def close(self):
+        self.closing = True
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        for thread in self.threads:
+            thread.join(0.5)
+        return self.problems
+
+
+def echo(connection):
+    """Sends everything back, then ends."""
+    while piece := connection.recv(65536):
+        connection.sendall(piece)
+
+
+def reply_after_end(connection):
+    """Reads to the other side's end, and only then replies: what a half-close is for."""
+    connection.sendall(b"got %d bytes" % len(read_all(connection)))
+
+
+def http_ok(connection):
+    """One request of HTTP, one answer."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        piece = connection.recv(65536)
+        if not piece:
+            return
+        request += piece
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello\n")
+
+
+class Authority:
+    """A certificate authority made for the test run."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.file = folder / "authority.pem"
+        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                      "-keyout", folder / "authority.key", "-out", self.file, "-subj", "/CN=Test authority", "-days", "2")
+
+    def _openssl(self, *arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+    def certify(self, name):
+        """The files with a certificate for the name, and with its key."""
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        if not certificate.exists():
+            request, extension = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
+            extension.write_text(f"subjectAltName=DNS:{name}\n")
+            self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+                          "-out", request, "-subj", f"/CN={name}")
+            self._openssl("x509", "-req", "-in", request, "-CA", self.file, "-CAkey", self.folder / "authority.key",
+                          "-CAcreateserial", "-out", certificate, "-days", "2", "-extfile", extension)
+        return certificate, key
+
+    def server_context(self, name):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.certify(name))
+        return context
+
+    def client_context(self):
+        return ssl.create_default_context(cafile=self.file)
+
+
+class _UnixHTTP(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=10)
+        self.path = path
+
+    def connect(self):
+        self.sock = connect(f"unix://{self.path}")
+
+
+class Daemon:
+    """posternd with a configuration of its own, its sockets in a folder of its own."""
+
+    def __init__(self, config=None, text=None, program="posternd", arguments=None, environment=None):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="postern-"))
+        self.admin = self.folder / "admin.sock"
+        self.config_file = self.folder / "postern.yaml"
+        self.log_file = self.folder / "log"
+        self.program = PROGRAMS / program
+        self.arguments = arguments
+        self.environment = environment or {}
+        self.process = None
+        self.stopped = False
+        self.notified = []
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(str(self.folder / "notify"))
+        if text is not None:
+            self.config_file.write_text(text)
+        else:
+            self.write_config(config or {})
+
+    def write_config(self, config):
+        """JSON is YAML. The admin socket is always in the folder, and no metrics port is taken unless asked for."""
+        whole = {"version": 1, "workers": 2, "log": {"level": "debug", "format": "json"},
+                 "admin": {"listen": f"unix://{self.admin}"}, "metrics": {"listen": "none"}, **config}
+        self.config_file.write_text(json.dumps(whole, indent=1))
+
+    def socket_path(self, name):
+        """A unix address in the folder, for a listener."""
+        return f"unix://{self.folder / name}"
+
+    def spawn(self):
+        arguments = self.arguments or ["--config", str(self.config_file)]
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen(
+                [self.program, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": str(self.folder / "notify"), **self.environment})
+        self.stopped = False
+        return self
+
+    def start(self):
+        self.spawn()
+        self.wait_notified("READY=1")
+        return self
+
+    def wait_notified(self, line, seconds=20.0):
+        """Until the daemon has told the service manager this line."""
+        self.notify.settimeout(0.1)
+        end = time.monotonic() + seconds
+        while True:
+            if any(line in message for message in self.notified):
+                return
+            with contextlib.suppress(TimeoutError):
+                self.notified.append(self.notify.recv(4096).decode().splitlines())
+                continue
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"the daemon did not say {line} (exit: {self.process.poll()}):\n{self.log()}")
+
+    def log(self):
+        return self.log_file.read_text(errors="replace")
+
+    def events(self):
+        """The log's lines as objects."""
+        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+
+    def wait_event(self, seconds=10.0, **fields):
+        """The first line of the log with these fields."""
+        def find():
+            return next((event for event in self.events()
+                         if all(event.get(key) == value for key, value in fields.items())), None)
+        return wait_until(find, seconds, f"a log line with {fields} in:\n{self.log()}\n")
+
+    def request(self, method, path):
+        """(status, body) of one request on the admin socket."""
+        connection = _UnixHTTP(self.admin)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def status(self):
+        code, body = self.request("GET", "/status")
+        assert code == 200, body
+        return json.loads(body)
+
+    def metrics(self):
+        """{'name{label="value"}': number}"""
+        code, body = self.request("GET", "/metrics")
+        assert code == 200, body
+        lines = [line.rpartition(" ") for line in body.splitlines() if line and not line.startswith("#")]
+        return {name: float(value) for name, _, value in lines}
+
+    def ctl(self, *arguments, check=True):
+        run = subprocess.run([PROGRAMS / "posternctl", *arguments, "--admin", f"unix://{self.admin}"], text=True,
+                             capture_output=True, timeout=30)
+        assert not check or run.returncode == 0, run.stdout + run.stderr
+        return run
+
+    def stop(self, seconds=20.0):
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        self.stopped = True
+        return self.process.wait(seconds)
+
+    def kill(self):
+        self.process.kill()
+        self.stopped = True
+        return self.process.wait()
+
+    def finish(self):
+        """Ends it and takes the folder away. Returns what was wrong."""
+        problems = []
+        if self.process is not None:
+            if not self.stopped and self.process.poll() is not None:
+                problems.append(f"the daemon ended by itself, with {self.process.returncode}:\n{self.log()}")
+            elif self.process.poll() is None:
+                self.process.send_signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(0.5)
+                if self.process.poll() is None:
+                    self.process.send_signal(signal.SIGTERM)  # streams are still open: now at once
+                try:
+                    code = self.process.wait(10)
+                    if code not in (0, 1):
+                        problems.append(f"the daemon ended with {code}:\n{self.log()}")
+                except subprocess.TimeoutExpired:
+                    problems.append(f"the daemon did not end:\n{self.log()}")
+                    self.process.kill()
+                    self.process.wait()
+            if FINDING.search(self.log()):
+                problems.append(f"a sanitizer found something:\n{self.log()}")
+        self.notify.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return problems
