@@ -54,16 +54,26 @@ static const struct example *example_of(const char *entry, const struct key *key
     return NULL;
 }
 
+/* How much of the words goes on a line: up to the last blank within the width, or to the end of a line. */
+static size_t line_length(const char *words, size_t width)
+{
+    size_t length = strcspn(words, "\n");
+    if (length <= width) {
+        return length;
+    }
+    length = width;
+    while (length > 0 && words[length] != ' ') {
+        length--;
+    }
+    return length > 0 ? length : width;
+}
+
 /* Words as lines of at most DOC_WIDTH, each behind `indent` blanks and "# ". */
 static void add_comment(struct text *out, unsigned indent, const char *words)
 {
     const size_t width = DOC_WIDTH - indent - 2;
     while (*words != '\0') {
-        size_t length = strlen(words);
-        if (length > width) {
-            for (length = width; words[length] != ' '; length--) {
-            }
-        }
+        size_t length = line_length(words, width);
         text_addf(out, "%*s# %.*s\n", (int)indent, "", (int)length, words);
         words += length;
         words += *words == ' ';
@@ -187,14 +197,12 @@ void keys_markdown(struct text *out)
     }
 }
 
-/* Words in the mdoc language, in which a backslash is a command. Sentences start new lines, as its checker wants;
- * "e.g. " ends none. */
+/* Words in the mdoc language. A backslash would be a command, but no text in the table has one, and a test sees to it.
+ * Sentences start new lines, as mdoc's checker wants; "e.g. " ends none. */
 static void add_mdoc(struct text *out, const char *words)
 {
     for (const char *c = words; *c != '\0'; c++) {
-        if (*c == '\\') {
-            text_add(out, "\\e");
-        } else if (*c == '`') {
+        if (*c == '`') {
             text_add(out, "\\(aq");
         } else if (strncmp(c, ". ", 2) == 0 && (c == words || c[-1] != 'g')) {
             text_add(out, ".\n");
@@ -210,13 +218,10 @@ static void add_mdoc(struct text *out, const char *words)
 static void add_wrapped(struct text *out, const char *lines)
 {
     while (*lines != '\0') {
-        size_t length = strcspn(lines, "\n");
-        if (length > MDOC_WIDTH) {
-            for (length = MDOC_WIDTH; lines[length] != ' '; length--) {
-            }
-        }
+        size_t length = line_length(lines, MDOC_WIDTH);
         text_addf(out, "%s%.*s\n", *lines == '.' || *lines == '\'' ? "\\&" : "", (int)length, lines);
-        lines += length + 1;
+        lines += length;
+        lines += *lines != '\0'; /* the blank or newline; text cut short by a lack of memory has neither */
     }
 }
 

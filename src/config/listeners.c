@@ -234,11 +234,11 @@ void listeners_check(struct build *build, const struct node *section)
     const struct node *map = section->first;
     for (unsigned i = 0; i < build->config->listener_count; i++, map = map->next) {
         const struct config_listener *listener = &build->config->listeners[i];
-        const struct node *value = tree_get(map, "listen");
-        if (listener->listen.kind != ADDR_NONE && value != NULL) {
+        if (listener->listen.kind != ADDR_NONE) {
+            struct place place = tree_get(map, "listen")->place;
             build->entry = listener->name;
-            check_against_services(build, value->place, &listener->listen);
-            check_against_earlier(build, value->place, i);
+            check_against_services(build, place, &listener->listen);
+            check_against_earlier(build, place, i);
         }
     }
 }

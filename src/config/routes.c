@@ -119,14 +119,16 @@ static int by_pattern_and_place(const void *left, const void *right)
 static void sort_patterns(struct build *build, const struct key *key, struct config_route *route)
 {
     qsort(route->sni, route->sni_count, sizeof *route->sni, by_pattern_and_place);
+    const struct config_sni *first = route->sni;
     for (unsigned i = 1; i < route->sni_count; i++) {
-        const struct config_sni *before = &route->sni[i - 1];
-        if (strcmp(before->pattern, route->sni[i].pattern) == 0) {
-            build_tell(build, route->sni[i].place, key->name,
-                       "%s is here twice (letters count the same in either case): the first is at line %u, "
-                       "column %u",
-                       before->pattern, before->place.line, before->place.column);
+        if (strcmp(first->pattern, route->sni[i].pattern) != 0) {
+            first = &route->sni[i];
+            continue;
         }
+        build_tell(
+            build, route->sni[i].place, key->name,
+            "%s is here twice (letters count the same in either case): the first is at line %u, column %u",
+            first->pattern, first->place.line, first->place.column);
     }
 }
 

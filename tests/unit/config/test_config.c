@@ -100,7 +100,7 @@ static void test_listeners(void **state)
     struct config *config = load(TEST_DATA "/good/everything.yaml");
     const struct config_listener *all = config->listeners;
     (void)state;
-    assert_int_equal(config->listener_count, 9);
+    assert_int_equal(config->listener_count, 11);
     assert_string_equal(all[0].name, "kms-raw");
     assert_addr(&all[0].listen, "vsock://any:8000");
     assert_int_equal(all[0].route, 0);
@@ -118,7 +118,7 @@ static void test_listeners(void **state)
     assert_addr(&all[6].listen, "hybrid:///run/vm/v.sock:8000");
     assert_int_equal(all[6].mode, 0777);
     assert_int_equal(all[7].mode, 0660);
-    assert_true(all[8].allow[1] && !all[8].allow[0]);
+    assert_true(all[10].allow[1] && !all[10].allow[0]);
     config_unref(config);
 }
 
@@ -127,7 +127,7 @@ static void test_routes(void **state)
     struct config *config = load(TEST_DATA "/good/everything.yaml");
     const struct config_route *all = config->routes;
     (void)state;
-    assert_int_equal(config->route_count, 5);
+    assert_int_equal(config->route_count, 6);
     assert_string_equal(all[0].name, "kms");
     assert_int_equal(all[0].to_kind, CONFIG_TO_ADDRESS);
     assert_addr(&all[0].to, "tcp://kms.us-east-1.amazonaws.com:443");
@@ -163,7 +163,8 @@ static void test_routes(void **state)
     assert_string_equal(all[3].sni[1].pattern, "*.fraud.example.com");
     assert_int_equal(all[3].sni[1].to.cid, 4294967294u);
     assert_string_equal(all[3].sni[2].pattern, "pay.example.com");
-    assert_int_equal(all[4].family, AF_INET6);
+    assert_addr(&all[4].to, "vsock://17:8443");
+    assert_int_equal(all[5].family, AF_INET6);
     config_unref(config);
 }
 
