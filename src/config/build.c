@@ -277,10 +277,14 @@ static void make_listeners(struct build *build, const struct node *root)
 
 /* ---- The whole ---- */
 
+struct with_cid {
+    const struct config_enclave *enclave;
+};
+
 static int by_cid(const void *left, const void *right)
 {
-    const struct config_enclave *a = *(const struct config_enclave *const *)left;
-    const struct config_enclave *b = *(const struct config_enclave *const *)right;
+    const struct config_enclave *a = ((const struct with_cid *)left)->enclave;
+    const struct config_enclave *b = ((const struct with_cid *)right)->enclave;
     return a->cid != b->cid ? (a->cid < b->cid ? -1 : 1) : (a < b ? -1 : a > b);
 }
 
@@ -297,22 +301,24 @@ static struct place place_of_cid(const struct node *root, unsigned id)
 static void check_cids(struct build *build, const struct node *root)
 {
     struct config *config = build->config;
-    const struct config_enclave **sorted = calloc(config->enclave_count + 1u, sizeof *sorted);
+    struct with_cid *sorted = calloc(config->enclave_count + 1u, sizeof *sorted);
     if (sorted == NULL) {
         build->no_memory = true;
         return;
     }
     for (unsigned i = 0; i < config->enclave_count; i++) {
-        sorted[i] = &config->enclaves[i];
+        sorted[i].enclave = &config->enclaves[i];
     }
     qsort(sorted, config->enclave_count, sizeof *sorted, by_cid);
     build->section = key_sections[SCOPE_ENCLAVE].name;
     for (unsigned i = 1; i < config->enclave_count && build->diags->total < DIAGS_MAX; i++) {
-        if (sorted[i]->cid != 0 && sorted[i]->cid == sorted[i - 1]->cid) {
-            build->entry = sorted[i]->name;
-            build_tell(build, place_of_cid(root, (unsigned)(sorted[i] - config->enclaves)), "cid",
-                       "CID %u is that of the enclave %.*s already: expected one of its own", sorted[i]->cid,
-                       CONFIG_NAME_MAX, sorted[i - 1]->name);
+        const struct config_enclave *enclave = sorted[i].enclave;
+        const struct config_enclave *before = sorted[i - 1].enclave;
+        if (enclave->cid != 0 && enclave->cid == before->cid) {
+            build->entry = enclave->name;
+            build_tell(build, place_of_cid(root, (unsigned)(enclave - config->enclaves)), "cid",
+                       "CID %u is that of the enclave %.*s already: expected one of its own", enclave->cid,
+                       CONFIG_NAME_MAX, before->name);
         }
     }
     build->section = build->entry = NULL;

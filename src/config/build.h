@@ -1,8 +1,8 @@
 /*
  * From a tree to a configuration, shared by the files of this folder alone.
  *
- * tell.c words the mistakes, values.c sets single values, routes.c and listeners.c what takes more than one line to say, build.c
- * walks the tree by the key table. All of them tell mistakes and go on.
+ * tell.c words the mistakes, values.c sets single values, routes.c and listeners.c what takes more than one
+ * line to say, build.c walks the tree by the key table. All of them tell mistakes and go on.
  */
 #ifndef POSTERN_CONFIG_BUILD_H
 #define POSTERN_CONFIG_BUILD_H
@@ -60,8 +60,8 @@ void *build_object(struct config *config, enum scope scope);
 void build_tell(struct build *build, struct place place, const char *key, const char *format, ...)
     PRINTF_LIKE(4, 5);
 
-/* Tells that the value is not what the key takes; silent about one refused already. `hint` (may be NULL) is what
- * was probably meant. */
+/* Tells that the value is not what the key takes; silent about one refused already. `hint` (may be NULL) is
+ * what was probably meant. */
 void build_expected(struct build *build, const struct key *key, const struct node *value, const char *hint);
 
 /* The same where something else is expected: an item of a list. */

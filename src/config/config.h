@@ -51,7 +51,8 @@ enum config_to {
 };
 
 /* "kms.us-east-1.amazonaws.com" matches itself, "*.example.com" one or more labels before .example.com.
- * Lower case; compared without regard to case. A route's patterns are sorted by strcmp(), for policy_sni(). */
+ * Lower case; compared without regard to case. A route's patterns are sorted by strcmp(), for policy_sni(),
+ * and none is there twice. */
 struct config_sni {
     const char *pattern;
     struct addr to; /* CONFIG_TO_SNI_MAP: where it leads */

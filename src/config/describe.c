@@ -197,8 +197,8 @@ void keys_markdown(struct text *out)
     }
 }
 
-/* Words in the mdoc language. A backslash would be a command, but no text in the table has one, and a test sees to it.
- * Sentences start new lines, as mdoc's checker wants; "e.g. " ends none. */
+/* Words in the mdoc language. A backslash would be a command, but no text in the table has one, and a test
+ * sees to it. Sentences start new lines, as mdoc's checker wants; "e.g. " ends none. */
 static void add_mdoc(struct text *out, const char *words)
 {
     for (const char *c = words; *c != '\0'; c++) {
@@ -214,7 +214,7 @@ static void add_mdoc(struct text *out, const char *words)
     text_add_char(out, '\n');
 }
 
-/* Lines of at most MDOC_WIDTH. A dot or quote in front of a line would be a command, so \\& goes before it. */
+/* Lines of at most MDOC_WIDTH. A dot or quote in front of a line would be a command, so \& goes first. */
 static void add_wrapped(struct text *out, const char *lines)
 {
     while (*lines != '\0') {

@@ -22,9 +22,8 @@
 #define SIZE(type, member, least, most) .kind = KEY_SIZE, FIELD(type, member), .min = (least), .max = (most)
 #define SWITCH(type, member)            .kind = KEY_SWITCH, FIELD(type, member)
 #define CHOICE(type, member, words)     .kind = KEY_CHOICE, FIELD(type, member), .choices = (words)
-#define SPECIAL(type, member, function, what) \
-    .kind = KEY_SPECIAL, FIELD(type, member), .set = (function), .expects = (what)
-#define CHECKED(what) .kind = KEY_SPECIAL, .set = set_checked_before, .expects = (what)
+#define SPECIAL(function, what)         .kind = KEY_SPECIAL, .set = (function), .expects = (what)
+#define CHECKED(what)                   .kind = KEY_SPECIAL, .set = set_checked_before, .expects = (what)
 
 /* In the order of enum log_level and enum log_format. */
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
@@ -58,18 +57,18 @@ const struct key key_table[] = {
      .doc = "`auto`: text on a terminal, JSON lines otherwise."},
 
     {SCOPE_ADMIN, "listen", "unix:///run/postern/admin.sock",
-     SPECIAL(struct config, admin, set_admin, "a unix:///path address, or none"),
+     SPECIAL(set_admin, "a unix:///path address, or none"),
      .doc = "Where `posternctl` reaches the daemon. `none` turns it off."},
 
     {SCOPE_METRICS, "listen", "tcp://127.0.0.1:9464",
-     SPECIAL(struct config, metrics, set_metrics, "an address such as tcp://127.0.0.1:9464, or none"),
+     SPECIAL(set_metrics, "an address such as tcp://127.0.0.1:9464, or none"),
      .doc = "Where Prometheus scrapes. `none` turns it off."},
 
     {SCOPE_LIMITS, "max_streams", "10000", NUMBER(struct config, max_streams, 1, 1000000),
      .doc = "Streams open at once. Raise LimitNOFILE in the unit with it: a stream takes two descriptors."},
 
     {SCOPE_DNS, "servers", "system",
-     SPECIAL(struct config_dns, servers, set_dns_servers,
+     SPECIAL(set_dns_servers,
              "system, or a list of at most 8 IP addresses with or without a port, e.g. [10.0.0.2, "
              "\"[fd00::2]:5353\"]"),
      .doc = "The name servers to ask. `system`: those of /etc/resolv.conf, read again when it changes."},
@@ -90,9 +89,8 @@ const struct key key_table[] = {
     {SCOPE_VSOCK, "write_size", "31KiB", SIZE(struct config_vsock, write_size, 1 * KIB, 64 * KIB),
      .doc = "The most bytes in one write: some kernels corrupt larger ones."},
 
-    {SCOPE_ENCLAVE, "cid", .required = true,
-     SPECIAL(struct config_enclave, cid, set_cid, "a number from 4 to 4294967294"), .min = 4,
-     .max = UINT64_C(4294967294),
+    {SCOPE_ENCLAVE, "cid", .required = true, SPECIAL(set_cid, "a number from 4 to 4294967294"),
+     FIELD(struct config_enclave, cid), .min = 4, .max = UINT64_C(4294967294),
      .doc =
          "The enclave's CID, as given to `nitro-cli run-enclave --enclave-cid`. Each enclave has its own."},
     {SCOPE_ENCLAVE, "max_streams", "1024", NUMBER(struct config_enclave, max_streams, 1, 1000000),
@@ -101,39 +99,36 @@ const struct key key_table[] = {
      .doc = "Sessions that the enclave may have open at once, on framed listeners."},
 
     {SCOPE_LISTENER, "listen", .required = true,
-     SPECIAL(struct config_listener, listen, set_listen, "an address to listen on, e.g. vsock://any:8000"),
+     SPECIAL(set_listen, "an address to listen on, e.g. vsock://any:8000"),
      .doc = "The address: `vsock://any:PORT`, `unix:///path`, `tcp://IP:PORT` or `hybrid:///path:PORT`."},
     {SCOPE_LISTENER, "protocol", "raw", CHECKED("raw"),
      .doc = "`raw`: a connection is one stream, to one route."},
-    {SCOPE_LISTENER, "route", .required = true,
-     SPECIAL(struct config_listener, route, set_listener_route, "the name of a route"),
+    {SCOPE_LISTENER, "route", .required = true, SPECIAL(set_listener_route, "the name of a route"),
      .doc = "The route that every stream of this listener takes."},
-    {SCOPE_LISTENER, "allow", .required = true,
-     SPECIAL(struct config_listener, allow, set_allow, "a list of names of enclaves, or any"),
+    {SCOPE_LISTENER, "allow", .required = true, SPECIAL(set_allow, "a list of names of enclaves, or any"),
      .doc = "Who may connect. `any`: every caller, enclave or not."},
-    {SCOPE_LISTENER, "peer", .conditional = true,
-     SPECIAL(struct config_listener, peer, set_peer, "the name of an enclave"),
+    {SCOPE_LISTENER, "peer", .conditional = true, SPECIAL(set_peer, "the name of an enclave"),
      .doc = "unix, tcp and hybrid only, which carry no CID: the enclave that a caller counts as."},
     {SCOPE_LISTENER, "mode", "0660", .conditional = true,
-     SPECIAL(struct config_listener, mode, set_mode,
-             "permissions in octal such as \"0660\", at most \"0777\""),
+     SPECIAL(set_mode, "permissions in octal such as \"0660\", at most \"0777\""),
+     FIELD(struct config_listener, mode),
      .doc = "unix and hybrid only: the permissions of the socket's file."},
 
     {SCOPE_ROUTE, "type", .required = true, CHECKED("relay"),
      .doc = "`relay`: bytes are passed on untouched."},
     {SCOPE_ROUTE, "to", .required = true,
-     SPECIAL(struct config_route, to, set_to,
+     SPECIAL(set_to,
              "an address such as tcp://kms.us-east-1.amazonaws.com:443, sni, or {sni: {NAME: ADDRESS}}"),
      .doc = "The destination: an address; `sni`, the name in the ClientHello; or `{sni: {NAME: ADDRESS}}`, "
             "where that name chooses among several. An enclave is `vsock://NAME:PORT`."},
     {SCOPE_ROUTE, "sni", .conditional = true,
-     SPECIAL(struct config_route, sni, set_sni,
+     SPECIAL(set_sni,
              "a list of host names or wildcards, e.g. [kms.us-east-1.amazonaws.com, \"*.example.com\"]"),
      .doc = "The names that a ClientHello may carry; a stream with another name, none, or no TLS at all is "
             "refused. `*.` in front stands for one label or more. Left out: any stream passes."},
     {SCOPE_ROUTE, "port", "443", .conditional = true, NUMBER(struct config_route, port, 1, 65535),
      .doc = "`to: sni` only: the port of the destination."},
-    {SCOPE_ROUTE, "family", "any", SPECIAL(struct config_route, family, set_family, "any, ipv4 or ipv6"),
+    {SCOPE_ROUTE, "family", "any", SPECIAL(set_family, "any, ipv4 or ipv6"),
      .doc = "Which of the addresses that a name resolves to are tried."},
     {SCOPE_ROUTE, "allow_private", "false", SWITCH(struct config_route, allow_private),
      .doc = "Whether a name may resolve to a private, loopback or link-local address (the instance metadata "

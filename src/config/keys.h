@@ -52,7 +52,7 @@ struct key {
     bool required;
     bool conditional; /* the default counts only beside certain values of other keys */
     enum key_kind kind;
-    size_t offset; /* of the field in the scope's struct, and its size */
+    size_t offset; /* of the field in the scope's struct, and its size; special ones know theirs */
     size_t width;
     uint64_t min, max;
     const char *word;           /* KEY_NUMBER: a word that stands for 0 */

@@ -58,8 +58,8 @@ const struct config_sni *policy_sni(const struct config_route *route, const char
         return NULL;
     }
     const struct config_sni *found = find(route, text);
-    /* From the left, so the longest wildcard comes first: a.b.example.com is looked for as *.b.example.com, then as
-     * *.example.com, each made in place by a star before the dot. */
+    /* From the left, so the longest wildcard comes first: a.b.example.com is looked for as *.b.example.com,
+     * then as *.example.com, each made in place by a star before the dot. */
     for (char *dot = strchr(text, '.'); found == NULL && dot != NULL; dot = strchr(dot + 1, '.')) {
         dot[-1] = '*';
         found = find(route, dot - 1);

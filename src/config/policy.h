@@ -17,7 +17,8 @@ int policy_enclave_by_cid(const struct config *config, uint32_t cid);
 enum reason policy_listener(const struct config_listener *listener, int enclave);
 
 /* The first entry of the route's list that the server name matches, exact names before wildcards, and
- * longer wildcards before shorter; NULL: not allowed. A name that is an IP address, or not a host name, matches nothing. */
+ * longer wildcards before shorter; NULL: not allowed. A final dot does not matter. A name that is an IP
+ * address, or not a host name, matches nothing. */
 const struct config_sni *policy_sni(const struct config_route *route, const char *name);
 
 #endif

@@ -261,10 +261,14 @@ static int on_start(struct reader *reader, enum node_kind kind, struct place pla
     return r;
 }
 
+struct keyed {
+    struct node *node;
+};
+
 static int by_key_and_place(const void *left, const void *right)
 {
-    const struct node *a = *(struct node *const *)left;
-    const struct node *b = *(struct node *const *)right;
+    const struct node *a = ((const struct keyed *)left)->node;
+    const struct node *b = ((const struct keyed *)right)->node;
     int order = strcmp(a->key, b->key);
     if (order != 0) {
         return order;
@@ -275,25 +279,30 @@ static int by_key_and_place(const void *left, const void *right)
     return a->key_place.column < b->key_place.column ? -1 : 1;
 }
 
-/* Marks what a map must not hold with a NULL key: repeated keys (the first stays) and merge keys. */
-static void judge_keys(struct reader *reader, struct node **sorted, unsigned count)
+/* The keys from `sorted` on that are the same as its first. Marks all but that one, the first in the file. */
+static unsigned judge_repeated(struct reader *reader, const struct keyed *sorted, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++) {
-        unsigned first = i;
-        if (strcmp(sorted[i]->key, "<<") == 0) {
-            diags_add(reader->diags, sorted[i]->key_place,
+    const struct node *first = sorted[0].node;
+    unsigned same = 1;
+    for (; same < count && strcmp(sorted[same].node->key, first->key) == 0; same++) {
+        diags_add(reader->diags, sorted[same].node->key_place,
+                  "the key \"%.*s\" is here twice: the first is at line %u, column %u", utf8_clip(first->key),
+                  first->key, first->key_place.line, first->key_place.column);
+        sorted[same].node->dropped = true;
+    }
+    return same;
+}
+
+/* Marks what a map must not hold as dropped: repeated keys and merge keys. */
+static void judge_keys(struct reader *reader, const struct keyed *sorted, unsigned count)
+{
+    for (unsigned i = 0; i < count;) {
+        struct node *node = sorted[i].node;
+        i += judge_repeated(reader, sorted + i, count - i);
+        if (strcmp(node->key, "<<") == 0) {
+            diags_add(reader->diags, node->key_place,
                       "merge keys are not used in this file: write the keys out");
-            sorted[i]->key = NULL;
-            continue;
-        }
-        for (; i + 1 < count && strcmp(sorted[i + 1]->key, sorted[first]->key) == 0; i++) {
-            struct place place = sorted[first]->key_place;
-            diags_add(reader->diags, sorted[i + 1]->key_place,
-                      "the key \"%.*s\" is here twice: the first is at line %u, column %u",
-                      utf8_clip(sorted[first]->key), sorted[first]->key, place.line, place.column);
-        }
-        for (unsigned j = first + 1; j <= i; j++) {
-            sorted[j]->key = NULL;
+            node->dropped = true;
         }
     }
 }
@@ -305,7 +314,7 @@ static void drop_marked(struct node *map)
     map->count = 0;
     while (*link != NULL) {
         struct node *node = *link;
-        if (node->key == NULL) {
+        if (node->dropped) {
             *link = node->next;
             continue;
         }
@@ -317,13 +326,13 @@ static void drop_marked(struct node *map)
 
 static int finish_map(struct reader *reader, struct node *map)
 {
-    struct node **sorted = calloc(map->count + 1u, sizeof *sorted);
+    struct keyed *sorted = calloc(map->count + 1u, sizeof *sorted);
     if (sorted == NULL) {
         return -ENOMEM;
     }
     unsigned count = 0;
     for (struct node *node = map->first; node != NULL; node = node->next) {
-        sorted[count++] = node;
+        sorted[count++].node = node;
     }
     qsort(sorted, count, sizeof *sorted, by_key_and_place);
     judge_keys(reader, sorted, count);
@@ -408,7 +417,7 @@ int tree_parse(const char *data, size_t size, struct arena *arena, struct diags 
 {
     static const char mark[] = "\xef\xbb\xbf"; /* the byte order mark that some editors put in front */
     if (size > TREE_SIZE_MAX) {
-        diags_add(diags, (struct place){0, 0}, "the file is larger than %d KiB: this is no configuration",
+        diags_add(diags, (struct place){0, 0}, "the file is larger than %zu KiB: this is no configuration",
                   TREE_SIZE_MAX / 1024);
         return -EINVAL;
     }

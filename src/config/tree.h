@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define TREE_SIZE_MAX  (1024 * 1024)
+#define TREE_SIZE_MAX  ((size_t)1024 * 1024)
 #define TREE_DEPTH_MAX 16
 #define TREE_NODES_MAX 50000 /* keys count too */
 #define TREE_TEXT_MAX  4096
@@ -35,14 +35,15 @@ struct node {
     bool quoted;      /* NODE_TEXT: written in quotes or as a block */
     const char *key;  /* NULL outside a map */
     struct place key_place;
+    bool dropped;       /* private: a key that the map must not hold */
     unsigned count;     /* of the children */
     struct node *first; /* children in the file's order */
     struct node *last;
     struct node *next;
 };
 
-/* Reads the text. Returns 0 with the root in *ret, which lives in `arena`; mistakes that leave the rest of the
- * tree readable are told in `diags` all the same. -EINVAL: no tree, and `diags` says why. -ENOMEM. */
+/* Reads the text. Returns 0 with the root in *ret, which lives in `arena`; mistakes that leave the rest of
+ * the tree readable are told in `diags` all the same. -EINVAL: no tree, and `diags` says why. -ENOMEM. */
 int tree_parse(const char *data, size_t size, struct arena *arena, struct diags *diags,
                const struct node **ret) MUST_CHECK;
 

@@ -3,8 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The length of the character at `data` and its value, or 0 where it is not UTF-8: cut short, longer than it need
- * be, half of a surrogate pair, or beyond Unicode. */
+/* The length of the character at `data` and its value, or 0 where it is not UTF-8: cut short, longer than it
+ * need be, half of a surrogate pair, or beyond Unicode. */
 static unsigned decode(const unsigned char *data, size_t size, uint32_t *ret)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};

@@ -246,8 +246,8 @@ static void test_many_keys(void **state)
     text_release(&text);
 }
 
-/* What makes other readers take time or memory out of proportion. Bounds in processor time with much to spare:
- * each takes milliseconds. */
+/* What makes other readers take time or memory out of proportion. The bound on processor time has much to
+ * spare: each takes milliseconds. */
 static void test_hostile_shapes(void **state)
 {
     static const struct {
