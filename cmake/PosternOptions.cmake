@@ -6,7 +6,7 @@ target_compile_definitions(postern_options INTERFACE _GNU_SOURCE POSTERN_VERSION
 target_compile_options(postern_options INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings
   -Wundef -Wformat=2 -Wvla -Wcast-align -Wimplicit-fallthrough -fno-common -fno-strict-aliasing
-  -Wno-format-truncation) # snprintf() cuts on purpose here: texts for people have a bound
+  $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>) # snprintf() cuts on purpose here: texts for people have a bound
 
 if(POSTERN_WERROR)
   target_compile_options(postern_options INTERFACE -Werror)
