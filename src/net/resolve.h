@@ -1,14 +1,18 @@
 /*
  * Names to addresses, on the loop, with c-ares.
  *
- * One resolver belongs to one loop and is used on its thread only. It keeps the system's settings
- * (/etc/resolv.conf, re-read when it changes; /etc/hosts; search domains) unless servers are given.
+ * One resolver belongs to one loop and is used on its thread only. It keeps the system's settings:
+ * /etc/resolv.conf with its search domains, re-read when it changes, and /etc/hosts. `servers` takes the place
+ * of resolv.conf's servers, and of nothing else.
  *
  * The cache: an answer is kept for its TTL, held between `min_ttl` and `max_ttl`; a name that does not exist
  * for `min_ttl`. Concurrent questions for one name become one query. When an answer is past its TTL and
  * the resolver fails or times out, the old answer is served (marked stale) for up to `stale`, and the
  * question asked again no more often than each `min_ttl`. The cache holds at most `cache_size` names, the
  * one used longest ago going first; an answer at most RESOLVE_ADDRS_MAX addresses.
+ *
+ * Bounds: a caller may choose names freely (a ClientHello's, under a wildcard), so at most
+ * RESOLVE_QUERIES_MAX queries are under way at once; a question that would need one more fails.
  */
 #ifndef POSTERN_NET_RESOLVE_H
 #define POSTERN_NET_RESOLVE_H
@@ -21,7 +25,8 @@
 #include <stdint.h>
 #include <uv.h>
 
-#define RESOLVE_ADDRS_MAX 16
+#define RESOLVE_ADDRS_MAX   16
+#define RESOLVE_QUERIES_MAX 4096
 
 struct resolver; /* opaque */
 
@@ -32,6 +37,7 @@ struct resolver_options {
     uint64_t max_ttl_ms;
     uint64_t stale_ms;
     unsigned cache_size;
+    const char *resolv_conf; /* NULL: /etc/resolv.conf. Copied. Tests give their own. */
 };
 
 /* What a name resolved to. The ports are 0; the order is that of RFC 8305 section 4: families alternate,
@@ -48,36 +54,37 @@ struct resolve_request;
  * valid during the call only. The request is the caller's again. */
 typedef void (*resolve_cb)(struct resolve_request *request, enum reason why, const struct resolved *answer);
 
-/* Embedded by the caller; all fields private but `data`. */
+/* Embedded by the caller, zeroed before its first use; all fields private but `data`. */
 struct resolve_request {
     void *data;
     resolve_cb cb;
-    struct resolve_entry *entry; /* NULL when idle */
-    struct resolve_request *next, **link;
+    struct resolve_request *next;
+    struct resolve_request **link; /* what points here; NULL when idle */
 };
 
 /* Counted since the start, for the metrics. Read from other threads: each is atomic, relaxed. */
 struct resolver_stats {
-    _Atomic uint64_t queries;      /* sent to the resolver */
-    _Atomic uint64_t hits;         /* answered from the cache, in time */
-    _Atomic uint64_t stale_served; /* answered from the cache, past the TTL */
-    _Atomic uint64_t failures;     /* queries that brought no answer, by kind: */
-    _Atomic uint64_t timeouts;
-    _Atomic uint64_t not_found;
-    _Atomic uint64_t cached; /* names in the cache now */
+    _Atomic uint64_t queries;      /* begun, whether a server or /etc/hosts has the answer */
+    _Atomic uint64_t hits;         /* questions answered from the cache, in time */
+    _Atomic uint64_t stale_served; /* questions answered from the cache, past the TTL */
+    _Atomic uint64_t failures;     /* queries that ended in an error, or in nonsense */
+    _Atomic uint64_t timeouts;     /* queries that brought nothing in time */
+    _Atomic uint64_t not_found;    /* queries answered with "no such name" or "no address" */
+    _Atomic uint64_t cached;       /* names in the cache now */
 };
 
 /* Returns 0 or a negative errno value. `stats` is not owned and outlives the resolver. */
 int resolver_new(uv_loop_t *loop, const struct resolver_options *options, struct resolver_stats *stats,
                  struct resolver **ret, struct error *err) MUST_CHECK;
 
-/* Ends every question with REASON_DNS_FAILED without calling back, closes the handles; `cb` (may be NULL) is called
- * from the loop once the memory is gone. */
+/* Ends every question without calling back (the requests are idle after), and closes the handles; `cb` (may
+ * be NULL) is called from the loop once the memory is gone. May be called from inside a resolve_cb. */
 void resolver_close(struct resolver *resolver, void (*cb)(void *data), void *data);
 
 /* Asks for `name` (a valid host name). Returns 1 and fills *ret when the cache has a fresh answer: `cb` is
  * then not called. Returns 0 when `cb` will be called later, exactly once, never from inside this call,
- * unless resolve_cancel() comes first. Returns -ENOMEM. */
+ * unless resolve_cancel() comes first. Returns -ENOMEM, or -EINVAL when `name` is no host name (an IP address
+ * is none); `cb` is then not called. */
 int resolve_start(struct resolver *resolver, const char *name, struct resolve_request *request, resolve_cb cb,
                   struct resolved *ret) MUST_CHECK;
 
