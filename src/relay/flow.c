@@ -151,10 +151,10 @@ static void adapt(struct flow *flow, size_t n)
 
 static enum flow_result finish(struct flow *flow)
 {
-    flow->finished = true;
     int rv = stream_finish(flow->to);
     /* ENOTCONN: the sink has closed both ways already, which is no loss now that all is delivered. */
-    return rv == 0 || rv == -ENOTCONN ? FLOW_FINISHED : FLOW_SINK_FAILED;
+    flow->finished = rv == 0 || rv == -ENOTCONN;
+    return flow->finished ? FLOW_FINISHED : FLOW_SINK_FAILED;
 }
 
 static enum flow_result source_failed(ssize_t code)
@@ -179,12 +179,15 @@ static enum flow_result step_copy(struct flow *flow, const struct flow_tools *to
         return FLOW_TIRED;
     }
     *moved += (uint32_t)n;
-    if (flow->held == NULL) {
-        adapt(flow, (size_t)n);
+    if (flow->held != NULL) {
+        /* It took less than there was, so it is full, and will be reported when it is not. */
+        flow->blocked = true;
+        return FLOW_WAITING;
     }
+    adapt(flow, (size_t)n);
     /* A short count means an empty source, unless its end was reported already: no need to ask again. */
     bool drained = (uint32_t)n < asked && !flow->from->hung_up;
-    return drained && flow->held == NULL ? FLOW_WAITING : FLOW_TIRED;
+    return drained ? FLOW_WAITING : FLOW_TIRED;
 }
 
 /* One step of splicing. FLOW_TIRED: go on. */

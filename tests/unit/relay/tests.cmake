@@ -7,3 +7,7 @@ target_link_libraries(hello_maker PRIVATE postern_options)
 postern_unit_test(relay hello FAULTS USES hello_maker LINK_OPTIONS -Wl,--wrap=realloc)
 postern_unit_test(relay hello_judge USES hello_maker OpenSSL::SSL)
 target_sources(test_relay_hello_judge PRIVATE relay/judge.c relay/clients.c)
+
+add_library(script_stream STATIC "${PROJECT_SOURCE_DIR}/tests/lib/script_stream.c")
+target_link_libraries(script_stream PRIVATE postern_net postern_options cmocka)
+postern_unit_test(relay flow FAULTS USES script_stream)

@@ -1,0 +1,32 @@
+/*
+ * Streams that do as a test tells them: no sockets, no loop. What is to be read, and how much is taken by
+ * each write, is given beforehand, step by step; what was done is there to be looked at afterwards.
+ */
+#ifndef POSTERN_TESTS_SCRIPT_STREAM_H
+#define POSTERN_TESTS_SCRIPT_STREAM_H
+
+#include "net/stream.h"
+#include <stddef.h>
+
+#define SCRIPT_STEPS 64
+
+struct script_stream {
+    struct stream stream;
+    /* Reads: each step gives that many bytes, 0 for the end, or a negative errno value. After the last: EAGAIN. */
+    ssize_t reads[SCRIPT_STEPS];
+    unsigned read_count, read_next;
+    unsigned char next_byte; /* what is read counts up from here, so that order and loss can be seen */
+    /* Writes: each step takes at most that many bytes, or fails. After the last: everything is taken. */
+    ssize_t writes[SCRIPT_STEPS];
+    unsigned write_count, write_next;
+    unsigned char wanted_byte; /* what is written must count up from here */
+    size_t written;
+    int finish_result;
+    unsigned finished, again, closed;
+};
+
+void script_init(struct script_stream *script);
+void script_reads(struct script_stream *script, ssize_t step);
+void script_writes(struct script_stream *script, ssize_t step);
+
+#endif
