@@ -42,6 +42,7 @@ struct config_listener {
     int peer;       /* the enclave that a caller without a CID counts as, or CONFIG_NOBODY */
     unsigned mode;  /* of a unix socket's file, e.g. 0660 */
     struct place place;
+    struct place allow_place; /* of what `allow` says */
 };
 
 enum config_to {

@@ -88,6 +88,7 @@ static void allow_one(struct build *build, const struct key *key, const struct n
 void set_allow(struct build *build, const struct key *key, const struct node *value, void *object)
 {
     struct config_listener *listener = object;
+    listener->allow_place = value->place;
     if (value->kind == NODE_TEXT && strcmp(value->text, "any") == 0) {
         listener->allow_any = true;
         return;
