@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static void view_memory(struct process_figures *ret)
@@ -41,19 +42,14 @@ static uint64_t count_descriptors(void)
     return count > 0 ? count - 1 : 0; /* but for the one that was opened to count them */
 }
 
-static uint64_t microseconds(const struct timeval *time)
-{
-    return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
-}
-
 void figures_of_process(struct process_figures *ret)
 {
-    struct rusage usage;
+    struct timespec cpu;
     struct rlimit limit;
     *ret = (struct process_figures){.open_fds = count_descriptors()};
     view_memory(ret);
-    if (getrusage(RUSAGE_SELF, &usage) == 0) {
-        ret->cpu_us = microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime);
+    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0) {
+        ret->cpu_us = (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / 1000;
     }
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         ret->max_fds = limit.rlim_cur;
