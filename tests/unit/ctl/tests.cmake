@@ -1,1 +1,3 @@
 # postern_unit_test(ctl MODULE ...), one a line.
+postern_unit_test(ctl commands USES postern_daemon)
+postern_unit_test(ctl explain)

@@ -1,0 +1,30 @@
+/*
+ * One request to the daemon's admin socket, and its answer. Blocking, with a deadline; any kind of address.
+ */
+#ifndef POSTERN_CTL_CLIENT_H
+#define POSTERN_CTL_CLIENT_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "net/addr.h"
+
+#define CLIENT_ANSWER_MAX (64 * 1024 * 1024)
+
+/* For connecting, and again for the answer; the daemon's own limit for a request is 10 s. Tests are less patient. */
+extern unsigned client_time_ms;
+
+struct client_answer {
+    int status;
+    struct text body; /* released by the caller, also after a failure */
+};
+
+/* Sends `method` and `target` to `address`. Returns 0 with the answer, whatever its status, or a negative errno value with
+ * the text of `err` saying what to do: -EINVAL for an address that is none. */
+int client_ask(const char *address, const char *method, const char *target, struct client_answer *ret,
+               struct error *err) MUST_CHECK;
+
+/* Connects within `deadline_ms` from now and returns the descriptor or a negative errno value. */
+int client_connect(const struct addr *addr, unsigned deadline_ms) MUST_CHECK;
+
+#endif

@@ -1,0 +1,204 @@
+/* posternctl: the table of commands, and the options that they share. */
+#include "ctl/ctl.h"
+#include "base/diag.h"
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct ctl_command commands[] = {
+    {"status", "", "what the daemon is doing", ctl_status},
+    {"top", "[--once] [--interval DURATION]", "the same as it happens, with rates", ctl_top},
+    {"reload", "", "have the configuration read again; nothing changes if it has a mistake", ctl_reload},
+    {"drain", "[--deadline DURATION]", "let streams finish, then exit", ctl_drain},
+    {"explain", "[CODE | --enclave NAME --route NAME [--sni NAME]]",
+     "what a reason means, or whether a stream would be let through", ctl_explain},
+
+};
+
+enum common_option { OPTION_JSON = -100, OPTION_SOCKET, OPTION_CONFIG, OPTION_HELP, OPTION_VERSION };
+
+static const struct option common_options[] = {
+    {"json", no_argument, NULL, OPTION_JSON},           {"socket", required_argument, NULL, OPTION_SOCKET},
+    {"config", required_argument, NULL, OPTION_CONFIG}, {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+};
+
+static void print_help(const struct ctl *ctl)
+{
+    fputs("usage: posternctl [--socket ADDRESS] [--config FILE] [--json] COMMAND ...\n\n", ctl->out);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        fprintf(ctl->out, "  %s%s%s\n        %s\n", commands[i].name,
+                commands[i].arguments[0] != '\0' ? " " : "", commands[i].arguments, commands[i].summary);
+    }
+    fprintf(ctl->out, "\n  --socket ADDRESS  the daemon's admin socket; $POSTERN_ADMIN, else " CTL_SOCKET "\n"
+                      "  --config FILE     the configuration that explain and doctor read; " CTL_CONFIG "\n"
+                      "  --json            for programs\n");
+}
+
+static void print_command_help(const struct ctl *ctl)
+{
+    const struct ctl_command *command = ctl->command;
+    fprintf(ctl->out, "usage: posternctl %s%s%s\n%s\n", command->name,
+            command->arguments[0] != '\0' ? " " : "", command->arguments, command->summary);
+}
+
+/* Returns 0, or CTL_OPTIONS_STOP after --help and --version. */
+static int take_common_option(struct ctl *ctl, int option)
+{
+    switch (option) {
+    case OPTION_JSON:
+        ctl->json = true;
+        return 0;
+    case OPTION_SOCKET:
+        ctl->socket = optarg;
+        return 0;
+    case OPTION_CONFIG:
+        ctl->config = optarg;
+        return 0;
+    case OPTION_VERSION:
+        fputs("posternctl " POSTERN_VERSION "\n", ctl->out);
+        return CTL_OPTIONS_STOP;
+    default:
+        if (ctl->command != NULL) {
+            print_command_help(ctl);
+        } else {
+            print_help(ctl);
+        }
+        return CTL_OPTIONS_STOP;
+    }
+}
+
+static int next_option(struct ctl *ctl, int argc, char **argv, const char *order, const struct option *own,
+                       int *ret_code)
+{
+    struct option all[ARRAY_SIZE(common_options) + CTL_OPTIONS_MAX + 1] = {{NULL, 0, NULL, 0}};
+    memcpy(all, common_options, sizeof common_options);
+    for (size_t i = 0; i < CTL_OPTIONS_MAX && own != NULL && own[i].name != NULL; i++) {
+        all[ARRAY_SIZE(common_options) + i] = own[i];
+    }
+    for (;;) {
+        int option = getopt_long(argc, argv, order, all, NULL);
+        if (option == '?' || option == ':') {
+            *ret_code = ctl_usage_error(ctl, "%s %s", argv[optind - 1],
+                                        option == ':' ? "needs a value" : "is no option here");
+            return CTL_OPTIONS_STOP;
+        }
+        if (option >= CTL_OPTIONS_END) {
+            return option;
+        }
+        *ret_code = CTL_DONE;
+        if (take_common_option(ctl, option) != 0) {
+            return CTL_OPTIONS_STOP;
+        }
+    }
+}
+
+int ctl_next_option(struct ctl *ctl, int argc, char **argv, const struct option *own, int *ret_code)
+{
+    return next_option(ctl, argc, argv, ":", own, ret_code);
+}
+
+int ctl_no_arguments(struct ctl *ctl, int argc, char **argv, int *ret_code)
+{
+    if (ctl_next_option(ctl, argc, argv, NULL, ret_code) == CTL_OPTIONS_STOP) {
+        return CTL_OPTIONS_STOP;
+    }
+    if (optind < argc) {
+        *ret_code = ctl_usage_error(ctl, "%s takes no arguments, but got \"%s\"", argv[0], argv[optind]);
+        return CTL_OPTIONS_STOP;
+    }
+    return 0;
+}
+
+int ctl_usage_error(const struct ctl *ctl, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("posternctl: ", ctl->err);
+    vfprintf(ctl->err, format, args);
+    va_end(args);
+    fprintf(ctl->err, "\ntry `posternctl %s%s--help`\n", ctl->command != NULL ? ctl->command->name : "",
+            ctl->command != NULL ? " " : "");
+    return CTL_USAGE;
+}
+
+int ctl_failed(const struct ctl *ctl, const char *text)
+{
+    if (ctl->json) {
+        ctl_print_json(ctl, json_pack("{s:s}", "error", text));
+    } else {
+        size_t length = strlen(text);
+        fprintf(ctl->err, "posternctl: %s%s", text, length > 0 && text[length - 1] == '\n' ? "" : "\n");
+    }
+    return CTL_FAILED;
+}
+
+int ctl_print_json(const struct ctl *ctl, json_t *value)
+{
+    char *document = json_dumps(value, JSON_INDENT(2));
+    json_decref(value);
+    if (document == NULL) {
+        fputs("posternctl: out of memory\n", ctl->err);
+        return CTL_FAILED;
+    }
+    fprintf(ctl->out, "%s\n", document);
+    free(document);
+    return CTL_DONE;
+}
+
+static const struct ctl_command *find_command(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+static int unknown_command(const struct ctl *ctl, const char *name)
+{
+    const char *names[ARRAY_SIZE(commands)];
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        names[i] = commands[i].name;
+    }
+    const char *nearest = diags_nearest(name, names, ARRAY_SIZE(names));
+    if (nearest != NULL) {
+        return ctl_usage_error(ctl, "there is no command \"%s\": did you mean %s?", name, nearest);
+    }
+    return ctl_usage_error(ctl, "there is no command \"%s\"", name);
+}
+
+int ctl_main(int argc, char **argv, FILE *out, FILE *err)
+{
+    const char *from_environment = getenv("POSTERN_ADMIN");
+    struct ctl ctl = {
+        .out = out,
+        .err = err,
+        .socket = from_environment != NULL && from_environment[0] != '\0' ? from_environment : CTL_SOCKET,
+        .config = CTL_CONFIG,
+    };
+    int code;
+    opterr = 0; /* the messages are ours */
+    optind = 0; /* glibc: begin afresh */
+    if (next_option(&ctl, argc, argv, "+:", NULL, &code) == CTL_OPTIONS_STOP) {
+        return code;
+    }
+    if (optind >= argc) {
+        return ctl_usage_error(&ctl, "what shall be done?");
+    }
+    argc -= optind;
+    argv += optind;
+    ctl.command = find_command(argv[0]);
+    if (ctl.command == NULL) {
+        return unknown_command(&ctl, argv[0]);
+    }
+    optind = 0;
+    code = ctl.command->run(&ctl, argc, argv);
+    if (fflush(out) != 0) {
+        fprintf(err, "posternctl: cannot write the output: %m\n");
+        return CTL_FAILED;
+    }
+    return code;
+}

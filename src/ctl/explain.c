@@ -1,0 +1,289 @@
+/*
+ * posternctl explain: what a reason means; and, offline, whether a stream would be let through and which
+ * line of the file says so. The decisions are the daemon's own (config/policy.h).
+ */
+#include "base/diag.h"
+#include "base/reason.h"
+#include "config/policy.h"
+#include "ctl/ctl.h"
+#include "ctl/load.h"
+#include <jansson.h>
+#include <string.h>
+
+struct question {
+    const char *enclave;
+    const char *route;
+    const char *sni;
+};
+
+static const char *const kinds[] = {"end",   "policy", "dns",      "connect",
+                                    "limit", "time",   "shutdown", "internal"};
+
+/* Reasons. */
+
+static json_t *reason_json(enum reason reason)
+{
+    return json_pack("{s:s, s:s, s:b, s:s, s:s}", "code", reason_word(reason), "kind",
+                     kinds[reason_kind(reason)], "retryable", reason_retryable(reason), "meaning",
+                     reason_meaning(reason), "advice", reason_advice(reason));
+}
+
+static int unknown_code(const struct ctl *ctl, const char *word)
+{
+    const char *words[REASON_COUNT];
+    struct error err = ERROR_INIT;
+    for (unsigned i = 0; i < REASON_COUNT; i++) {
+        words[i] = reason_word((enum reason)i);
+    }
+    const char *nearest = diags_nearest(word, words, REASON_COUNT);
+    error_set(&err, 0, "there is no reason \"%s\"%s%s%s `posternctl explain` lists them all", word,
+              nearest != NULL ? ": did you mean " : "", nearest != NULL ? nearest : "",
+              nearest != NULL ? "?" : ";");
+    return ctl_failed(ctl, err.text);
+}
+
+static int explain_code(const struct ctl *ctl, const char *word)
+{
+    enum reason reason = reason_find(word);
+    if (reason == REASON_COUNT) {
+        return unknown_code(ctl, word);
+    }
+    if (ctl->json) {
+        return ctl_print_json(ctl, reason_json(reason));
+    }
+    fprintf(ctl->out, "%s: %s.\nWhat to do: %s.\n%s\n", word, reason_meaning(reason), reason_advice(reason),
+            reason_retryable(reason) ? "Trying again may help." : "Trying again does not help.");
+    return CTL_DONE;
+}
+
+static int list_codes(const struct ctl *ctl)
+{
+    if (!ctl->json) {
+        for (unsigned i = 0; i < REASON_COUNT; i++) {
+            fprintf(ctl->out, "%-20s %s\n", reason_word((enum reason)i), reason_meaning((enum reason)i));
+        }
+        return CTL_DONE;
+    }
+    json_t *list = json_array();
+    for (unsigned i = 0; i < REASON_COUNT; i++) {
+        if (json_array_append_new(list, reason_json((enum reason)i)) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return ctl_print_json(ctl, list);
+}
+
+/* Policy. The answer is a verdict and a few lines, each with its place in the file. */
+
+struct answer {
+    enum reason reason; /* REASON_NONE: let through */
+    struct text lines;
+    const char *file;
+};
+
+static void say(struct answer *answer, struct place place, const char *format, ...) PRINTF_LIKE(3, 4);
+
+static void say(struct answer *answer, struct place place, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    text_addf(&answer->lines, "%s:%u: ", answer->file, place.line);
+    text_addv(&answer->lines, format, args);
+    text_add_char(&answer->lines, '\n');
+    va_end(args);
+}
+
+static int find_enclave(const struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->enclave_count; i++) {
+        if (strcmp(config->enclaves[i].name, name) == 0) {
+            return (int)i;
+        }
+    }
+    return CONFIG_NOBODY;
+}
+
+static int find_route(const struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->route_count; i++) {
+        if (strcmp(config->routes[i].name, name) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+/* As the kernel, or `peer`, would name the caller there. */
+static enum reason ask_listener(const struct config_listener *listener, int enclave)
+{
+    if (listener->listen.kind != ADDR_VSOCK && listener->peer != enclave && !listener->allow_any) {
+        return REASON_DENIED_ENCLAVE;
+    }
+    return policy_listener(listener, enclave);
+}
+
+static void say_listener(struct answer *answer, const struct config_listener *listener, enum reason reason,
+                         const char *enclave)
+{
+    char address[ADDR_TEXT_MAX];
+    const char *verdict = reason == REASON_NONE             ? "lets it in"
+                          : reason == REASON_DENIED_ENCLAVE ? "takes its callers for another, or for nobody"
+                                                            : "does not have it in the list";
+    struct place place = listener->allow_place.line != 0 ? listener->allow_place : listener->place;
+    say(answer, place, "enclave %s on listener %s (%s): `allow` %s%s", enclave, listener->name,
+        addr_format(&listener->listen, address), verdict,
+        reason == REASON_NONE && listener->allow_any ? ", and everybody else too" : "");
+}
+
+/* One listener that lets the enclave in is enough. Otherwise the reason is the last one's. */
+static void ask_listeners(struct answer *answer, const struct config *config, int route, int enclave)
+{
+    answer->reason = REASON_DENIED_ROUTE;
+    bool any = false;
+    for (unsigned i = 0; i < config->listener_count; i++) {
+        const struct config_listener *listener = &config->listeners[i];
+        if (listener->route != route) {
+            continue;
+        }
+        enum reason reason = ask_listener(listener, enclave);
+        say_listener(answer, listener, reason, config->enclaves[enclave].name);
+        answer->reason = answer->reason == REASON_NONE ? REASON_NONE : reason;
+        any = true;
+    }
+    if (!any) {
+        say(answer, config->routes[route].place, "no listener leads to route %s", config->routes[route].name);
+    }
+}
+
+static void say_destination(struct answer *answer, const struct config_route *route,
+                            const struct config_sni *sni, const char *name)
+{
+    char address[ADDR_TEXT_MAX];
+    const struct addr *to = route->to_kind == CONFIG_TO_SNI_MAP && sni != NULL ? &sni->to : &route->to;
+    struct place place = sni != NULL ? sni->place : route->place;
+    if (route->to_kind == CONFIG_TO_SNI) {
+        say(answer, place, "it leads to tcp://%s:%u, the name in the ClientHello",
+            name != NULL ? name : "NAME", route->port);
+    } else if (route->to_kind == CONFIG_TO_ADDRESS || sni != NULL) {
+        say(answer, place, "it leads to %s", addr_format(to, address));
+    }
+    bool by_name = route->to_kind == CONFIG_TO_SNI || (to->kind == ADDR_TCP && !to->literal);
+    if (by_name && !route->allow_private) {
+        say(answer, route->place,
+            "if that name resolves to private addresses only, the stream ends with denied_address: "
+            "`allow_private` is false");
+    }
+}
+
+static void ask_sni(struct answer *answer, const struct config_route *route, const char *name)
+{
+    const struct config_sni *sni = NULL;
+    if (route->sni_count == 0) {
+        say(answer, route->place, "route %s does not look at server names: any stream passes, TLS or not",
+            route->name);
+    } else if (name == NULL) {
+        say(answer, route->place,
+            "route %s wants a TLS ClientHello whose server name is one of %u; ask again with --sni NAME",
+            route->name, route->sni_count);
+    } else {
+        sni = policy_sni(route, name);
+        if (sni == NULL) {
+            answer->reason = REASON_DENIED_SNI;
+            say(answer, route->place, "server name %s is none of those that route %s allows", name,
+                route->name);
+            return;
+        }
+        say(answer, sni->place, "server name %s is allowed by \"%s\"", name, sni->pattern);
+    }
+    say_destination(answer, route, sni, name);
+}
+
+static int print_answer(const struct ctl *ctl, const struct answer *answer)
+{
+    bool allowed = answer->reason == REASON_NONE;
+    const char *word = allowed ? "allowed" : reason_word(answer->reason);
+    if (answer->lines.failed) {
+        return ctl_failed(ctl, "out of memory");
+    }
+    if (ctl->json) {
+        int r = ctl_print_json(ctl, json_pack("{s:b, s:s?, s:s}", "allowed", allowed, "reason",
+                                              allowed ? NULL : word, "because", text_string(&answer->lines)));
+        return allowed ? r : CTL_FAILED;
+    }
+    fprintf(ctl->out, "%s%s\n%s", allowed ? "" : "refused: ", word, text_string(&answer->lines));
+    if (!allowed) {
+        fprintf(ctl->out, "What to do: %s.\n", reason_advice(answer->reason));
+    }
+    return allowed ? CTL_DONE : CTL_FAILED;
+}
+
+static int unknown_name(const struct ctl *ctl, const char *what, const char *name)
+{
+    struct error err = ERROR_INIT;
+    error_set(&err, 0, "%s has no %s \"%s\"", ctl->config, what, name);
+    return ctl_failed(ctl, err.text);
+}
+
+static int answer_question(const struct ctl *ctl, const struct config *config,
+                           const struct question *question)
+{
+    struct answer answer = {.file = config->file};
+    int enclave = find_enclave(config, question->enclave);
+    int route = find_route(config, question->route);
+    if (enclave == CONFIG_NOBODY) {
+        return unknown_name(ctl, "enclave", question->enclave);
+    }
+    if (route < 0) {
+        return unknown_name(ctl, "route", question->route);
+    }
+    text_init(&answer.lines, 0);
+    ask_listeners(&answer, config, route, enclave);
+    if (answer.reason == REASON_NONE) {
+        ask_sni(&answer, &config->routes[route], question->sni);
+    }
+    int code = print_answer(ctl, &answer);
+    text_release(&answer.lines);
+    return code;
+}
+
+static int explain_policy(const struct ctl *ctl, const struct question *question)
+{
+    struct config *config;
+    if (question->enclave == NULL || question->route == NULL) {
+        return ctl_usage_error(ctl, "--enclave NAME and --route NAME belong together");
+    }
+    if (load_config(ctl, &config) != 0) {
+        return CTL_FAILED;
+    }
+    int code = answer_question(ctl, config, question);
+    config_unref(config);
+    return code;
+}
+
+int ctl_explain(struct ctl *ctl, int argc, char **argv)
+{
+    static const struct option options[] = {{"enclave", required_argument, NULL, 'e'},
+                                            {"route", required_argument, NULL, 'r'},
+                                            {"sni", required_argument, NULL, 's'},
+                                            {NULL, 0, NULL, 0}};
+    struct question question = {NULL, NULL, NULL};
+    int code, option;
+    while ((option = ctl_next_option(ctl, argc, argv, options, &code)) > 0) {
+        const char **value = option == 'e'   ? &question.enclave
+                             : option == 'r' ? &question.route
+                                             : &question.sni;
+        *value = optarg;
+    }
+    if (option == CTL_OPTIONS_STOP) {
+        return code;
+    }
+    bool policy = question.enclave != NULL || question.route != NULL || question.sni != NULL;
+    if (argc - optind > (policy ? 0 : 1)) {
+        return ctl_usage_error(ctl, "one CODE at a time, and none beside --enclave and --route");
+    }
+    if (policy) {
+        return explain_policy(ctl, &question);
+    }
+    return optind < argc ? explain_code(ctl, argv[optind]) : list_codes(ctl);
+}

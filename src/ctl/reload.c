@@ -1,0 +1,36 @@
+/* posternctl reload: synchronous, so that the unit's ExecReload fails when the file is refused. */
+#include "ctl/client.h"
+#include "ctl/ctl.h"
+#include <jansson.h>
+
+static int tell(const struct ctl *ctl, const struct client_answer *answer)
+{
+    bool accepted = answer->status == 200;
+    if (ctl->json) {
+        int r = ctl_print_json(ctl, json_pack("{s:b, s:s%}", "accepted", accepted, "verdict",
+                                              text_string(&answer->body), answer->body.length));
+        return accepted ? r : CTL_FAILED;
+    }
+    if (!accepted) {
+        fprintf(ctl->err,
+                "posternctl: the daemon did not take the configuration, and goes on with the old one:\n%s",
+                text_string(&answer->body));
+        return CTL_FAILED;
+    }
+    fputs(text_string(&answer->body), ctl->out);
+    return CTL_DONE;
+}
+
+int ctl_reload(struct ctl *ctl, int argc, char **argv)
+{
+    struct client_answer answer;
+    struct error err = ERROR_INIT;
+    int code;
+    if (ctl_no_arguments(ctl, argc, argv, &code) != 0) {
+        return code;
+    }
+    code = client_ask(ctl->socket, "POST", "/reload", &answer, &err) == 0 ? tell(ctl, &answer)
+                                                                          : ctl_failed(ctl, err.text);
+    text_release(&answer.body);
+    return code;
+}

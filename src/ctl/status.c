@@ -1,0 +1,215 @@
+/* posternctl status: a page to read. --json gives the daemon's own document. */
+#include "base/units.h"
+#include "ctl/view.h"
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+static void print_reload(const struct ctl *ctl, const json_t *status)
+{
+    char when[32] = "never";
+    struct tm tm;
+    time_t seconds = (time_t)view_u64(status, "config/last_reload/time_s");
+    if (seconds > 0 && localtime_r(&seconds, &tm) != NULL) {
+        strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);
+    }
+    bool accepted = json_is_true(view_at(status, "config/last_reload/accepted"));
+    fprintf(ctl->out, "config   %s, last read %s, %s\n", view_text(status, "config/file"), when,
+            accepted ? "accepted" : "REFUSED, the one before is in force:");
+    if (!accepted) {
+        fprintf(ctl->out, "         %s\n", view_text(status, "config/last_reload/error"));
+    }
+}
+
+static void print_state(const struct ctl *ctl, const json_t *status)
+{
+    char duration[UNITS_TEXT_MAX];
+    fprintf(ctl->out, "posternd %s, %s", view_text(status, "version"), view_text(status, "state"));
+    if (strcmp(view_text(status, "state"), "draining") == 0) {
+        fprintf(ctl->out, " (at most %s more)",
+                units_human_duration(view_u64(status, "drain_left_ms"), duration));
+    }
+    fprintf(ctl->out, ", up %s, pid %" PRIu64 "\n",
+            units_human_duration(view_u64(status, "uptime_s") * 1000, duration),
+            view_u64(status, "process/pid"));
+}
+
+static void print_resources(const struct ctl *ctl, const json_t *status)
+{
+    char memory[UNITS_TEXT_MAX];
+    fprintf(ctl->out, "streams  %" PRIu64 " open, at most %" PRIu64 "; %zu workers\n",
+            view_u64(status, "streams/active"), view_u64(status, "streams/limit"),
+            json_array_size(view_at(status, "workers")));
+    fprintf(ctl->out, "memory   %s resident; %" PRIu64 " of %" PRIu64 " file descriptors\n",
+            units_human_size(view_u64(status, "process/resident_bytes"), memory),
+            view_u64(status, "process/open_fds"), view_u64(status, "process/max_fds"));
+    fprintf(ctl->out,
+            "dns      %" PRIu64 " queries, %" PRIu64 " from the cache, %" PRIu64 " past their time, %" PRIu64
+            " failed\n",
+            view_u64(status, "dns/queries"), view_u64(status, "dns/cache_hits"),
+            view_u64(status, "dns/stale_answers"),
+            view_u64(status, "dns/failed") + view_u64(status, "dns/timeouts") +
+                view_u64(status, "dns/not_found"));
+}
+
+static const char *number(uint64_t value, char buffer[VIEW_CELL_MAX])
+{
+    snprintf(buffer, VIEW_CELL_MAX, "%" PRIu64, value);
+    return buffer;
+}
+
+static const char *name_of(const json_t *entry, char buffer[VIEW_CELL_MAX + 32])
+{
+    const json_t *configured = json_object_get(entry, "configured");
+    bool removed = json_is_false(configured) && strcmp(view_text(entry, "name"), "-") != 0;
+    snprintf(buffer, VIEW_CELL_MAX + 32, "%s%s", view_text(entry, "name"), removed ? " (removed)" : "");
+    return buffer;
+}
+
+static int print_routes(const struct ctl *ctl, const json_t *routes)
+{
+    static const struct table_column columns[] = {{"ROUTE", false}, {"TO", false}, {"ACTIVE", true},
+                                                  {"OPENED", true}, {"IN", true},  {"OUT", true}};
+    struct table table;
+    size_t i;
+    json_t *route;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    json_array_foreach(routes, i, route)
+    {
+        char name[VIEW_CELL_MAX + 32], active[VIEW_CELL_MAX], opened[VIEW_CELL_MAX];
+        char in[UNITS_TEXT_MAX], out[UNITS_TEXT_MAX];
+        const char *cells[] = {
+            name_of(route, name),
+            view_text(route, "to"),
+            view_of_limit(view_u64(route, "active"), view_u64(route, "limit"), active),
+            number(view_u64(route, "opened"), opened),
+            units_human_size(view_u64(route, "bytes_in"), in),
+            units_human_size(view_u64(route, "bytes_out"), out),
+        };
+        table_add(&table, cells);
+    }
+    int r = table_print(&table, ctl->out);
+    table_release(&table);
+    return r;
+}
+
+static int print_enclaves(const struct ctl *ctl, const json_t *enclaves)
+{
+    static const struct table_column columns[] = {{"ENCLAVE", false}, {"CID", true},     {"ACTIVE", true},
+                                                  {"OPENED", true},   {"REFUSED", true}, {"IN", true},
+                                                  {"OUT", true}};
+    struct table table;
+    size_t i;
+    json_t *enclave;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    json_array_foreach(enclaves, i, enclave)
+    {
+        char name[VIEW_CELL_MAX + 32], cid[VIEW_CELL_MAX], active[VIEW_CELL_MAX], opened[VIEW_CELL_MAX];
+        char refused[VIEW_CELL_MAX], in[UNITS_TEXT_MAX], out[UNITS_TEXT_MAX];
+        const char *cells[] = {
+            name_of(enclave, name),
+            json_object_get(enclave, "cid") != NULL ? number(view_u64(enclave, "cid"), cid) : "-",
+            view_of_limit(view_u64(enclave, "active"), view_u64(enclave, "limit"), active),
+            number(view_u64(enclave, "opened"), opened),
+            number(view_u64(enclave, "refused"), refused),
+            units_human_size(view_u64(enclave, "bytes_in"), in),
+            units_human_size(view_u64(enclave, "bytes_out"), out),
+        };
+        table_add(&table, cells);
+    }
+    int r = table_print(&table, ctl->out);
+    table_release(&table);
+    return r;
+}
+
+static int print_listeners(const struct ctl *ctl, const json_t *listeners)
+{
+    static const struct table_column columns[] = {{"LISTENER", false}, {"LISTEN", false}, {"ROUTE", false},
+                                                  {"ACCEPTED", true},  {"REFUSED", true}, {"ERRORS", true}};
+    struct table table;
+    size_t i;
+    json_t *listener;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    json_array_foreach(listeners, i, listener)
+    {
+        char name[VIEW_CELL_MAX + 32], accepted[VIEW_CELL_MAX], refused[VIEW_CELL_MAX], errors[VIEW_CELL_MAX];
+        const char *cells[] = {
+            name_of(listener, name),
+            view_text(listener, "listen"),
+            view_text(listener, "route"),
+            number(view_u64(listener, "accepted"), accepted),
+            number(view_u64(listener, "refused"), refused),
+            number(view_u64(listener, "accept_errors"), errors),
+        };
+        table_add(&table, cells);
+    }
+    int r = table_print(&table, ctl->out);
+    table_release(&table);
+    return r;
+}
+
+/* Streams that did not simply finish, if there were any. */
+static int print_ends(const struct ctl *ctl, const json_t *routes)
+{
+    static const struct table_column columns[] = {{"ROUTE", false}, {"ENDED", false}, {"STREAMS", true}};
+    struct table table;
+    size_t i, rows = 0;
+    json_t *route, *count;
+    const char *reason;
+    int r = 0;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    json_array_foreach(routes, i, route)
+    {
+        json_object_foreach(json_object_get(route, "ended"), reason, count)
+        {
+            char streams[VIEW_CELL_MAX];
+            const char *cells[] = {view_text(route, "name"), reason, number(view_u64(count, ""), streams)};
+            if (strcmp(reason, "finished") != 0) {
+                table_add(&table, cells);
+                rows++;
+            }
+        }
+    }
+    if (rows > 0) {
+        fputc('\n', ctl->out);
+        r = table_print(&table, ctl->out);
+        fputs("\n`posternctl explain CODE` tells what such an end means.\n", ctl->out);
+    }
+    table_release(&table);
+    return r;
+}
+
+static int print_page(const struct ctl *ctl, const json_t *status)
+{
+    int failed = 0;
+    print_state(ctl, status);
+    print_reload(ctl, status);
+    print_resources(ctl, status);
+    fputc('\n', ctl->out);
+    failed |= print_routes(ctl, view_at(status, "routes"));
+    fputc('\n', ctl->out);
+    failed |= print_enclaves(ctl, view_at(status, "enclaves"));
+    fputc('\n', ctl->out);
+    failed |= print_listeners(ctl, view_at(status, "listeners"));
+    failed |= print_ends(ctl, view_at(status, "routes"));
+    return failed == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
+}
+
+int ctl_status(struct ctl *ctl, int argc, char **argv)
+{
+    struct error err = ERROR_INIT;
+    json_t *status;
+    int code;
+    if (ctl_no_arguments(ctl, argc, argv, &code) != 0) {
+        return code;
+    }
+    if (view_fetch(ctl, &status, &err) != 0) {
+        return ctl_failed(ctl, err.text);
+    }
+    if (ctl->json) {
+        return ctl_print_json(ctl, status);
+    }
+    code = print_page(ctl, status);
+    json_decref(status);
+    return code;
+}

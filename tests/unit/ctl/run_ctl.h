@@ -1,0 +1,48 @@
+/* posternctl inside of a test: a command line in, its exit code and what it wrote out. */
+#ifndef RUN_CTL_H
+#define RUN_CTL_H
+
+#include "ctl/ctl.h"
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ran {
+    int code;
+    char *out;
+    char *err;
+};
+
+/* Arguments end with NULL. Release with ran_release(). */
+static void run_ctl(struct ran *ran, ...)
+{
+    char *argv[16] = {strdup("posternctl")}; /* getopt_long() changes the order */
+    int argc = 1;
+    size_t out_size, err_size;
+    va_list arguments;
+    va_start(arguments, ran);
+    const char *argument;
+    while ((argument = va_arg(arguments, const char *)) != NULL) {
+        argv[argc++] = strdup(argument);
+    }
+    va_end(arguments);
+    FILE *out = open_memstream(&ran->out, &out_size);
+    FILE *err = open_memstream(&ran->err, &err_size);
+    if (out == NULL || err == NULL) {
+        abort();
+    }
+    ran->code = ctl_main(argc, argv, out, err);
+    fclose(out);
+    fclose(err);
+    while (argc > 0) {
+        free(argv[--argc]);
+    }
+}
+
+static void ran_release(struct ran *ran)
+{
+    free(ran->out);
+    free(ran->err);
+}
+
+#endif

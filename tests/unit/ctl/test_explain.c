@@ -1,0 +1,237 @@
+/* explain: every reason has words, and questions about policy get the daemon's own answer with its line. */
+#include "base/reason.h"
+#include "run_ctl.h"
+#include <jansson.h>
+#include <setjmp.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char file[] = "/tmp/posternctl-explain-XXXXXX";
+
+static const char config[] =
+    "version: 1\n"                                                                   /* 1 */
+    "enclaves:\n"                                                                    /* 2 */
+    "  payroll: {cid: 16}\n"                                                         /* 3 */
+    "  fraud: {cid: 17}\n"                                                           /* 4 */
+    "listeners:\n"                                                                   /* 5 */
+    "  kms-raw:\n"                                                                   /* 6 */
+    "    listen: vsock://any:8000\n"                                                 /* 7 */
+    "    route: kms\n"                                                               /* 8 */
+    "    allow: [payroll]\n"                                                         /* 9 */
+    "  dev:\n"                                                                       /* 10 */
+    "    listen: unix:///run/postern/dev.sock\n"                                     /* 11 */
+    "    route: aws\n"                                                               /* 12 */
+    "    peer: fraud\n"                                                              /* 13 */
+    "    allow: [fraud]\n"                                                           /* 14 */
+    "  open: {listen: \"tcp://127.0.0.1:1\", route: pub, allow: any}\n"              /* 15 */
+    "routes:\n"                                                                      /* 16 */
+    "  kms:\n"                                                                       /* 17 */
+    "    type: relay\n"                                                              /* 18 */
+    "    to: tcp://kms.us-east-1.amazonaws.com:443\n"                                /* 19 */
+    "    sni: [kms.us-east-1.amazonaws.com]\n"                                       /* 20 */
+    "  aws: {type: relay, to: sni, sni: [\"*.amazonaws.com\"], port: 8443}\n"        /* 21 */
+    "  pub: {type: relay, to: {sni: {pay.example.com: \"vsock://payroll:8443\"}}}\n" /* 22 */
+    "  alone: {type: relay, to: \"tcp://127.0.0.1:9\"}\n";                           /* 23 */
+
+static int write_config(void **state)
+{
+    (void)state;
+    int fd = mkstemp(file);
+    if (fd < 0 || write(fd, config, sizeof config - 1) != (ssize_t)sizeof config - 1) {
+        return -1;
+    }
+    return close(fd);
+}
+
+static int remove_config(void **state)
+{
+    (void)state;
+    return unlink(file);
+}
+
+static void assert_contains(const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL) {
+        fail_msg("expected \"%s\" in:\n%s", part, text);
+    }
+}
+
+static void every_reason_is_explained(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < REASON_COUNT; i++) {
+        struct ran ran;
+        run_ctl(&ran, "explain", reason_word((enum reason)i), NULL);
+        assert_int_equal(ran.code, CTL_DONE);
+        assert_contains(ran.out, reason_meaning((enum reason)i));
+        assert_contains(ran.out, reason_advice((enum reason)i));
+        assert_contains(ran.out, reason_retryable((enum reason)i) ? "may help" : "does not help");
+        ran_release(&ran);
+        run_ctl(&ran, "explain", "--json", reason_word((enum reason)i), NULL);
+        json_t *json = json_loads(ran.out, 0, NULL);
+        assert_string_equal(json_string_value(json_object_get(json, "code")), reason_word((enum reason)i));
+        assert_non_null(json_string_value(json_object_get(json, "kind")));
+        json_decref(json);
+        ran_release(&ran);
+    }
+}
+
+static void all_reasons_are_listed(void **state)
+{
+    (void)state;
+    struct ran ran, json_ran;
+    run_ctl(&ran, "explain", NULL);
+    run_ctl(&json_ran, "explain", "--json", NULL);
+    json_t *json = json_loads(json_ran.out, 0, NULL);
+    assert_int_equal(json_array_size(json), REASON_COUNT);
+    for (unsigned i = 0; i < REASON_COUNT; i++) {
+        assert_contains(ran.out, reason_word((enum reason)i));
+    }
+    json_decref(json);
+    ran_release(&ran);
+    ran_release(&json_ran);
+}
+
+static void unknown_reasons_are_told(void **state)
+{
+    (void)state;
+    struct ran ran;
+    run_ctl(&ran, "explain", "denied_sin", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_contains(ran.err, "did you mean denied_sni? ");
+    ran_release(&ran);
+    run_ctl(&ran, "explain", "xyzzy", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_contains(ran.err, "there is no reason \"xyzzy\"; `posternctl explain` lists them all");
+    ran_release(&ran);
+}
+
+struct sample {
+    const char *enclave, *route, *sni;
+    int code;
+    const char *verdict; /* how the answer begins */
+    const char *lines[3];
+};
+
+static void check(const struct sample *sample)
+{
+    struct ran ran;
+    run_ctl(&ran, "explain", "--config", file, "--enclave", sample->enclave, "--route", sample->route,
+            sample->sni != NULL ? "--sni" : NULL, sample->sni, NULL);
+    if (ran.code != sample->code || strncmp(ran.out, sample->verdict, strlen(sample->verdict)) != 0) {
+        fail_msg("%s to %s: %d\n%s%s", sample->enclave, sample->route, ran.code, ran.out, ran.err);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(sample->lines) && sample->lines[i] != NULL; i++) {
+        assert_contains(ran.out, sample->lines[i]);
+    }
+    ran_release(&ran);
+}
+
+static void policy_is_explained_with_its_line(void **state)
+{
+    (void)state;
+    static const struct sample samples[] = {
+        {"payroll",
+         "kms",
+         "kms.us-east-1.amazonaws.com",
+         0,
+         "allowed\n",
+         {":9: enclave payroll on listener kms-raw (vsock://any:8000): `allow` lets it in",
+          ":20: server name kms.us-east-1.amazonaws.com is allowed by \"kms.us-east-1.amazonaws.com\"",
+          "it leads to tcp://kms.us-east-1.amazonaws.com:443"}},
+        {"payroll",
+         "kms",
+         NULL,
+         0,
+         "allowed\n",
+         {"is one of 1; ask again with --sni NAME", "`allow_private` is false"}},
+        {"payroll",
+         "kms",
+         "s3.amazonaws.com",
+         1,
+         "refused: denied_sni\n",
+         {":17: server name s3.amazonaws.com is none of those that route kms allows", "What to do: "}},
+        {"fraud", "kms", NULL, 1, "refused: denied_route\n", {":9: ", "does not have it in the list"}},
+        {"payroll", "aws", NULL, 1, "refused: denied_enclave\n", {":14: ", "takes its callers for another"}},
+        {"fraud",
+         "aws",
+         "s3.amazonaws.com",
+         0,
+         "allowed\n",
+         {":21: server name s3.amazonaws.com is allowed by \"*.amazonaws.com\"",
+          "leads to tcp://s3.amazonaws.com:8443"}},
+        {"fraud", "aws", NULL, 0, "allowed\n", {"leads to tcp://NAME:8443"}},
+        {"payroll",
+         "pub",
+         "pay.example.com",
+         0,
+         "allowed\n",
+         {":15: ", "and everybody else too", "leads to vsock://16:8443"}},
+        {"payroll", "pub", NULL, 0, "allowed\n", {"is one of 1"}},
+        {"payroll", "alone", NULL, 1, "refused: denied_route\n", {":23: no listener leads to route alone"}},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
+        check(&samples[i]);
+    }
+}
+
+static void policy_as_json(void **state)
+{
+    (void)state;
+    struct ran ran;
+    run_ctl(&ran, "--json", "--config", file, "explain", "--enclave", "fraud", "--route", "kms", NULL);
+    json_t *json = json_loads(ran.out, 0, NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_true(json_is_false(json_object_get(json, "allowed")));
+    assert_string_equal(json_string_value(json_object_get(json, "reason")), "denied_route");
+    json_decref(json);
+    ran_release(&ran);
+    run_ctl(&ran, "--json", "--config", file, "explain", "--enclave", "payroll", "--route", "kms", NULL);
+    json = json_loads(ran.out, 0, NULL);
+    assert_int_equal(ran.code, CTL_DONE);
+    assert_true(json_is_null(json_object_get(json, "reason")));
+    json_decref(json);
+    ran_release(&ran);
+}
+
+static void wrong_questions_are_told(void **state)
+{
+    (void)state;
+    struct ran ran;
+    run_ctl(&ran, "explain", "--config", file, "--enclave", "nobody", "--route", "kms", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_contains(ran.err, "has no enclave \"nobody\"");
+    ran_release(&ran);
+    run_ctl(&ran, "explain", "--config", file, "--enclave", "payroll", "--route", "x", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_contains(ran.err, "has no route \"x\"");
+    ran_release(&ran);
+    run_ctl(&ran, "explain", "--enclave", "payroll", NULL);
+    assert_int_equal(ran.code, CTL_USAGE);
+    ran_release(&ran);
+    run_ctl(&ran, "explain", "finished", "internal", NULL);
+    assert_int_equal(ran.code, CTL_USAGE);
+    ran_release(&ran);
+    run_ctl(&ran, "explain", "--frobnicate", NULL);
+    assert_int_equal(ran.code, CTL_USAGE);
+    ran_release(&ran);
+    run_ctl(&ran, "explain", "--config", "/nonexistent.yaml", "--enclave", "a", "--route", "b", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_contains(ran.err, "the configuration cannot be used:\n/nonexistent.yaml");
+    ran_release(&ran);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_reason_is_explained),
+        cmocka_unit_test(all_reasons_are_listed),
+        cmocka_unit_test(unknown_reasons_are_told),
+        cmocka_unit_test(policy_is_explained_with_its_line),
+        cmocka_unit_test(policy_as_json),
+        cmocka_unit_test(wrong_questions_are_told),
+    };
+    return cmocka_run_group_tests(tests, write_config, remove_config);
+}
