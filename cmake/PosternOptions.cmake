@@ -29,7 +29,7 @@ if(POSTERN_SANITIZE)
 endif()
 
 if(POSTERN_COVERAGE)
-  target_compile_options(postern_options INTERFACE --coverage -O0)
+  target_compile_options(postern_options INTERFACE --coverage -fprofile-update=atomic -O0)
   target_link_options(postern_options INTERFACE --coverage)
 endif()
 

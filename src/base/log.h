@@ -55,7 +55,7 @@ void log_set(enum log_level level, enum log_format format);
 /* Whether lines of that level are written: guards the cost of making up what they say. */
 bool log_wanted(enum log_level level);
 
-/* Lines dropped since the start because the reader did not keep up. */
+/* Lines lost since the start: the reader did not keep up, or the descriptor failed. */
 uint64_t log_dropped(void);
 
 void log_begin(struct log_line *line, enum log_level level, const char *event);
