@@ -7,11 +7,13 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import tempfile
 import threading
@@ -35,10 +37,14 @@ def wait_until(condition, seconds=10.0, what="the condition"):
     return result
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_port(host="127.0.0.1"):
+    """A port that nobody holds, and that the kernel will give to nobody: it is below those it chooses from for the
+    outgoing connections of other tests."""
+    for port in random.SystemRandom().sample(range(10000, 32000), 1000):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def connect(address, timeout=10.0):
@@ -63,6 +69,31 @@ def connect(address, timeout=10.0):
     return one
 
 
+def listen(address, backlog=1024):
+    """A listening socket, and its address with the port that it was given for 0."""
+    if address.startswith("unix://"):
+        one, at = socket.socket(socket.AF_UNIX), address.removeprefix("unix://")
+    elif address.startswith("tcp://"):
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        one, at = socket.socket(socket.AF_INET6 if "[" in host else socket.AF_INET), (host.strip("[]"), int(port))
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    elif address.startswith("vsock://"):
+        one, at = socket.socket(socket.AF_VSOCK), (socket.VMADDR_CID_ANY, int(address.rpartition(":")[2]))
+    else:
+        raise ValueError(address)
+    one.bind(at)
+    one.listen(backlog)
+    if address.startswith("tcp://"):
+        address = f"tcp://{host}:{one.getsockname()[1]}"
+    return one, address
+
+
+def abort(connection):
+    """Closes it with a reset, where the transport has such a thing."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
 def read_all(connection):
     """Everything up to the other side's end."""
     pieces = []
@@ -80,18 +111,8 @@ class Peer:
         self.tls = tls
         self.problems = []
         self.served = 0
-        if address is None:
-            self.socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
-            self.port = self.socket.getsockname()[1]
-            self.address = f"tcp://127.0.0.1:{self.port}"
-        elif address.startswith("vsock://"):
-            self.socket = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-            self.port = int(address.rpartition(":")[2])
-            self.socket.bind((socket.VMADDR_CID_ANY, self.port))
-            self.socket.listen(1024)
-            self.address = address
-        else:
-            raise ValueError(address)
+        self.socket, self.address = listen(address or "tcp://127.0.0.1:0")
+        self.port = None if self.address.startswith("unix:") else self.socket.getsockname()[1]
         self.closing = False
         self.threads = [threading.Thread(target=self._accept, daemon=True)]
         self.threads[0].start()
@@ -206,6 +227,7 @@ class Daemon:
         self.environment = environment or {}
         self.process = None
         self.stopped = False
+        self._events, self._parsed = [], 0
         self.notified = []
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(self.folder / "notify"))
@@ -254,16 +276,40 @@ class Daemon:
     def log(self):
         return self.log_file.read_text(errors="replace")
 
-    def events(self):
-        """The log's lines as objects."""
-        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+    def events(self, **fields):
+        """The log's lines as objects, those with these fields."""
+        with open(self.log_file, "rb") as log:
+            log.seek(self._parsed)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break
+                self._parsed += len(line)
+                if line.startswith(b"{"):
+                    self._events.append(json.loads(line))
+        return [event for event in self._events if all(event.get(key) == value for key, value in fields.items())]
 
     def wait_event(self, seconds=10.0, **fields):
         """The first line of the log with these fields."""
+        return wait_until(lambda: self.events(**fields), seconds, f"a log line with {fields} in {self.log_file}")[0]
+
+    def wait_ended(self, reason, count=1, route="out", seconds=10.0):
+        """Until so many streams of the route have ended for the reason: by the log's lines, which it returns, and by the
+        metric; and until the gauges say that these streams are gone."""
         def find():
-            return next((event for event in self.events()
-                         if all(event.get(key) == value for key, value in fields.items())), None)
-        return wait_until(find, seconds, f"a log line with {fields} in:\n{self.log()}\n")
+            return [event for event in self.events(reason=reason, route=route)
+                    if event["event"] in ("stream ended", "stream refused")]
+        wait_until(lambda: len(find()) >= count, seconds, f"{count} x {reason} in the log")
+        series = f'postern_streams_ended_total{{route="{route}",reason="{reason}"}}'
+        wait_until(lambda: self.metrics()[series] >= count, seconds, f"{count} x {reason} in the metrics")
+        assert self.metrics()[series] == len(find()) == count, self.log()
+        return find()
+
+    def wait_quiet(self, seconds=10.0):
+        """Until no stream is open any more, by every gauge there is."""
+        gauges = ("postern_streams_active{", "postern_enclave_streams_active{", "postern_daemon_streams_active",
+                  "postern_worker_streams_active{")
+        wait_until(lambda: not any(value for name, value in self.metrics().items() if name.startswith(gauges)), seconds,
+                   "the end of all streams")
 
     def request(self, method, path):
         """(status, body) of one request on the admin socket."""

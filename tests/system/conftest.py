@@ -1,0 +1,70 @@
+"""What the system tests have beside tests/conftest.py: a daemon with one listener and one route."""
+import contextlib
+import pathlib
+import shutil
+import tempfile
+
+import pytest
+
+from postern import Daemon, connect, free_port
+
+
+class Relay(Daemon):
+    """posternd with a listener `in` at `at`, to the route `out`."""
+
+    def __init__(self, to, listen, **options):
+        super().__init__(**options)
+        self.to = to
+        self.at = {"tcp": lambda: f"tcp://127.0.0.1:{free_port()}", "tcp6": lambda: f"tcp://[::1]:{free_port('::1')}",
+                   "unix": lambda: self.socket_path("in.sock"),
+                   "hybrid": lambda: f"hybrid://{self.folder}/in.sock:5005"}[listen]()
+        self.config = {}
+
+    def configure(self, route=None, listener=None, **config):
+        """Writes the file. What is not given is as it was."""
+        self.config |= config
+        self.config["listeners"] = {"in": {"listen": self.at, "route": "out", "allow": "any", **(listener or {})}} | (
+            config.get("listeners") or {})
+        self.config["routes"] = {"out": {"type": "relay", "to": self.to, **(route or {})}} | (config.get("routes") or {})
+        self.write_config(self.config)
+        return self
+
+    def connect(self, **options):
+        address = self.at
+        if address.startswith("hybrid://"):
+            path, _, port = address.removeprefix("hybrid://").rpartition(":")
+            address = f"unix://{path}_{port}"
+        return connect(address, **options)
+
+
+@pytest.fixture
+def relay():
+    """relay(to, listen="tcp", route={...}, listener={...}, ...) starts one. Afterwards no stream may be left, it must
+    still run unless the test stopped it, and must end cleanly."""
+    started = []
+
+    def start(to, listen="tcp", environment=None, begin=True, **config):
+        one = Relay(to, listen, environment=environment)
+        started.append(one)
+        one.configure(**config)
+        return one.start() if begin else one
+
+    yield start
+    problems = []
+    for one in started:
+        if one.process is not None and not one.stopped and one.process.poll() is None:
+            try:
+                one.wait_quiet()
+            except AssertionError as problem:
+                problems.append(f"{problem}\n{one.log()}")
+        problems += one.finish()
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def folder():
+    """A folder with a short name: a unix socket's path may have 107 bytes."""
+    with contextlib.ExitStack() as stack:
+        path = pathlib.Path(tempfile.mkdtemp(prefix="postern-"))
+        stack.callback(shutil.rmtree, path, ignore_errors=True)
+        yield path
