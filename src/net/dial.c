@@ -198,7 +198,8 @@ static void on_attempt_ready(struct watcher *watcher, uint32_t events)
         if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) {
             return;
         }
-        rv = sock_outcome(watcher->fd);
+        /* Writable, and nothing wrong with it, is connected: no need to ask. */
+        rv = (events & (EPOLLERR | EPOLLHUP)) != 0 ? sock_outcome(watcher->fd) : 0;
         if (rv == 0 && dial->to.kind != ADDR_HYBRID) {
             finish_connected(attempt);
             return;

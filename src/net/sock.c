@@ -58,7 +58,6 @@ static void set_stream_options(int fd, int family, const struct sock_options *op
 {
     if (family == AF_INET || family == AF_INET6) {
         set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-        set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     } else if (family == AF_VSOCK) {
         set_vsock_buffers(fd, options->vsock_buffer_size);
     }

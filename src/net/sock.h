@@ -19,7 +19,7 @@ struct sock_options {
 
 /*
  * Makes a listening socket. Options that the kernel hands down to accepted sockets are set here, once:
- * TCP_NODELAY, SO_KEEPALIVE, the vsock buffer sizes. A unix socket file that nobody answers at is replaced; one that
+ * TCP_NODELAY, the vsock buffer sizes. A unix socket file that nobody answers at is replaced; one that
  * somebody answers at is -EADDRINUSE, like a port. Returns the descriptor or a negative errno value.
  */
 int sock_listen(const struct addr *addr, const struct sock_options *options, struct error *err) MUST_CHECK;

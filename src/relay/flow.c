@@ -151,7 +151,7 @@ static void adapt(struct flow *flow, size_t n)
 
 static enum flow_result finish(struct flow *flow)
 {
-    int rv = stream_finish(flow->to);
+    int rv = flow->last ? 0 : stream_finish(flow->to);
     /* ENOTCONN: the sink has closed both ways already, which is no loss now that all is delivered. */
     flow->finished = rv == 0 || rv == -ENOTCONN;
     return flow->finished ? FLOW_FINISHED : FLOW_SINK_FAILED;

@@ -47,6 +47,7 @@ struct flow {
     bool ended;    /* the source has ended */
     bool finished; /* and all was delivered, and the sink was told */
     bool blocked;  /* the sink did not take all that was there for it: its report is waited for */
+    bool last;     /* the other direction is done: the close that follows tells the sink of the end */
     bool broken;   /* the sink takes no more: not to be run again */
 };
 

@@ -160,6 +160,7 @@ static void run(struct relay *relay, struct flow *flow)
     if (relay->state == RELAY_ENDED || flow_is_over(flow)) {
         return;
     }
+    flow->last = flow == &relay->in ? relay->out.finished : relay->in.finished;
     switch (flow_run(flow, &relay->worker->tools)) {
     case FLOW_WAITING:
         if (!flow->blocked) {
