@@ -102,6 +102,40 @@ enum reason opening_read_hello(struct opening *opening, bool *ret_whole)
     return judge_name(opening);
 }
 
+enum {
+    ALERT_ACCESS_DENIED = 49,
+    ALERT_DECODE_ERROR = 50,
+    ALERT_INTERNAL_ERROR = 80,
+    ALERT_UNRECOGNIZED_NAME = 112
+};
+
+static unsigned char alert_for(enum reason why)
+{
+    switch (why) {
+    case REASON_DENIED_SNI:
+    case REASON_NO_SNI:
+        return ALERT_UNRECOGNIZED_NAME;
+    case REASON_BAD_HELLO:
+        return ALERT_DECODE_ERROR;
+    case REASON_DENIED_ADDRESS:
+        return ALERT_ACCESS_DENIED;
+    default:
+        return ALERT_INTERNAL_ERROR;
+    }
+}
+
+bool opening_send_alert(const struct opening *opening, enum reason why)
+{
+    enum hello_state state = opening->hello.state;
+    bool tls = state == HELLO_NAME || state == HELLO_NO_NAME || state == HELLO_BAD;
+    if (!tls || why == REASON_CLIENT_RESET) {
+        return false;
+    }
+    /* A record of type alert, TLS 1.2's version as all versions since write it, two bytes: fatal, and which. */
+    const unsigned char alert[] = {21, 3, 3, 0, 2, 2, alert_for(why)};
+    return stream_write(&opening->relay->client.stream, alert, sizeof alert) == (ssize_t)sizeof alert;
+}
+
 /* Where the stream is to go. The address is the caller's copy. */
 static void choose(const struct opening *opening, struct addr *ret)
 {

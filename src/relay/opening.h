@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "net/dial.h"
 #include "relay/hello.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,13 @@ void opening_free(struct opening *opening);
 /* Reads what the client has sent. Returns REASON_NONE and *ret_whole once the hello is whole and its name
  * allowed, REASON_NONE and not *ret_whole while more is needed, or why the stream is refused. */
 enum reason opening_read_hello(struct opening *opening, bool *ret_whole) MUST_CHECK;
+
+/*
+ * Tells a TLS client why it is turned away, as a TLS server would: a fatal alert (RFC 8446 section 6, RFC 6066
+ * section 3), so that it shows more than a closed connection. Only when a ClientHello was seen; true if it
+ * was sent, and the close that follows must then not cut it off.
+ */
+bool opening_send_alert(const struct opening *opening, enum reason why);
 
 /* Dials where the route, or the name in the hello, leads. REASON_NONE, or why it cannot begin. */
 enum reason opening_dial(struct opening *opening, dial_cb cb) MUST_CHECK;

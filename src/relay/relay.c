@@ -57,6 +57,7 @@ static void end(struct relay *relay, enum reason why, const char *detail)
     if (relay->state == RELAY_ENDED) {
         return;
     }
+    bool told = relay->opening != NULL && opening_send_alert(relay->opening, why);
     relay->state = RELAY_ENDED;
     relay->why = why;
     relay->detail = detail != NULL ? strdup(detail) : NULL;
@@ -65,7 +66,7 @@ static void end(struct relay *relay, enum reason why, const char *detail)
     flow_release(&relay->in, &relay->worker->tools);
     flow_release(&relay->out, &relay->worker->tools);
     /* A side that was not given all that was meant for it must not take the stream for complete. */
-    sock_stream_close(&relay->client, !relay->out.finished);
+    sock_stream_close(&relay->client, !relay->out.finished && !told);
     sock_stream_close(&relay->upstream, !relay->in.finished);
     uv_close((uv_handle_t *)&relay->timer, on_timer_closed);
 }
