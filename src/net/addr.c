@@ -350,12 +350,22 @@ static int take_ipv6(const struct reading *reading, const char *host, struct add
     return 0;
 }
 
+/* What stands after the last colon may be the port, or the end of the address. */
+static int refuse_bare_ipv6(const struct reading *reading, const char *host, const char *port)
+{
+    struct in6_addr ip;
+
+    if (inet_pton(AF_INET6, host, &ip) == 1)
+        return refuse(reading, "an IPv6 address stands in brackets", "tcp://[%s]:%s", host, port);
+    return refuse(reading, "an IPv6 address stands in brackets", "tcp://[%s:%s]:443", host, port);
+}
+
 static int refuse_host(const struct reading *reading, const char *host, const char *port)
 {
     if (strcmp(host, "*") == 0)
         return refuse(reading, "every address is 0.0.0.0, or [::]", "tcp://0.0.0.0:%s", port);
-    if (strchr(host, ':') != NULL)
-        return refuse(reading, "an IPv6 address stands in brackets", "tcp://[%s]:%s", host, port);
+    if (host[0] == '[')
+        return refuse_plainly(reading, "the bracket is not closed before the port");
     if (strchr(host, '@') != NULL)
         return refuse(reading, "the host is not a host name or an IP address", "tcp://%s:%s",
                       strrchr(host, '@') + 1, port);
@@ -393,7 +403,6 @@ static int parse_tcp(const struct reading *reading, const char *rest, struct add
 {
     const char *colon = find_tcp_port(rest);
     size_t length = colon != NULL ? (size_t)(colon - rest) : strlen(rest);
-    struct in6_addr ip;
     int r;
 
     ret->kind = ADDR_TCP;
@@ -403,10 +412,10 @@ static int parse_tcp(const struct reading *reading, const char *rest, struct add
         return refuse_plainly(reading, "the host is too long");
     memcpy(ret->host, rest, length);
     ret->host[length] = '\0';
-    if (colon == NULL && inet_pton(AF_INET6, rest, &ip) == 1)
-        return refuse(reading, "the port is missing", "tcp://[%s]:443", rest);
     if (colon == NULL || colon[1] == '\0')
         return refuse(reading, "the port is missing", "tcp://%s:443", ret->host);
+    if (rest[0] != '[' && strchr(ret->host, ':') != NULL)
+        return refuse_bare_ipv6(reading, ret->host, colon + 1);
     r = parse_tcp_port(reading, colon + 1, length, &ret->port);
     return r != 0 ? r : parse_host(reading, colon + 1, ret);
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { HEADER = 12, TYPE_A = 1, TYPE_CNAME = 5, TYPE_AAAA = 28, ANSWER_MAX = 65535 };
+enum { HEADER = 12, TYPE_A = 1, TYPE_CNAME = 5, TYPE_AAAA = 28, ANSWER_MAX = 65535, UDP_MAX = 512 };
 
 /* Where an answer goes. */
 struct dns_client {
@@ -95,7 +95,7 @@ static void put_addresses(struct answer *answer, const char *owner, const struct
     unsigned addresses = type == TYPE_A ? rule->a : type == TYPE_AAAA ? rule->aaaa : 0;
 
     for (unsigned i = 0; i < addresses; i++) {
-        unsigned n = 1 + rule->base + i;
+        unsigned n = 1 + rule->base + (rule->same ? 0 : i);
         unsigned char ipv4[4] = {192, 0, (unsigned char)(2 + (n >> 8)), (unsigned char)n};
         unsigned char ipv6[16] = {0x20, 0x01, 0x0d, 0xb8, [14] = (unsigned char)(n >> 8), (unsigned char)n};
         put_record(answer, owner, type, rule->ttl);
@@ -188,10 +188,13 @@ static bool make_answer(struct dns_fake *fake, const unsigned char *query, size_
     ret->records = 0;
     put(ret, query, question.end);
     fill_answer(ret, rule, &question, tcp);
+    bool cut = !tcp && ret->length > UDP_MAX;
+    if (cut) { /* whole records only: none is simplest */
+        ret->length = question.end;
+        ret->records = 0;
+    }
     if (!rule->garbage)
-        set_header(ret, query, rule->rcode, !tcp && (rule->truncate || ret->length > 512));
-    if (!tcp && ret->length > 512)
-        ret->length = 512;
+        set_header(ret, query, rule->rcode, cut || (rule->truncate && !tcp));
     return true;
 }
 

@@ -21,6 +21,7 @@ struct dns_rule {
     unsigned a;      /* how many addresses: 192.0.2.1 + base, and so on upwards */
     unsigned aaaa;   /* 2001:db8::1 + base, and so on */
     unsigned base;   /* to make another answer */
+    bool same;       /* every address is the first one */
     unsigned rcode;  /* 0, or DNS_... */
     bool drop;       /* no answer at all */
     bool drop_aaaa;  /* none to questions for IPv6 addresses */

@@ -162,6 +162,7 @@ static const struct refusal refusals[] = {
     {"tcp:/h:443", "two slashes follow the scheme", "tcp://HOST:PORT, such as tcp://h:443"},
     {"unix:/run/x", "two slashes follow the scheme", "unix:///PATH, such as unix:///run/x"},
     {"unix:@x", "two slashes follow the scheme", "unix:///PATH, such as unix://@x"},
+    {"unix:/\xc3\xa9", "two slashes follow the scheme", "unix:///PATH"}, /* shown as it is it might not be */
     {"hybrid:/x:1", "two slashes follow the scheme", "hybrid:///PATH:PORT, such as hybrid:///x:1"},
     /* bytes */
     {"tcp://a\nb:1", "there is a control character in it", FORMS},
@@ -229,8 +230,15 @@ static const struct refusal refusals[] = {
     {"tcp://h:443/", "nothing may follow the port", "tcp://HOST:PORT, such as tcp://h:443"},
     {"tcp://h:443?x", "nothing may follow the port", "tcp://HOST:PORT, such as tcp://h:443"},
     {"tcp://::1:443", "an IPv6 address stands in brackets", "tcp://HOST:PORT, such as tcp://[::1]:443"},
-    {"tcp://2001:db8::1", "an IPv6 address stands in brackets", "tcp://HOST:PORT"},
-    {"tcp://[::1:443", "an IPv6 address stands in brackets", "tcp://HOST:PORT"},
+    {"tcp://::1:https", "an IPv6 address stands in brackets", "tcp://HOST:PORT"},
+    {"tcp://2001:db8::1", "an IPv6 address stands in brackets",
+     "tcp://HOST:PORT, such as tcp://[2001:db8::1]:443"},
+    {"tcp://2001:db8::f00d", "an IPv6 address stands in brackets",
+     "tcp://HOST:PORT, such as tcp://[2001:db8::f00d]:443"},
+    {"tcp://::", "the port is missing", "tcp://HOST:PORT"},
+    {"tcp://a:b:80", "an IPv6 address stands in brackets", "tcp://HOST:PORT"},
+    {"tcp://[::1:443", "the bracket is not closed before the port", "tcp://HOST:PORT"},
+    {"tcp://[::1]443", "the port is missing", "tcp://HOST:PORT"},
     {"tcp://[fe80::1%eth0]:1", "an IPv6 address with a zone is not supported", "tcp://HOST:PORT"},
     {"tcp://[10.0.0.1]:1", "what stands in brackets is not an IPv6 address", "tcp://HOST:PORT"},
     {"tcp://[]:1", "what stands in brackets is not an IPv6 address", "tcp://HOST:PORT"},
@@ -257,7 +265,7 @@ static void check_refusal(const struct refusal *refusal)
 
     snprintf(quoted, sizeof(quoted), "%s", refusal->text);
     for (char *c = quoted; *c != '\0'; c++) {
-        if (*c < 0x20 || *c == 0x7f)
+        if (*c < 0x20 || *c == 0x7f) /* and bytes above, which are negative */
             *c = '?';
     }
     snprintf(expected, sizeof(expected), "\"%s\": %s; expected %s", quoted, refusal->problem,

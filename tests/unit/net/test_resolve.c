@@ -98,6 +98,17 @@ static void a_huge_answer(void **state)
     assert_int_equal(ipv4, RESOLVE_ADDRS_MAX / 2);
 }
 
+static void an_address_told_twice_is_tried_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dns_rule *rule = dns_fake_rule(&fixture->dns, "twice.test");
+    struct question question;
+    rule->a = rule->aaaa = 5;
+    rule->same = true;
+    ask(fixture, &question, "twice.test");
+    assert_int_equal(question.answer.count, 2);
+}
+
 static void a_truncated_answer_comes_over_tcp(void **state)
 {
     struct fixture *fixture = *state;
@@ -301,14 +312,14 @@ static void names_without_addresses(void **state)
     assert_asks(fixture, "loop.test", 0, REASON_DNS_NOT_FOUND);
 }
 
-/* c-ares stopped comparing owner names in 1.27, as other resolvers do not. */
+/* c-ares stopped comparing owner names in 1.26, as other resolvers do not. */
 static void addresses_of_another_name(void **state)
 {
     struct fixture *fixture = *state;
     struct dns_rule *rule = dns_fake_rule(&fixture->dns, "right.test");
     rule->a = 1;
     rule->wrong_name = true;
-    assert_asks(fixture, "right.test", 0, ARES_VERSION < 0x011b00 ? REASON_DNS_NOT_FOUND : REASON_NONE);
+    assert_asks(fixture, "right.test", 0, ARES_VERSION < 0x011a00 ? REASON_DNS_NOT_FOUND : REASON_NONE);
 }
 
 static void servers_that_fail(void **state)
@@ -351,6 +362,7 @@ static void a_server_that_is_not_there(void **state)
 static void a_server_that_does_not_answer(void **state)
 {
     struct fixture *fixture = *state;
+    struct question question;
     dns_fake_rule(&fixture->dns, "silent.test")->drop = true;
     dns_fake_rule(&fixture->dns, "garbage.test")->garbage = true;
     fixture->options.timeout_ms = 200;
@@ -358,9 +370,10 @@ static void a_server_that_does_not_answer(void **state)
 
     assert_asks(fixture, "silent.test", 0, REASON_DNS_TIMEOUT);
     assert_int_equal(fixture->stats.timeouts, 1);
-    assert_asks(fixture, "garbage.test", 0, REASON_DNS_TIMEOUT);
-    assert_int_equal(fixture->stats.timeouts, 2);
-    assert_int_equal(fixture->stats.failures, 0);
+    /* Some versions of c-ares wait for something better than garbage, some do not. */
+    ask(fixture, &question, "garbage.test");
+    assert_true(question.why == REASON_DNS_TIMEOUT || question.why == REASON_DNS_FAILED);
+    assert_int_equal(fixture->stats.timeouts + fixture->stats.failures, 2);
 }
 
 /* The deadline holds though c-ares has not given up yet, and what comes after it harms nobody. */
@@ -423,6 +436,7 @@ int main(void)
         TEST(one_family_alone),
         TEST(aliases),
         TEST(a_huge_answer),
+        TEST(an_address_told_twice_is_tried_once),
         TEST(a_truncated_answer_comes_over_tcp),
         TEST(a_slow_answer),
         TEST(half_an_answer),
