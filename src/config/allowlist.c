@@ -233,15 +233,15 @@ static int read_document(const struct reading *reading)
 
 static int refuse_yaml(const struct reading *reading, const yaml_parser_t *parser)
 {
-    if (parser->error == YAML_MEMORY_ERROR) {
+    /* libyaml always names the problem, but for a lack of memory. */
+    if (parser->problem == NULL) {
         return error_errno(reading->err, -ENOMEM, "Could not read the file: %s", reading->list->file);
     }
-    const char *problem = parser->problem != NULL ? parser->problem : "not YAML";
     if (parser->error == YAML_READER_ERROR) {
         return error_set(reading->err, -EINVAL, "Bad yaml format: %s: byte %zu: %s", reading->list->file,
-                         parser->problem_offset, problem);
+                         parser->problem_offset, parser->problem);
     }
-    return refuse(reading, "Bad yaml format", parser->problem_mark, problem);
+    return refuse(reading, "Bad yaml format", parser->problem_mark, parser->problem);
 }
 
 /* What has been seen of the file so far. */
@@ -307,6 +307,7 @@ static int build_document(struct reading *reading, yaml_parser_t *parser)
     }
     reading->document = &document;
     int rc = read_document(reading);
+    reading->document = NULL;
     yaml_document_delete(&document);
     return rc;
 }

@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ALLOWLIST_FILE_MAX       (1024 * 1024)
+#define ALLOWLIST_FILE_MAX       1048576
 #define ALLOWLIST_ENTRIES_MAX    16384
 #define ALLOWLIST_KEYS_MAX       64  /* of an entry, which aliases can name again and again */
 #define ALLOWLIST_DEPTH_MAX      32  /* libyaml goes through all open brackets at each token, */
@@ -58,8 +58,8 @@ int allowlist_parse(const char *file, const char *data, size_t size, struct allo
 
 void allowlist_release(struct allowlist *list); /* leaves an empty list behind */
 
-/* Sets `err` to what is wrong with an entry that is not sound, and returns -EINVAL. */
-int allowlist_defect(const struct allowlist *list, const struct allow_entry *entry, struct error *err);
+/* What was expected where an entry is not sound. */
+const char *allow_defect_words(enum allow_defect defect);
 
 #define ALLOW_IPS_MAX 64
 

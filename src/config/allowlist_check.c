@@ -13,17 +13,18 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-int allowlist_defect(const struct allowlist *list, const struct allow_entry *entry, struct error *err)
+const char *allow_defect_words(enum allow_defect defect)
 {
-    if (entry->defect == ALLOW_NO_ADDRESS) {
-        return error_set(err, -EINVAL,
-                         "No address field: %s:%u:%u: expected `address:` with a host name or an IP address",
-                         list->file, entry->place.line, entry->place.column);
-    }
-    return error_set(
-        err, -EINVAL,
-        "No port field or invalid type: %s:%u:%u: expected `port:` with a number from 1 to 65535", list->file,
-        entry->place.line, entry->place.column);
+    return defect == ALLOW_NO_ADDRESS ? "expected `address:` with a host name or an IP address"
+                                      : "expected `port:` with a number from 1 to 65535";
+}
+
+static int refuse_entry(const struct allowlist *list, const struct allow_entry *entry, struct error *err)
+{
+    const char *words =
+        entry->defect == ALLOW_NO_ADDRESS ? "No address field" : "No port field or invalid type";
+    return error_set(err, -EINVAL, "%s: %s:%u:%u: %s", words, list->file, entry->place.line,
+                     entry->place.column, allow_defect_words(entry->defect));
 }
 
 /* Keeps the addresses of the family asked for. Returns whether any is left. */
@@ -138,16 +139,12 @@ int allowlist_check(const struct allowlist *list, const struct allow_request *re
         return rc;
     }
     size_t stop = walk_names(list, request);
-    const struct allow_entry *entry = stop < list->count ? &list->entries[stop] : NULL;
-    if (entry != NULL && entry->defect == ALLOW_SOUND) {
-        match.entry = entry;
-        match.by_name = true;
-    } else {
-        match.entry = walk_addresses(list, stop, request, &match.ip);
-    }
+    bool stopped = stop < list->count;
+    match.by_name = stopped && list->entries[stop].defect == ALLOW_SOUND;
+    match.entry = match.by_name ? &list->entries[stop] : walk_addresses(list, stop, request, &match.ip);
     if (match.entry != NULL) {
         *ret = match;
         return 0;
     }
-    return entry != NULL ? allowlist_defect(list, entry, err) : refuse(list, request, err);
+    return stopped ? refuse_entry(list, &list->entries[stop], err) : refuse(list, request, err);
 }

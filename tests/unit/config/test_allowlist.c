@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "config/allowlist.h"
+#include "fault.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -330,6 +331,34 @@ static void test_says_why_a_file_cannot_be_read(void **state)
     allowlist_release(&list);
 }
 
+static void load_once(void *arg)
+{
+    struct allowlist list;
+    struct error err = ERROR_INIT;
+    int rc = allowlist_load(arg, &list, &err);
+    if (rc != 0 && rc != -ENOMEM && rc != -EMFILE && rc != -EIO)
+        fail_msg("%d: %s", rc, err.text);
+    assert_int_equal(err.text[0] == '\0', rc == 0);
+    assert_int_equal(list.count, rc == 0 ? 3 : 0);
+    allowlist_release(&list);
+}
+
+static void test_failing_calls(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/allowlist-XXXXXX";
+    static const char text[] =
+        "p: &p 443\nallowlist:\n- &e {address: a.example, port: *p}\n- *e\n- {port: 1}\n";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
+    close(fd);
+    assert_true(fault_loop("allowlist", FAULT_MEMORY, load_once, path) >= 20);
+    assert_true(fault_loop("allowlist, memory gone", FAULT_MEMORY | FAULT_STICKY, load_once, path) >= 20);
+    assert_int_equal(fault_loop("allowlist files", FAULT_OPEN | FAULT_READ, load_once, path), 3);
+    unlink(path);
+}
+
 /* ---- Matching ---- */
 
 /* A resolver of four names, which notes what it was asked. */
@@ -541,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_costly_files_are_refused),
         cmocka_unit_test(test_loads_a_file),
         cmocka_unit_test(test_says_why_a_file_cannot_be_read),
+        cmocka_unit_test(test_failing_calls),
         cmocka_unit_test(test_matches_the_same_string),
         cmocka_unit_test(test_matches_the_same_address),
         cmocka_unit_test(test_filters_by_family),

@@ -1,5 +1,5 @@
 # postern_unit_test(config MODULE ...), one a line.
-postern_unit_test(config allowlist)
+postern_unit_test(config allowlist FAULTS)
 postern_unit_test(config golden)
 postern_unit_test(config describe DEFINITIONS PROJECT_DIR="${PROJECT_SOURCE_DIR}")
 postern_unit_test(config policy)
