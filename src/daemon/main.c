@@ -3,15 +3,18 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "daemon/server.h"
+#include "daemon/vsock_proxy.h"
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE  2
 
 static const char usage[] =
     "usage: posternd --config FILE [--check]\n"
+    "       posternd vsock-proxy ...\n"
     "\n"
     "  --config FILE   the configuration, see postern.yaml(5)\n"
     "  --check         say what is wrong with it, and do nothing else\n"
@@ -97,8 +100,25 @@ static int run(const struct arguments *arguments)
     return server_run(&options);
 }
 
+/* The words that vsock_proxy_main() is to have: from its own name on, which is that of the link, or the first
+ * argument. NULL: posternd is meant. */
+static char **find_vsock_proxy(int argc, char **argv)
+{
+    for (int i = 0; i < argc && i < 2; i++) {
+        const char *slash = i == 0 ? strrchr(argv[i], '/') : NULL;
+        if (strcmp(slash != NULL ? slash + 1 : argv[i], "vsock-proxy") == 0) {
+            return argv + i;
+        }
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
+    char **vsock_proxy = find_vsock_proxy(argc, argv);
+    if (vsock_proxy != NULL) {
+        return vsock_proxy_main(argc - (int)(vsock_proxy - argv), vsock_proxy);
+    }
     struct arguments arguments = {.config = NULL};
     int code = parse_arguments(argc, argv, &arguments);
     return code >= 0 ? code : run(&arguments);

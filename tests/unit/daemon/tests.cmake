@@ -3,3 +3,6 @@ postern_unit_test(daemon counters LINK_OPTIONS -Wl,--wrap=calloc)
 postern_unit_test(daemon metrics)
 postern_unit_test(daemon status)
 postern_unit_test(daemon admin)
+postern_unit_test(daemon vsock_args)
+postern_unit_test(daemon vsock_proxy FAULTS
+  LINK_OPTIONS -Wl,--wrap=server_run -Wl,--wrap=getaddrinfo -Wl,--wrap=freeaddrinfo)
