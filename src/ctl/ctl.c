@@ -13,7 +13,8 @@ static const struct ctl_command commands[] = {
     {"drain", "[--deadline DURATION]", "let streams finish, then exit", ctl_drain},
     {"explain", "[CODE | --enclave NAME --route NAME [--sni NAME]]",
      "what a reason means, or whether a stream would be let through", ctl_explain},
-
+    {"convert-allowlist", "FILE [--listen-port PORT]",
+     "make a configuration from an allowlist of AWS's vsock-proxy", ctl_convert_allowlist},
 };
 
 enum common_option { OPTION_JSON = -100, OPTION_SOCKET, OPTION_CONFIG, OPTION_HELP, OPTION_VERSION };

@@ -46,6 +46,7 @@ int ctl_reload(struct ctl *ctl, int argc, char **argv);
 int ctl_drain(struct ctl *ctl, int argc, char **argv);
 int ctl_explain(struct ctl *ctl, int argc, char **argv);
 int ctl_doctor(struct ctl *ctl, int argc, char **argv);
+int ctl_convert_allowlist(struct ctl *ctl, int argc, char **argv);
 
 /* The whole program but for its streams. */
 int ctl_main(int argc, char **argv, FILE *out, FILE *err);

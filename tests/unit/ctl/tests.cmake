@@ -1,3 +1,4 @@
 # postern_unit_test(ctl MODULE ...), one a line.
 postern_unit_test(ctl commands USES postern_daemon)
 postern_unit_test(ctl explain)
+postern_unit_test(ctl convert FAULTS)
