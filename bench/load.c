@@ -19,7 +19,8 @@ enum {
     OPTION_AT_ONCE,
     OPTION_BYTES,
     OPTION_CARRY,
-    OPTION_SECONDS
+    OPTION_SECONDS,
+    OPTION_FROM_FILE
 };
 
 static const struct option long_options[] = {{"connect", required_argument, NULL, OPTION_CONNECT},
@@ -30,6 +31,7 @@ static const struct option long_options[] = {{"connect", required_argument, NULL
                                              {"bytes", required_argument, NULL, OPTION_BYTES},
                                              {"carry", required_argument, NULL, OPTION_CARRY},
                                              {"seconds", required_argument, NULL, OPTION_SECONDS},
+                                             {"from-file", no_argument, NULL, OPTION_FROM_FILE},
                                              {NULL, 0, NULL, 0}};
 
 void die(const char *format, ...)
@@ -87,6 +89,9 @@ static void set_option(struct options *options, int option, const char *value)
         break;
     case OPTION_SECONDS:
         options->seconds = (double)number(value, 600);
+        break;
+    case OPTION_FROM_FILE:
+        options->from_file = true;
         break;
     default:
         exit(2);

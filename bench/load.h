@@ -1,7 +1,7 @@
 /*
  * bench_load: both ends of a relay in one process, a client that drives it and the server it leads to.
  *
- *     bench_load bulk  --connect ADDRESS --listen ADDRESS [--streams N] [--bytes N] [--seconds N]
+ *     bench_load bulk  --connect ADDRESS --listen ADDRESS [--streams N] [--bytes N] [--seconds N] [--from-file]
  *     bench_load short --connect ADDRESS --listen ADDRESS [--count N] [--at-once N] [--seconds N]
  *     bench_load idle  --connect ADDRESS --listen ADDRESS [--count N] [--carry BYTES] [--seconds N]
  *
@@ -30,6 +30,7 @@ struct options {
     unsigned streams, count, at_once;
     uint64_t bytes, carry;
     double seconds;
+    bool from_file;
 };
 
 /* The server that sends back what it is sent, in a thread of its own. */

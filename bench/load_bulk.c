@@ -4,6 +4,10 @@
  *
  * The tool must not be what is measured: over TCP the receiver lets the kernel drop the bytes instead
  * of copying them (MSG_TRUNC), so that the relay is the busiest of the three.
+ *
+ * What is sent from memory travels in fragments of up to 32 KiB, which only the loopback has; sent from a
+ * file (--from-file) it travels in fragments of a page, as from a network card. A relay that splices feels it:
+ * a pipe holds so many fragments, whatever their size.
  */
 #include "load.h"
 
@@ -15,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #define PIECE  (256 * 1024)
@@ -28,6 +34,15 @@ struct bulk {
 };
 
 static char sent_piece[PIECE], received_piece[PIECE];
+static int source = -1; /* the file to send from; -1: send from memory */
+
+static void open_source(void)
+{
+    source = memfd_create("source", MFD_CLOEXEC);
+    if (source < 0 || write(source, sent_piece, PIECE) != PIECE) {
+        die("cannot make a file in memory: %s", strerror(errno));
+    }
+}
 
 static void watch(int epoll_fd, int fd, uint32_t events)
 {
@@ -96,7 +111,9 @@ static bool send_piece(int fd, uint64_t *left, double until)
     if (*left == 0 || now() > until) {
         return false;
     }
-    ssize_t sent = send(fd, sent_piece, *left < PIECE ? (size_t)*left : PIECE, MSG_DONTWAIT);
+    size_t piece = *left < PIECE ? (size_t)*left : PIECE;
+    off_t start = 0;
+    ssize_t sent = source >= 0 ? sendfile(fd, source, &start, piece) : send(fd, sent_piece, piece, 0);
     if (sent >= 0) {
         *left -= (uint64_t)sent;
     } else if (errno != EAGAIN && errno != EINTR) {
@@ -142,8 +159,12 @@ int run_bulk(const struct options *options)
     if (streams == NULL || pthread_create(&receiver, NULL, receive, &bulk) != 0) {
         die("out of memory");
     }
+    if (options->from_file) {
+        open_source();
+    }
     for (unsigned i = 0; i < options->streams; i++) {
         streams[i] = (struct pollfd){.fd = open_connection(&options->connect), .events = POLLOUT};
+        fcntl(streams[i].fd, F_SETFL, O_NONBLOCK);
     }
     bulk.started = now();
     uint64_t sent = send_all(streams, options, bulk.started + options->seconds);

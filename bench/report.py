@@ -6,6 +6,8 @@ import json
 FIGURES = (
     ("throughput", "bulk GB/s", "{:.2f}", True),
     ("cpu_per_gb", "CPU s/GB", "{:.3f}", False),
+    ("file_throughput", "file GB/s", "{:.2f}", True),
+    ("file_cpu_per_gb", "file CPU s/GB", "{:.3f}", False),
     ("rate", "short conn/s", "{:.0f}", True),
     ("p99", "p99 ms", "{:.2f}", False),
     ("cpu_per_1000", "CPU s/1000", "{:.3f}", False),
@@ -52,8 +54,10 @@ def plot(result, path):
     from matplotlib import pyplot
     names = list(result["medians"])
     measured = [row for row in FIGURES if any(row[0] in values for values in result["medians"].values())]
-    figure, axes = pyplot.subplots(-(-len(measured) // 3), min(len(measured), 3), squeeze=False, layout="constrained",
-                                   figsize=(11, 3.2 * -(-len(measured) // 3)))
+    columns = min(len(measured), 4)
+    rows = -(-len(measured) // columns)
+    figure, axes = pyplot.subplots(rows, columns, squeeze=False, layout="constrained",
+                                   figsize=(3.6 * columns, 3.2 * rows))
     for axis in axes.flat[len(measured):]:
         axis.set_visible(False)
     for axis, (key, heading, form, more) in zip(axes.flat, measured):
