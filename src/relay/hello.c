@@ -140,7 +140,10 @@ static bool read_server_name(struct field body, char name[HELLO_NAME_MAX])
     if (host.left > 0 && host.at[host.left - 1] == '.') {
         host.left--;
     }
-    return host.left > 0 && copy_name(host, name);
+    if (host.left == 0 || host.at[host.left - 1] == '.') {
+        return false;
+    }
+    return copy_name(host, name);
 }
 
 static enum hello_state read_message(const struct hello *hello, char name[HELLO_NAME_MAX])

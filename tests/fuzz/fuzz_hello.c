@@ -19,7 +19,7 @@ static void need(int good)
 
 static void check_name(const char *name)
 {
-    need(name[0] != '\0');
+    need(name[0] != '\0' && name[strlen(name) - 1] != '.');
     for (; *name != '\0'; name++) {
         need(*name > ' ' && *name < 0x7f && !(*name >= 'A' && *name <= 'Z'));
     }

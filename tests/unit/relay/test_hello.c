@@ -90,7 +90,7 @@ static void test_no_name(void **state)
 
 static void test_odd_names(void **state)
 {
-    static const char *const names[] = {"", ".", "a b", "a\tb", "a\x7f", "\xc3\xbc", " "};
+    static const char *const names[] = {"", ".", "..", "a..", "a b", "a\tb", "a\x7f", "\xc3\xbc", " "};
     char longest[257];
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

@@ -56,7 +56,7 @@ static bool to_ours(char *name)
         }
         name[i] = (char)tolower((unsigned char)name[i]);
     }
-    return length > 0;
+    return length > 0 && name[length - 1] != '.';
 }
 
 static void tell_difference(const char *what, const struct hello *ours, const unsigned char *data,
