@@ -92,7 +92,9 @@ const struct key key_table[] = {
     {SCOPE_ENCLAVE, "cid", .required = true, SPECIAL(set_cid, "a number from 4 to 4294967294"),
      FIELD(struct config_enclave, cid), .min = 4, .max = UINT64_C(4294967294),
      .doc =
-         "The enclave's CID, as given to `nitro-cli run-enclave --enclave-cid`. Each enclave has its own."},
+         "The enclave's CID, as given to `nitro-cli run-enclave --enclave-cid`. Each enclave has its own. "
+         "`local` is "
+         "this machine itself, over the kernel's vsock loopback: for trying things out without an enclave."},
     {SCOPE_ENCLAVE, "max_streams", "1024", NUMBER(struct config_enclave, max_streams, 1, 1000000),
      .doc = "Streams that the enclave may have open at once."},
     {SCOPE_ENCLAVE, "max_sessions", "8", NUMBER(struct config_enclave, max_sessions, 1, 65536),

@@ -152,6 +152,10 @@ static const char *owner_of_cid(const struct node *value)
 
 void set_cid(struct build *build, const struct key *key, const struct node *value, void *object)
 {
+    if (value->kind == NODE_TEXT && strcmp(value->text, "local") == 0) {
+        ((struct config_enclave *)object)->cid = ADDR_CID_LOCAL;
+        return;
+    }
     const char *owner = owner_of_cid(value);
     if (owner != NULL) {
         build_tell(build, value->place, key->name,

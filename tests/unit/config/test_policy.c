@@ -26,11 +26,12 @@ static struct config *make(const char *text)
 static void test_cid(void **state)
 {
     struct config *config = make("version: 1\n"
-                                 "enclaves: {c: {cid: 30}, a: {cid: 4}, b: {cid: 4294967294}}\n");
+                                 "enclaves: {c: {cid: 30}, a: {cid: 4}, b: {cid: 4294967294}, here: {cid: local}}\n");
     (void)state;
     assert_int_equal(policy_enclave_by_cid(config, 30), 0);
     assert_int_equal(policy_enclave_by_cid(config, 4), 1);
     assert_int_equal(policy_enclave_by_cid(config, 4294967294u), 2);
+    assert_int_equal(policy_enclave_by_cid(config, ADDR_CID_LOCAL), 3);
     assert_int_equal(policy_enclave_by_cid(config, 5), CONFIG_NOBODY);
     assert_int_equal(policy_enclave_by_cid(config, 0), CONFIG_NOBODY);
     assert_int_equal(policy_enclave_by_cid(config, ADDR_CID_PARENT), CONFIG_NOBODY);
