@@ -412,6 +412,21 @@ static int read_events(struct reader *reader)
     return 0;
 }
 
+/* %YAML and %TAG begin a line, where no value can. libyaml's time grows with the square of their number. */
+static bool has_directives(const char *data, size_t size, struct diags *diags)
+{
+    unsigned line = 1;
+    for (size_t i = 0; i < size; i++) {
+        if (data[i] == '%' && (i == 0 || data[i - 1] == '\n' || data[i - 1] == '\r')) {
+            diags_add(diags, (struct place){line, 1},
+                      "directives (%%YAML, %%TAG) are not used in this file: remove the line");
+            return true;
+        }
+        line += data[i] == '\n';
+    }
+    return false;
+}
+
 int tree_parse(const char *data, size_t size, struct arena *arena, struct diags *diags,
                const struct node **ret)
 {
@@ -425,7 +440,7 @@ int tree_parse(const char *data, size_t size, struct arena *arena, struct diags 
         data += 3;
         size -= 3;
     }
-    if (!utf8_check(data, size, diags)) {
+    if (!utf8_check(data, size, diags) || has_directives(data, size, diags)) {
         return -EINVAL;
     }
     struct reader reader = {.data = data, .size = size, .arena = arena, .diags = diags};

@@ -303,12 +303,12 @@ static void become_ready(struct server *server)
     }
 }
 
-static void tell_start_failed(const struct server *server, const struct error *err)
+static void tell_start_failed(const struct server_options *options, const char *text)
 {
-    if (server->options->start_failed != NULL) {
-        server->options->start_failed(err->text);
+    if (options->start_failed != NULL) {
+        options->start_failed(text);
     } else {
-        log_event(LOG_LEVEL_ERROR, "start failed", "%s", err->text);
+        log_event(LOG_LEVEL_ERROR, "start failed", "%s", text);
     }
 }
 
@@ -353,7 +353,7 @@ int server_run(const struct server_options *options)
     struct server *server = server_new(options);
     if (server == NULL) {
         config_unref(options->config);
-        log_event(LOG_LEVEL_ERROR, "start failed", "out of memory or descriptors");
+        tell_start_failed(options, "cannot make the main loop: out of memory or descriptors");
         log_close();
         return 1;
     }
@@ -364,7 +364,7 @@ int server_run(const struct server_options *options)
         log_event(LOG_LEVEL_INFO, "stopped", "%llu streams were still open",
                   (unsigned long long)counter_get(&server->counters.active));
     } else {
-        tell_start_failed(server, &err);
+        tell_start_failed(options, err.text);
     }
     release(server);
     free(server);

@@ -4,6 +4,7 @@
 #include "config/policy.h"
 #include "relay/relay.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,7 +147,7 @@ static void choose(const struct opening *opening, struct addr *ret)
         break;
     case CONFIG_TO_SNI:
         *ret = (struct addr){.kind = ADDR_TCP, .port = route->port};
-        memcpy(ret->host, opening->hello.name, strlen(opening->hello.name) + 1);
+        snprintf(ret->host, sizeof ret->host, "%s", opening->hello.name); /* fits: it is a host name */
         break;
     case CONFIG_TO_SNI_MAP:
         *ret = policy_sni(route, opening->hello.name)->to;
