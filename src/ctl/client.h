@@ -7,7 +7,6 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "net/addr.h"
 
 #define CLIENT_ANSWER_MAX (64 * 1024 * 1024)
 
@@ -23,8 +22,5 @@ struct client_answer {
  * the text of `err` saying what to do: -EINVAL for an address that is none. */
 int client_ask(const char *address, const char *method, const char *target, struct client_answer *ret,
                struct error *err) MUST_CHECK;
-
-/* Connects within `deadline_ms` from now and returns the descriptor or a negative errno value. */
-int client_connect(const struct addr *addr, unsigned deadline_ms) MUST_CHECK;
 
 #endif

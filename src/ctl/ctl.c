@@ -13,6 +13,7 @@ static const struct ctl_command commands[] = {
     {"drain", "[--deadline DURATION]", "let streams finish, then exit", ctl_drain},
     {"explain", "[CODE | --enclave NAME --route NAME [--sni NAME]]",
      "what a reason means, or whether a stream would be let through", ctl_explain},
+    {"doctor", "", "look for what is wrong with this host, and say what to do", ctl_doctor},
     {"convert-allowlist", "FILE [--listen-port PORT]",
      "make a configuration from an allowlist of AWS's vsock-proxy", ctl_convert_allowlist},
 };
@@ -53,6 +54,7 @@ static int take_common_option(struct ctl *ctl, int option)
         return 0;
     case OPTION_SOCKET:
         ctl->socket = optarg;
+        ctl->socket_given = true;
         return 0;
     case OPTION_CONFIG:
         ctl->config = optarg;
@@ -174,10 +176,12 @@ static int unknown_command(const struct ctl *ctl, const char *name)
 int ctl_main(int argc, char **argv, FILE *out, FILE *err)
 {
     const char *from_environment = getenv("POSTERN_ADMIN");
+    bool socket_given = from_environment != NULL && from_environment[0] != '\0';
     struct ctl ctl = {
         .out = out,
         .err = err,
-        .socket = from_environment != NULL && from_environment[0] != '\0' ? from_environment : CTL_SOCKET,
+        .socket = socket_given ? from_environment : CTL_SOCKET,
+        .socket_given = socket_given,
         .config = CTL_CONFIG,
     };
     int code;

@@ -26,6 +26,7 @@ struct ctl {
     FILE *err;
     bool json;
     const char *socket; /* the admin socket's address: --socket, $POSTERN_ADMIN, or the default */
+    bool socket_given;  /* not the default */
     const char *config;
     const struct ctl_command *command;
 };

@@ -1,6 +1,7 @@
 /* posternctl top: what streams do now, from the difference between two looks at the status. */
 #include "ctl/top.h"
 #include "base/units.h"
+#include "ctl/dial.h"
 #include "ctl/view.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -157,13 +158,6 @@ static int show(const struct ctl *ctl, const json_t *before, const json_t *after
     return r == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void sleep_ms(uint64_t ms)
 {
     struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
@@ -178,7 +172,7 @@ static int watch(const struct ctl *ctl, uint64_t interval_ms, bool once)
     json_t *before = NULL, *after = NULL;
     bool screen = !once && isatty(fileno(ctl->out)) == 1;
     int code = view_fetch(ctl, &before, &err) == 0 ? CTL_DONE : ctl_failed(ctl, err.text);
-    uint64_t taken = now_ms();
+    uint64_t taken = dial_now_ms();
     bool more = code == CTL_DONE;
     while (more) {
         sleep_ms(interval_ms);
@@ -186,7 +180,7 @@ static int watch(const struct ctl *ctl, uint64_t interval_ms, bool once)
             code = ctl_failed(ctl, err.text);
             break;
         }
-        uint64_t now = now_ms();
+        uint64_t now = dial_now_ms();
         code = show(ctl, before, after, now - taken, screen);
         json_decref(before);
         before = after;

@@ -1,0 +1,236 @@
+/* The doctor's look at the configuration file and at the daemon itself: does it run, is it well, is it let. */
+#include "base/units.h"
+#include "ctl/doctor.h"
+#include "ctl/load.h"
+#include "ctl/view.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* As the daemon itself reckons when it starts. */
+#define DESCRIPTORS_PER_STREAM     2
+#define DESCRIPTORS_BESIDE_STREAMS 1024
+
+#define HUNG_MS 1000
+
+void doctor_check_config(struct doctor *doctor)
+{
+    const char *file = doctor->ctl->config;
+    struct text mistakes;
+    text_init(&mistakes, 0);
+    int r = load_config_quietly(doctor->ctl, &doctor->config, &mistakes);
+    if (r == 0) {
+        const struct config *config = doctor->config;
+        doctor_tell(doctor, FINDING_OK, "config", file, "valid: %u enclaves, %u listeners, %u routes",
+                    config->enclave_count, config->listener_count, config->route_count);
+    } else {
+        doctor->config = NULL;
+        const char *said = text_string(&mistakes);
+        doctor_tell(doctor, FINDING_FAIL, "config", file, "%.*s", (int)strcspn(said, "\n"), said);
+        if (r == -EACCES) {
+            doctor_next(doctor, "sudo posternctl doctor");
+        } else {
+            doctor_next(doctor, "posternd --check --config %s", file);
+        }
+    }
+    text_release(&mistakes);
+}
+
+/* The socket. */
+
+static void tell_unreachable(struct doctor *doctor, int r, const char *words)
+{
+    doctor_tell(doctor, FINDING_FAIL, "daemon", "", "%s", words);
+    switch (r) {
+    case -ENOENT:
+    case -ECONNREFUSED:
+        doctor_next(doctor, "sudo systemctl start postern && systemctl status postern");
+        break;
+    case -EACCES:
+    case -EPERM:
+        doctor_next(doctor, "sudo usermod -aG postern \"$USER\"   # then log in again");
+        break;
+    case -ETIMEDOUT:
+        doctor_next(doctor, "journalctl -u postern -n 50 --no-pager; sudo systemctl restart postern");
+        break;
+    default:
+        doctor_next(doctor, "systemctl status postern");
+        break;
+    }
+}
+
+static void check_socket(struct doctor *doctor)
+{
+    struct error err = ERROR_INIT;
+    char duration[UNITS_TEXT_MAX], address[ADDR_TEXT_MAX];
+    struct ctl ctl = *doctor->ctl;
+    if (!ctl.socket_given && doctor->config != NULL) {
+        if (doctor->config->admin.kind == ADDR_NONE) {
+            doctor_tell(doctor, FINDING_SKIPPED, "daemon", "",
+                        "`admin.listen` is none, so it cannot be asked");
+            return;
+        }
+        ctl.socket = addr_format(&doctor->config->admin, address);
+    }
+    int r = view_fetch(&ctl, &doctor->status, &err);
+    if (r != 0) {
+        doctor->status = NULL;
+        tell_unreachable(doctor, r, err.text);
+        return;
+    }
+    doctor_tell(doctor, FINDING_OK, "daemon", "", "posternd %s answers, pid %d, up %s",
+                view_text(doctor->status, "version"), doctor_daemon_pid(doctor),
+                units_human_duration(view_u64(doctor->status, "uptime_s") * 1000, duration));
+}
+
+/* The unit. */
+
+/* The first line that the command prints, without its end; "" if there is none. */
+static void ask_systemctl(const struct doctor *doctor, char *line, size_t size)
+{
+    char command[512];
+    line[0] = '\0';
+    snprintf(command, sizeof command, "%s is-active " CTL_UNIT " 2>/dev/null", doctor->host->systemctl);
+    FILE *pipe = popen(command, "re");
+    if (pipe == NULL) {
+        return;
+    }
+    if (fgets(line, (int)size, pipe) == NULL) {
+        line[0] = '\0';
+    }
+    line[strcspn(line, "\n")] = '\0';
+    pclose(pipe);
+}
+
+static void check_unit(struct doctor *doctor)
+{
+    char said[64];
+    struct stat status;
+    if (stat(doctor->host->systemd, &status) != 0) {
+        doctor_tell(doctor, FINDING_SKIPPED, "unit", CTL_UNIT, "this host is not run by systemd");
+        return;
+    }
+    ask_systemctl(doctor, said, sizeof said);
+    if (strcmp(said, "active") == 0 || strcmp(said, "reloading") == 0) {
+        doctor_tell(doctor, FINDING_OK, "unit", CTL_UNIT, "%s", said);
+        return;
+    }
+    /* One that was started by hand is no fault, but will not be there after a boot. */
+    doctor_tell(doctor, doctor->status != NULL ? FINDING_WARN : FINDING_FAIL, "unit", CTL_UNIT, "%s%s",
+                said[0] != '\0' ? said : "systemctl does not answer",
+                doctor->status != NULL ? ", though a daemon runs" : "");
+    if (strcmp(said, "failed") == 0) {
+        doctor_next(doctor, "journalctl -u postern -n 50 --no-pager");
+    } else {
+        doctor_next(doctor, "sudo systemctl enable --now postern");
+    }
+}
+
+/* Its state. */
+
+static void check_state(struct doctor *doctor)
+{
+    const char *state = view_text(doctor->status, "state");
+    size_t i;
+    json_t *worker;
+    char duration[UNITS_TEXT_MAX];
+    json_array_foreach(view_at(doctor->status, "workers"), i, worker)
+    {
+        if (view_u64(worker, "busy_ms") >= HUNG_MS) {
+            doctor_tell(doctor, FINDING_FAIL, "worker", "",
+                        "worker %zu has not returned to its event loop for %s", i,
+                        units_human_duration(view_u64(worker, "busy_ms"), duration));
+            doctor_next(doctor, "journalctl -u postern -n 50 --no-pager; sudo systemctl restart postern");
+        }
+    }
+    if (strcmp(state, "ready") != 0) {
+        doctor_tell(doctor, FINDING_WARN, "state", "", "%s: it opens no new streams", state);
+        doctor_next(doctor, "systemctl status postern");
+    }
+}
+
+static bool changed_since(const char *file, uint64_t time_s)
+{
+    struct stat status;
+    return stat(file, &status) == 0 && (uint64_t)status.st_mtim.tv_sec > time_s;
+}
+
+static void check_reload(struct doctor *doctor)
+{
+    const json_t *status = doctor->status;
+    const char *file = view_text(status, "config/file");
+    if (json_is_false(view_at(status, "config/last_reload/accepted"))) {
+        const char *error = view_text(status, "config/last_reload/error");
+        doctor_tell(doctor, FINDING_FAIL, "reload", "",
+                    "the last one was refused, the one before is in force: %.*s", (int)strcspn(error, "\n"),
+                    error);
+        doctor_next(doctor, "posternd --check --config %s && posternctl reload", file);
+    } else if (changed_since(file, view_u64(status, "config/last_reload/time_s"))) {
+        doctor_tell(doctor, FINDING_WARN, "reload", "", "%s was changed after the daemon read it", file);
+        doctor_next(doctor, "posternctl reload");
+    } else {
+        doctor_tell(doctor, FINDING_OK, "reload", "", "the daemon has the file as it is");
+    }
+}
+
+/* Its bounds. */
+
+static void check_descriptors(struct doctor *doctor)
+{
+    uint64_t streams = view_u64(doctor->status, "streams/limit");
+    uint64_t limit = view_u64(doctor->status, "process/max_fds");
+    uint64_t wanted = streams * DESCRIPTORS_PER_STREAM + DESCRIPTORS_BESIDE_STREAMS;
+    if (limit >= wanted) {
+        doctor_tell(doctor, FINDING_OK, "descriptors", "",
+                    "%" PRIu64 " may be open, and limits.max_streams needs %" PRIu64, limit, wanted);
+        return;
+    }
+    doctor_tell(doctor, FINDING_FAIL, "descriptors", "",
+                "only %" PRIu64 " may be open, and limits.max_streams (%" PRIu64 ") needs %" PRIu64, limit,
+                streams, wanted);
+    doctor_next(doctor, "sudo systemctl edit postern   # [Service] LimitNOFILE=%" PRIu64 ", then restart",
+                wanted);
+}
+
+static void check_share(struct doctor *doctor, const char *what, const char *name, uint64_t active,
+                        uint64_t limit)
+{
+    if (limit > 0 && active * 10 >= limit * 9) {
+        doctor_tell(doctor, FINDING_WARN, "limit", name,
+                    "%" PRIu64 " of the %s's %" PRIu64 " streams are open", active, what, limit);
+        doctor_next(doctor, "posternctl top   # who holds them? then raise max_streams in %s",
+                    view_text(doctor->status, "config/file"));
+    }
+}
+
+static void check_shares(struct doctor *doctor)
+{
+    static const struct {
+        const char *list;
+        const char *what;
+    } lists[] = {{"routes", "route"}, {"enclaves", "enclave"}};
+    size_t i;
+    json_t *entry;
+    check_share(doctor, "daemon", "limits.max_streams", view_u64(doctor->status, "streams/active"),
+                view_u64(doctor->status, "streams/limit"));
+    for (size_t list = 0; list < ARRAY_SIZE(lists); list++) {
+        json_array_foreach(view_at(doctor->status, lists[list].list), i, entry)
+        {
+            check_share(doctor, lists[list].what, view_text(entry, "name"), view_u64(entry, "active"),
+                        view_u64(entry, "limit"));
+        }
+    }
+}
+
+void doctor_check_daemon(struct doctor *doctor)
+{
+    check_socket(doctor);
+    check_unit(doctor);
+    if (doctor->status != NULL) {
+        check_state(doctor);
+        check_reload(doctor);
+        check_descriptors(doctor);
+        check_shares(doctor);
+    }
+}
