@@ -119,7 +119,8 @@ static void init(struct sock_stream *sock, struct poller *poller, int fd,
     bool vsock = kind->kind == ADDR_VSOCK;
     sock->stream.ops = &sock_ops;
     sock->stream.cb = cb;
-    sock->stream.hung_up = sock->stream.gone = sock->stream.failed = sock->stream.muted = false;
+    sock->stream.hung_up = sock->stream.gone = sock->stream.failed = false;
+    sock->stream.cut = sock->stream.muted = false;
     /* splice from or to vsock copies in the kernel, page by page: a plain read and write is faster. */
     sock->stream.splice_fd = vsock ? -1 : fd;
     sock->poller = poller;

@@ -39,9 +39,11 @@ struct stream {
     const struct stream_ops *ops;
     stream_cb cb;
     /* Reported once and true from then on: read on to the end, which tells what the peer still had to say. */
-    bool hung_up;  /* the peer sends no more */
-    bool gone;     /* nor does it take anything: it closed both ways, or aborted */
-    bool failed;   /* it aborted, or the network did */
+    bool hung_up; /* the peer sends no more */
+    bool gone;    /* nor does it take anything: it closed both ways, or aborted */
+    bool failed;  /* it aborted, or the network did */
+    bool
+        cut; /* a write was told so: the error is told once, and the end that a read finds after it is none */
     bool muted;    /* that it is readable is not reported */
     int splice_fd; /* what splice(2) may be used on; -1 where it does not pay or cannot be */
 };

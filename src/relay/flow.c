@@ -114,6 +114,22 @@ static ssize_t fetch_pipe(struct flow *flow)
     return n;
 }
 
+/* EPIPE says only that the peer takes no more: what it sent before may have come to a proper end. */
+static enum flow_result sink_failed(struct flow *flow, int code)
+{
+    flow->to->cut = flow->to->cut || code != -EPIPE;
+    return FLOW_SINK_FAILED;
+}
+
+static enum flow_result source_ended(struct flow *flow)
+{
+    if (flow->from->cut) {
+        return FLOW_SOURCE_FAILED;
+    }
+    flow->ended = true;
+    return FLOW_TIRED;
+}
+
 /* Reads a chunk and writes it at once; what the sink does not take is held. Returns the bytes read, 0 at the end, or
  * a negative errno value, *ret_sink telling whose it is. */
 static ssize_t copy_chunk(struct flow *flow, const struct flow_tools *tools, bool *ret_sink)
@@ -172,11 +188,10 @@ static enum flow_result step_copy(struct flow *flow, const struct flow_tools *to
         return FLOW_WAITING;
     }
     if (n < 0) {
-        return sink ? FLOW_SINK_FAILED : source_failed(n);
+        return sink ? sink_failed(flow, (int)n) : source_failed(n);
     }
     if (n == 0) {
-        flow->ended = true;
-        return FLOW_TIRED;
+        return source_ended(flow);
     }
     *moved += (uint32_t)n;
     if (flow->held != NULL) {
@@ -206,8 +221,7 @@ static enum flow_result step_splice(struct flow *flow, const struct flow_tools *
     }
     drop_pipe(flow, tools);
     if (n == 0) {
-        flow->ended = true;
-        return FLOW_TIRED;
+        return source_ended(flow);
     }
     if (n == -EAGAIN) {
         flow->bulk = *moved >= FLOW_CHUNK_MAX;
@@ -226,7 +240,7 @@ enum flow_result flow_run(struct flow *flow, const struct flow_tools *tools)
             return FLOW_WAITING;
         }
         if (rv != 0) {
-            return FLOW_SINK_FAILED;
+            return sink_failed(flow, rv);
         }
         if (flow->ended) {
             return finish(flow);

@@ -19,6 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define DISCARD_READS 64
+
 static struct relay *of_client(struct stream *stream)
 {
     return CONTAINER_OF(stream, struct relay, client.stream);
@@ -52,6 +54,26 @@ static void on_timer_closed(uv_handle_t *handle)
     free(server_name);
 }
 
+/* Bytes that nobody is going to read, up to a bound: a socket that is closed with some unread is reset by the kernel, and
+ * what is still on its way to the peer is lost. */
+static void discard_unread(struct relay *relay, const struct flow *from)
+{
+    for (unsigned i = 0; i < DISCARD_READS && !from->ended; i++) {
+        if (stream_read(from->from, relay->worker->tools.scratch, FLOW_CHUNK_MAX) <= 0) {
+            return;
+        }
+    }
+}
+
+/* A side that was not given all that was meant for it must not take the stream for complete. */
+static void close_side(struct relay *relay, struct sock_stream *side, const struct flow *from, bool abort)
+{
+    if (!abort) {
+        discard_unread(relay, from);
+    }
+    sock_stream_close(side, abort);
+}
+
 static void end(struct relay *relay, enum reason why, const char *detail)
 {
     if (relay->state == RELAY_ENDED) {
@@ -65,9 +87,8 @@ static void end(struct relay *relay, enum reason why, const char *detail)
     relay->opening = NULL;
     flow_release(&relay->in, &relay->worker->tools);
     flow_release(&relay->out, &relay->worker->tools);
-    /* A side that was not given all that was meant for it must not take the stream for complete. */
-    sock_stream_close(&relay->client, !relay->out.finished && !told);
-    sock_stream_close(&relay->upstream, !relay->in.finished);
+    close_side(relay, &relay->client, &relay->in, !relay->out.finished && !told);
+    close_side(relay, &relay->upstream, &relay->out, !relay->in.finished);
     uv_close((uv_handle_t *)&relay->timer, on_timer_closed);
 }
 

@@ -185,6 +185,43 @@ static void test_a_failing_sink(void **state)
     bench_release(&bench);
 }
 
+/* The kernel tells of a reset once. When a write was told, reading finds an end that is none. */
+static void test_an_end_after_a_failed_write_is_a_failure(void **state)
+{
+    struct bench bench, back;
+    (void)state;
+    bench_init(&bench);
+    bench_init(&back);
+    back.flow.from = bench.flow.to; /* the other direction of the same relay */
+    script_reads(&bench.source, 100);
+    script_writes(&bench.sink, -ECONNRESET);
+    assert_int_equal(run(&bench), FLOW_SINK_FAILED);
+    script_reads(&bench.sink, 30);
+    script_reads(&bench.sink, 0);
+    bench.sink.stream.hung_up = true;
+    assert_int_equal(run(&back), FLOW_SOURCE_FAILED);
+    assert_int_equal(back.flow.bytes, 30);
+    assert_int_equal(back.sink.finished, 0);
+    bench_release(&bench);
+    bench_release(&back);
+}
+
+static void test_an_end_after_a_broken_pipe_is_an_end(void **state)
+{
+    struct bench bench, back;
+    (void)state;
+    bench_init(&bench);
+    bench_init(&back);
+    back.flow.from = bench.flow.to;
+    script_reads(&bench.source, 100);
+    script_writes(&bench.sink, -EPIPE);
+    assert_int_equal(run(&bench), FLOW_SINK_FAILED);
+    script_reads(&bench.sink, 0);
+    assert_int_equal(run(&back), FLOW_FINISHED);
+    bench_release(&bench);
+    bench_release(&back);
+}
+
 static void test_a_sink_that_cannot_be_finished(void **state)
 {
     struct bench bench;
@@ -420,6 +457,8 @@ int main(void)
         cmocka_unit_test(test_a_turn_ends),
         cmocka_unit_test(test_a_failing_source),
         cmocka_unit_test(test_a_failing_sink),
+        cmocka_unit_test(test_an_end_after_a_failed_write_is_a_failure),
+        cmocka_unit_test(test_an_end_after_a_broken_pipe_is_an_end),
         cmocka_unit_test(test_a_sink_that_cannot_be_finished),
         cmocka_unit_test(test_preloaded_bytes_go_first),
         cmocka_unit_test(test_bulk_is_spliced_byte_for_byte),
