@@ -178,16 +178,28 @@ static void put_listeners(struct builder *builder, json_t *root, const struct se
     }
 }
 
+static void put_names(struct builder *builder, json_t *object, const struct config_route *route)
+{
+    json_t *sni = put_array(builder, object, "sni");
+    for (unsigned i = 0; i < route->sni_count; i++) {
+        append(builder, sni, new_string(route->sni[i].pattern));
+    }
+}
+
 static void put_destination(struct builder *builder, json_t *object, const struct config_route *route)
 {
     if (route->to_kind == CONFIG_TO_ADDRESS) {
         put_address(builder, object, "to", &route->to);
-    } else {
-        put(builder, object, "to", json_string("sni"));
+        return;
     }
-    json_t *sni = put_array(builder, object, "sni");
+    put(builder, object, "to", json_string("sni"));
+    if (route->to_kind == CONFIG_TO_SNI) {
+        put_u64(builder, object, "port", route->port);
+        return;
+    }
+    json_t *to_by_sni = put_object(builder, object, "to_by_sni");
     for (unsigned i = 0; i < route->sni_count; i++) {
-        append(builder, sni, new_string(route->sni[i].pattern));
+        put_address(builder, to_by_sni, route->sni[i].pattern, &route->sni[i].to);
     }
 }
 
@@ -196,6 +208,7 @@ static void put_route_config(struct builder *builder, json_t *object, const stru
     put(builder, object, "configured", json_boolean(route != NULL));
     if (route != NULL) {
         put_destination(builder, object, route);
+        put_names(builder, object, route);
         put_u64(builder, object, "limit", route->max_streams);
     }
 }

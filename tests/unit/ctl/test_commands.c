@@ -210,7 +210,7 @@ static void top_shows_rates(void **state)
     assert_int_equal(ran.code, CTL_DONE);
     json_t *json = parse(ran.out);
     assert_true(json_integer_value(json_object_get(json, "elapsed_ms")) >= 20);
-    assert_int_equal(json_array_size(json_object_get(json, "routes")), 2);
+    assert_int_equal(json_array_size(json_object_get(json, "routes")), 3);
     json_decref(json);
     ran_release(&ran);
     fake_daemon_stop(&daemon_);

@@ -17,6 +17,7 @@ struct server {
     struct config_listener listeners[2];
     struct config_route routes[3];
     struct config_sni sni[2];
+    struct config_sni to_by_sni[1];
     bool allow[2];
     struct worker_view workers[2];
     struct resolver_stats dns[2];
@@ -49,6 +50,13 @@ static void fake_config(struct server *server)
                                               .max_streams = 10,
                                               .sni = server->sni,
                                               .sni_count = 2};
+    server->to_by_sni[0] = (struct config_sni){.pattern = "pay.example.com"};
+    fake_address(&server->to_by_sni[0].to, ADDR_VSOCK, "", 16, 8443);
+    server->routes[2] = (struct config_route){.name = "public",
+                                              .to_kind = CONFIG_TO_SNI_MAP,
+                                              .max_streams = 10,
+                                              .sni = server->to_by_sni,
+                                              .sni_count = 1};
     server->allow[0] = true;
     server->listeners[0] = (struct config_listener){.name = "kms-raw",
                                                     .route = 0,
@@ -66,7 +74,7 @@ static void fake_config(struct server *server)
         .listeners = server->listeners,
         .listener_count = 2,
         .routes = server->routes,
-        .route_count = 2,
+        .route_count = 3,
     };
     fake_address(&server->config.admin, ADDR_UNIX, "/run/postern/admin.sock", 0, 0);
 }
@@ -90,6 +98,7 @@ static bool fake_init(struct server *server)
     };
     return counters_route(&server->counters, "kms") != NULL &&
            counters_route(&server->counters, "any") != NULL &&
+           counters_route(&server->counters, "public") != NULL &&
            counters_enclave(&server->counters, "") != NULL &&
            counters_enclave(&server->counters, "payroll") != NULL &&
            counters_enclave(&server->counters, "fraud") != NULL &&

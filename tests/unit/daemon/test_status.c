@@ -109,6 +109,10 @@ static void routes_enclaves_and_listeners_are_described(void **state)
     assert_int_equal(json_object_size(at(root, "routes/0/ended")), 1);
     assert_int_equal(integer(root, "routes/0/connect/mean_us"), 1500);
     assert_string_equal(string(root, "routes/1/to"), "sni");
+    assert_int_equal(integer(root, "routes/1/port"), 443);
+    assert_string_equal(string(root, "routes/1/sni/1"), "*.example.com");
+    assert_string_equal(string(root, "routes/2/to"), "sni");
+    assert_string_equal(string(root, "routes/2/to_by_sni/pay.example.com"), "vsock://16:8443");
     assert_int_equal(integer(root, "routes/1/connect/mean_us"), 0);
     assert_string_equal(string(root, "enclaves/0/name"), "-");
     assert_true(json_is_false(at(root, "enclaves/0/configured")));
