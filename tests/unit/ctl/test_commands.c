@@ -446,6 +446,32 @@ static void help_and_version_are_told(void **state)
     ran_release(&ran);
 }
 
+/* Each command of the help is in the manual. */
+static void the_manual_is_complete(void **state)
+{
+    (void)state;
+    static char manual[65536];
+    char name[32], wanted[64];
+    struct ran ran;
+    FILE *file = fopen(PROJECT_DIR "/docs/man/posternctl.8", "re");
+    assert_non_null(file);
+    assert_true(fread(manual, 1, sizeof manual - 1, file) > 0);
+    fclose(file);
+    run_ctl(&ran, "--help", NULL);
+    unsigned commands = 0;
+    for (const char *at = strstr(ran.out, "\n\n") + 1; strncmp(at, "\n\n", 2) != 0;
+         at = strchr(at + 1, '\n')) {
+        if (strncmp(at, "\n  ", 3) == 0 && at[3] != ' ') {
+            assert_int_equal(sscanf(at, " %31s", name), 1);
+            snprintf(wanted, sizeof wanted, "\n.It Cm %s", name);
+            assert_contains(manual, wanted);
+            commands++;
+        }
+    }
+    assert_true(commands >= 7);
+    ran_release(&ran);
+}
+
 static void a_full_disk_is_told(void **state)
 {
     (void)state;
@@ -477,6 +503,7 @@ int main(void)
         cmocka_unit_test(hybrid_addresses_shake_hands),
         cmocka_unit_test(wrong_usage_is_told),
         cmocka_unit_test(help_and_version_are_told),
+        cmocka_unit_test(the_manual_is_complete),
         cmocka_unit_test(a_full_disk_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

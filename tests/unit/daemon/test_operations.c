@@ -1,0 +1,180 @@
+/* docs/operations.md and the alerts against the code: nothing is told that is not there, and nothing is left out. */
+#include "daemon/admin.h"
+#include "daemon/metrics.h"
+#include "daemon/status.h"
+#include "fake_control.h"
+#include <ctype.h>
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#define DOCUMENT PROJECT_DIR "/docs/operations.md"
+#define ALERTS   PROJECT_DIR "/conf/prometheus-alerts.yaml"
+
+static struct server server;
+static struct text metrics;
+
+static char *read_file(const char *name)
+{
+    FILE *file = fopen(name, "re");
+    assert_non_null(file);
+    char *content = calloc(1, 1 << 20);
+    assert_non_null(content);
+    assert_true(fread(content, 1, (1 << 20) - 1, file) > 0);
+    assert_true(feof(file));
+    fclose(file);
+    return content;
+}
+
+static int setup(void **state)
+{
+    text_init(&metrics, 0);
+    if (!fake_init(&server)) {
+        return -1;
+    }
+    metrics_write(&server.view, &metrics);
+    *state = read_file(DOCUMENT);
+    return metrics.failed ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+    free(*state);
+    text_release(&metrics);
+    fake_release(&server);
+    return 0;
+}
+
+static void expect(const char *document, const char *what)
+{
+    if (strstr(document, what) == NULL) {
+        fail_msg("docs/operations.md lacks: %s", what);
+    }
+}
+
+static void every_metric_is_documented(void **state)
+{
+    char name[128], wanted[136];
+    for (const char *at = metrics.data; (at = strstr(at, "# HELP ")) != NULL; at++) {
+        assert_int_equal(sscanf(at, "# HELP %127s", name), 1);
+        snprintf(wanted, sizeof wanted, "`%s", name);
+        expect(*state, wanted);
+    }
+}
+
+/* Every word that begins with postern_ in the text names a family that exists. */
+static void expect_metrics_exist(const char *text)
+{
+    for (const char *at = text; (at = strstr(at, "postern_")) != NULL;) {
+        char name[128], family[136];
+        size_t length = 0;
+        while ((isalnum((unsigned char)at[length]) || at[length] == '_') && length < sizeof name - 1) {
+            length++;
+        }
+        snprintf(name, sizeof name, "%.*s", (int)length, at);
+        char *bucket = strstr(name, "_bucket");
+        if (bucket != NULL) {
+            *bucket = '\0';
+        }
+        snprintf(family, sizeof family, "# TYPE %s ", name);
+        if (strstr(metrics.data, family) == NULL) {
+            fail_msg("there is no metric %s", name);
+        }
+        at += length;
+    }
+}
+
+static void every_documented_metric_exists(void **state)
+{
+    expect_metrics_exist(*state);
+}
+
+static void every_reason_is_documented(void **state)
+{
+    static const char *const kinds[] = {"end",   "policy", "dns",      "connect",
+                                        "limit", "time",   "shutdown", "internal"};
+    for (unsigned i = 0; i < REASON_COUNT; i++) {
+        enum reason reason = (enum reason)i;
+        struct text row;
+        text_init(&row, 0);
+        text_addf(&row, "\n| `%s` | %s | %s | %s | %s |\n", reason_word(reason), kinds[reason_kind(reason)],
+                  reason_retryable(reason) ? "yes" : "no", reason_meaning(reason), reason_advice(reason));
+        expect(*state, text_string(&row));
+        text_release(&row);
+    }
+}
+
+static void expect_members(const char *document, json_t *object)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        if (strcmp(key, "ended") != 0 && strcmp(key, "to_by_sni") != 0) {
+            expect(document, key);
+        }
+        if (json_is_object(value)) {
+            expect_members(document, value);
+        } else if (json_is_array(value) && json_is_object(json_array_get(value, 0))) {
+            expect_members(document, json_array_get(value, 0));
+        }
+    }
+}
+
+static void every_member_of_the_status_is_documented(void **state)
+{
+    struct text text;
+    text_init(&text, 0);
+    assert_int_equal(status_write(&server.view, &text), 0);
+    json_t *status = json_loads(text.data, 0, NULL);
+    assert_non_null(status);
+    expect_members(strstr(*state, "## Status"), status);
+    json_decref(status);
+    text_release(&text);
+}
+
+static void every_page_is_documented(void **state)
+{
+    static const char *const pages[] = {"/metrics", "/healthz", "/readyz", "/status", "/reload", "/drain"};
+    for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+        char row[32];
+        snprintf(row, sizeof row, "\n| `%s` | ", pages[i]);
+        expect(*state, row);
+    }
+}
+
+static void alerts_are_sound(void **state)
+{
+    char *alerts = read_file(ALERTS);
+    char name[64], row[80];
+    expect_metrics_exist(alerts);
+    for (const char *at = alerts; (at = strstr(at, "- alert: ")) != NULL; at++) {
+        assert_int_equal(sscanf(at, "- alert: %63s", name), 1);
+        snprintf(row, sizeof row, "\n| `%s` | ", name);
+        expect(*state, row);
+    }
+    free(alerts);
+    if (system("command -v promtool >/dev/null") != 0) {
+        print_message(
+            "SKIPPED: promtool is not installed (package prometheus), the alerts were not checked\n");
+        skip();
+    }
+    int status = system("promtool check rules " ALERTS " >/dev/null");
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+#define WITH_DOCUMENT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_DOCUMENT(every_metric_is_documented), WITH_DOCUMENT(every_documented_metric_exists),
+        WITH_DOCUMENT(every_reason_is_documented), WITH_DOCUMENT(every_member_of_the_status_is_documented),
+        WITH_DOCUMENT(every_page_is_documented),   WITH_DOCUMENT(alerts_are_sound),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
