@@ -145,6 +145,30 @@ static void half_an_answer(void **state)
     assert_int_equal(question.answer.count, 2);
 }
 
+/* Nor do two of them: c-ares gives up on both in time. */
+static void half_an_answer_of_two_servers(void **state)
+{
+    struct fixture *fixture = *state;
+    char servers[80];
+    struct dns_fake other;
+    dns_fake_open(&other, &fixture->loop);
+    snprintf(servers, sizeof(servers), "%s,%s", fixture->dns.servers, other.servers);
+    struct dns_rule *rules[] = {dns_fake_rule(&fixture->dns, "half.test"),
+                                dns_fake_rule(&other, "half.test")};
+    for (unsigned i = 0; i < ARRAY_SIZE(rules); i++) {
+        rules[i]->a = 2;
+        rules[i]->drop_aaaa = true;
+    }
+    fixture->options.servers = servers;
+    fixture->options.timeout_ms = 600;
+    reopen(fixture);
+
+    assert_asks(fixture, "half.test", 0, REASON_NONE);
+    close_resolver(fixture);
+    fixture->resolver = NULL;
+    dns_fake_close(&other);
+}
+
 static void a_second_server_helps(void **state)
 {
     struct fixture *fixture = *state;
@@ -185,8 +209,8 @@ static bool mount_hosts(void)
     int fd = mkstemp(path);
     bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) &&
                 (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
-                mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-                mount(path, "/etc/hosts", NULL, MS_BIND, NULL) == 0;
+                mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
+                mount(path, "/etc/hosts", "none", MS_BIND, NULL) == 0;
     if (fd >= 0)
         close(fd);
     unlink(path);
@@ -236,12 +260,25 @@ static void write_file(const char *path, const char *text)
     close(fd);
 }
 
+static void count_handle(uv_handle_t *handle, void *data)
+{
+    (void)handle;
+    ++*(unsigned *)data;
+}
+
+static unsigned count_handles(uv_loop_t *loop)
+{
+    unsigned n = 0;
+    uv_walk(loop, count_handle, &n);
+    return n;
+}
+
 /* Search domains are those of the file as it is now; a question under way ends under the old ones. */
 static void resolv_conf_is_read_again(void **state)
 {
     struct fixture *fixture = *state;
     char path[] = "/tmp/resolv.conf-XXXXXX";
-    struct question slow = {.why = REASON_NONE};
+    struct question slow = {.why = REASON_NONE}, question;
     close(mkstemp(path));
     write_file(path, "search one.test\n");
     fixture->options.resolv_conf = path;
@@ -251,17 +288,25 @@ static void resolv_conf_is_read_again(void **state)
     struct dns_rule *rule = dns_fake_rule(&fixture->dns, "slow.one.test");
     rule->a = 1;
     rule->delay_ms = 1300;
+    fixture->options.timeout_ms = MINUTE_MS; /* c-ares asks once */
+    uint64_t opened = uv_now(&fixture->loop);
     reopen(fixture);
 
     assert_asks(fixture, "host", 0, REASON_NONE);
+    unsigned handles = count_handles(&fixture->loop);
     assert_int_equal(start(fixture, &slow, "slow"), 0);
     write_file(path, "search two.test\n# another\n");
+    ask(fixture, &question, "host");
+    if (uv_now(&fixture->loop) - opened < 1000) /* too soon to look at the file */
+        assert_int_equal(question.why, REASON_NONE);
     pass(fixture, 1001);
     assert_int_equal(slow.calls, 0);
     assert_asks(fixture, "other", 0, REASON_NONE);
     assert_asks(fixture, "host", 0, REASON_DNS_NOT_FOUND);
     wait_for(&slow, 1);
     assert_int_equal(slow.why, REASON_NONE);
+    uv_run(&fixture->loop, UV_RUN_DEFAULT);
+    assert_int_equal(count_handles(&fixture->loop), handles); /* nothing is left of the old settings */
 
     unlink(path); /* a file that is gone has changed, too */
     pass(fixture, 1001);
@@ -351,10 +396,12 @@ static void a_server_that_is_not_there(void **state)
     dns_fake_open(&other, &fixture->loop);
     dns_fake_close(&other);
     fixture->options.servers = other.servers;
-    fixture->options.timeout_ms = 300;
+    fixture->options.timeout_ms = 2000;
     reopen(fixture);
+    uint64_t begun = uv_hrtime();
     ask(fixture, &question, "name.test");
     assert_true(question.why == REASON_DNS_FAILED || question.why == REASON_DNS_TIMEOUT);
+    assert_true(uv_hrtime() - begun < 1000000000u); /* at least one of them did not wait */
     close_resolver(fixture);
     fixture->resolver = NULL;
 }
@@ -440,6 +487,7 @@ int main(void)
         TEST(a_truncated_answer_comes_over_tcp),
         TEST(a_slow_answer),
         TEST(half_an_answer),
+        TEST(half_an_answer_of_two_servers),
         TEST(a_second_server_helps),
         TEST(localhost_needs_no_server),
         cmocka_unit_test(etc_hosts),

@@ -214,6 +214,25 @@ static void no_cache_at_all(void **state)
     }
 }
 
+static void start_other(struct question *question)
+{
+    assert_int_equal(start(question->fixture, question->other, "localhost"), 0);
+}
+
+/* What was answered at once, from inside a callback, is kept until it has been told. */
+static void no_cache_and_an_answer_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct question other = {.calls = 0}, question = {.then = start_other, .other = &other};
+    fixture->options.cache_size = 0;
+    reopen(fixture);
+    assert_int_equal(start(fixture, &question, "nowhere.test"), 0);
+    wait_for(&question, 1);
+    wait_for(&other, 1);
+    assert_int_equal(other.why, REASON_NONE);
+    assert_true(other.answer.count > 0);
+}
+
 /* A name whose old answer had to go while it was asked for again. */
 static void a_name_that_leaves_the_cache_while_asked_for(void **state)
 {
@@ -253,6 +272,7 @@ int main(void)
         TEST(the_name_used_longest_ago_goes_first),
         TEST(names_that_do_not_exist_count_too),
         TEST(no_cache_at_all),
+        TEST(no_cache_and_an_answer_at_once),
         TEST(a_name_that_leaves_the_cache_while_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
