@@ -297,8 +297,8 @@ static void maybe_free_resolver(struct resolver *resolver)
         return;
     void (*closed)(void *data) = resolver->closed;
     void *data = resolver->closed_data;
-    free((char *)(uintptr_t)resolver->options.servers);
-    free((char *)(uintptr_t)resolver->options.resolv_conf);
+    free((char *)resolver->options.servers);
+    free((char *)resolver->options.resolv_conf);
     free(resolver);
     if (closed != NULL)
         closed(data);

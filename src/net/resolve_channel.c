@@ -332,7 +332,7 @@ static int open_ares(struct channel *channel, unsigned servers)
         .tries = TRIES,
         .sock_state_cb = on_socket,
         .sock_state_cb_data = channel,
-        .resolvconf_path = (char *)(uintptr_t)options->resolv_conf, /* it is copied */
+        .resolvconf_path = (char *)options->resolv_conf, /* it is copied */
     };
     int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
 
