@@ -31,8 +31,8 @@ int loop_init(struct loop *loop, const struct resolver_options *dns, struct erro
 
 err_poller:
     poller_close(&loop->poller, NULL, NULL);
-    (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
 err_loop:
+    (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&loop->uv);
 err_scratch:
     free(loop->scratch);

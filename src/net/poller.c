@@ -78,27 +78,6 @@ static void on_idle(uv_idle_t *handle)
     (void)handle;
 }
 
-int poller_init(struct poller *poller, uv_loop_t *loop)
-{
-    memset(poller, 0, sizeof *poller);
-    TAILQ_INIT(&poller->again);
-    TAILQ_INIT(&poller->due);
-    poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (poller->epoll_fd < 0) {
-        return -errno;
-    }
-    int rv = uv_poll_init(loop, &poller->poll, poller->epoll_fd);
-    if (rv != 0) {
-        close(poller->epoll_fd);
-        return rv;
-    }
-    uv_idle_init(loop, &poller->idle);
-    uv_prepare_init(loop, &poller->prepare);
-    poller->poll.data = poller->idle.data = poller->prepare.data = poller;
-    rv = uv_poll_start(&poller->poll, UV_READABLE, on_epoll_ready);
-    return rv;
-}
-
 static void on_handle_closed(uv_handle_t *handle)
 {
     struct poller *poller = handle->data;
@@ -119,6 +98,30 @@ void poller_close(struct poller *poller, void (*cb)(void *data), void *data)
     uv_close((uv_handle_t *)&poller->poll, on_handle_closed);
     uv_close((uv_handle_t *)&poller->idle, on_handle_closed);
     uv_close((uv_handle_t *)&poller->prepare, on_handle_closed);
+}
+
+int poller_init(struct poller *poller, uv_loop_t *loop)
+{
+    memset(poller, 0, sizeof *poller);
+    TAILQ_INIT(&poller->again);
+    TAILQ_INIT(&poller->due);
+    poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (poller->epoll_fd < 0) {
+        return -errno;
+    }
+    int rv = uv_poll_init(loop, &poller->poll, poller->epoll_fd);
+    if (rv != 0) {
+        close(poller->epoll_fd);
+        return rv;
+    }
+    uv_idle_init(loop, &poller->idle);
+    uv_prepare_init(loop, &poller->prepare);
+    poller->poll.data = poller->idle.data = poller->prepare.data = poller;
+    rv = uv_poll_start(&poller->poll, UV_READABLE, on_epoll_ready);
+    if (rv != 0) {
+        poller_close(poller, NULL, NULL);
+    }
+    return rv;
 }
 
 static int add(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb, uint32_t events)

@@ -53,7 +53,7 @@ struct poller {
     void *closed_data;
 };
 
-/* Returns 0 or a negative errno value. */
+/* Returns 0 or a negative errno value: then the loop is to be run until it has closed what was begun. */
 int poller_init(struct poller *poller, uv_loop_t *loop) MUST_CHECK;
 
 /* All watchers must have been removed. `cb` is called from the loop when the memory is the caller's again. */

@@ -63,9 +63,13 @@ static void set_stream_options(int fd, int family, const struct sock_options *op
     }
 }
 
-/* Whether the socket file is a leftover: it is a socket, and nobody accepts there. */
-static bool is_leftover(const struct sockaddr_any *at)
+/* Whether the file is a leftover: it is a socket, and nobody accepts there. (connect() refuses a plain file, too.) */
+static bool is_leftover(const char *path, const struct sockaddr_any *at)
 {
+    struct stat st;
+    if (lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode)) {
+        return false;
+    }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return false;
@@ -89,7 +93,7 @@ static int bind_unix(int fd, const struct sockaddr_any *at, unsigned mode)
         (void)fchmod(fd, mode);
     }
     int rv = bind(fd, &at->u.base, at->length) == 0 ? 0 : -errno;
-    if (rv == -EADDRINUSE && path != NULL && is_leftover(at)) {
+    if (rv == -EADDRINUSE && path != NULL && is_leftover(path, at)) {
         (void)unlink(path);
         rv = bind(fd, &at->u.base, at->length) == 0 ? 0 : -errno;
     }

@@ -42,15 +42,16 @@ static _Atomic unsigned armed;     /* enum fault_calls; 0: none */
 static _Atomic long left;          /* calls until the one that fails */
 static _Atomic unsigned long hits; /* calls that failed */
 static _Thread_local bool is_armer;
+static _Thread_local int spared;
 
 static _Atomic long live; /* allocations not yet freed, in all threads */
 
-static bool strikes(unsigned call)
+bool fault_strikes(unsigned call)
 {
     unsigned calls = atomic_load(&armed);
     long n;
 
-    if (!(calls & call) || (!(calls & FAULT_EVERY_THREAD) && !is_armer))
+    if (!(calls & call) || spared || (!(calls & FAULT_EVERY_THREAD) && !is_armer))
         return false;
     n = atomic_fetch_sub(&left, 1);
     if (n > 1 || (n < 1 && !(calls & FAULT_STICKY)))
@@ -74,7 +75,7 @@ extern void __libc_free(void *memory);
 
 static bool out_of_memory(void)
 {
-    if (!strikes(FAULT_MEMORY))
+    if (!fault_strikes(FAULT_MEMORY))
         return false;
     errno = ENOMEM;
     return true;
@@ -211,7 +212,7 @@ static void *real_of(_Atomic(void *) *known, void *intercepted, const char *name
     {                                                                   \
         static _Atomic(void *) known;                                   \
                                                                         \
-        if (strikes(call)) {                                            \
+        if (fault_strikes(call)) {                                            \
             errno = (error);                                            \
             return failed;                                              \
         }                                                               \
@@ -230,7 +231,7 @@ static void *real_of(_Atomic(void *) *known, void *intercepted, const char *name
         va_start(more, last);                                           \
         extra = va_arg(more, type);                                     \
         va_end(more);                                                   \
-        if (strikes(call)) {                                            \
+        if (fault_strikes(call)) {                                            \
             errno = (error);                                            \
             return -1;                                                  \
         }                                                               \
@@ -310,6 +311,11 @@ void fault_arm(unsigned calls, unsigned long nth)
     atomic_store(&hits, 0);
     atomic_store(&left, (long)nth);
     atomic_store(&armed, calls);
+}
+
+void fault_spare(bool spare)
+{
+    spared += spare ? 1 : -1;
 }
 
 unsigned long fault_disarm(void)

@@ -36,6 +36,8 @@
 #ifndef POSTERN_TESTS_FAULT_H
 #define POSTERN_TESTS_FAULT_H
 
+#include <stdbool.h>
+
 enum fault_calls {
     FAULT_MEMORY = 1 << 0,  /* malloc calloc realloc reallocarray memalign posix_memalign aligned_alloc
                                strdup strndup, and what the C library makes of them: ENOMEM */
@@ -53,6 +55,8 @@ enum fault_calls {
     FAULT_WRITE = 1 << 12,  /* write writev send sendmsg splice shutdown: EIO */
     FAULT_FILE = 1 << 13,   /* stat lstat fstat unlink chmod chown: EIO */
 
+    FAULT_OWN = 1 << 16, /* what the test itself makes to fail, see fault_strikes() */
+
     FAULT_STICKY = 1 << 14,      /* once one failed, all of them go on failing: memory does not come back */
     FAULT_EVERY_THREAD = 1 << 15 /* not only in the thread that armed it */
 };
@@ -63,6 +67,13 @@ unsigned long fault_loop(const char *name, unsigned calls, void (*scenario)(void
 
 /* For a single failure by hand: the nth of `calls`, counted from 1 and from now, fails. */
 void fault_arm(unsigned calls, unsigned long nth);
+
+/* While spared, no call of this thread fails: for what a scenario does to play the other side. May be nested. */
+void fault_spare(bool spare);
+
+/* Whether the call that is about to be made is the one to fail. For calls that a test wraps at link time
+ * (-Wl,--wrap=epoll_ctl), and so takes from the program alone and not from the libraries in it. */
+bool fault_strikes(unsigned call);
 
 /* Nothing fails any more. Returns how many calls did since fault_arm(): more than one only if sticky. */
 unsigned long fault_disarm(void);

@@ -8,3 +8,13 @@ target_link_libraries(postern_dns_fake PUBLIC postern_base PkgConfig::UV PRIVATE
 postern_unit_test(net resolve USES postern_dns_fake)
 postern_unit_test(net resolve_cache USES postern_dns_fake)
 postern_unit_test(net resolve_life FAULTS USES postern_dns_fake)
+
+add_library(loopback STATIC "${PROJECT_SOURCE_DIR}/tests/lib/loopback.c")
+target_link_libraries(loopback PRIVATE postern_net postern_options cmocka)
+postern_unit_test(net poller FAULTS USES loopback
+  LINK_OPTIONS -Wl,--wrap=epoll_ctl,--wrap=uv_poll_init,--wrap=uv_poll_start)
+postern_unit_test(net loop FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=uv_loop_init,--wrap=uv_poll_start)
+postern_unit_test(net hybrid USES loopback LINK_OPTIONS -Wl,--wrap=send,--wrap=recv)
+# AF_VSOCK is played: opened for real only in the virtual machine.
+postern_unit_test(net sock FAULTS USES loopback
+  LINK_OPTIONS -Wl,--wrap=socket,--wrap=bind,--wrap=connect,--wrap=setsockopt)
