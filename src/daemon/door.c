@@ -1,11 +1,8 @@
 /* Doors, and the jobs that open, change and close them: see door.h. */
 #include "daemon/door.h"
 
-#include "base/log.h"
 #include "daemon/admission.h"
-#include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static struct door *of(struct listener *listener)
 {
@@ -81,29 +78,18 @@ void door_close_all(struct worker *worker)
     }
 }
 
-static void log_lost(const struct door_job *order, int code)
-{
-    log_event(LOG_LEVEL_ERROR, "listener lost", "%s: cannot watch its socket: %s",
-              order->rules->config->listeners[order->id].name, error_words(code));
-}
-
 static void run_open(struct worker *worker, struct job *job)
 {
     struct door_job *order = CONTAINER_OF(job, struct door_job, job);
     struct door *door = order->door;
-    int rv = listener_start(&door->listener, &worker->loop, order->fd, &door_ops);
-    if (rv != 0) {
-        log_lost(order, rv);
-        close(order->fd);
-    } else {
-        door->worker = worker;
-        door->rules = rules_ref(order->rules);
-        door->id = order->id;
-        door->inherited = order->inherited;
-        door->draining = false;
-        LIST_INSERT_HEAD(&worker->doors, door, link);
-        order->door = NULL;
-    }
+    order->door = NULL;
+    door->worker = worker;
+    door->rules = rules_ref(order->rules);
+    door->id = order->id;
+    door->inherited = order->inherited;
+    door->draining = false;
+    LIST_INSERT_HEAD(&worker->doors, door, link);
+    listener_start(&door->listener, &worker->loop, order->fd, &door_ops);
     discard(order);
 }
 

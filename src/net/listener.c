@@ -12,8 +12,9 @@ static int open_spare(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Takes waiting connections through the spare descriptor and resets them. */
-static unsigned shed(struct listener *listener)
+/* Takes waiting connections through the spare descriptor and resets them. Returns how many, and in *ret_code how the
+ * last accept() ended: accept() says EMFILE before it looks whether anybody waits. */
+static unsigned shed(struct listener *listener, int *ret_code)
 {
     unsigned count = 0;
     while (listener->spare_fd >= 0 && count < LISTENER_TURN) {
@@ -27,6 +28,7 @@ static unsigned shed(struct listener *listener)
         }
         listener->spare_fd = open_spare();
         if (fd < 0) {
+            *ret_code = fd;
             break;
         }
     }
@@ -54,7 +56,11 @@ static void pause_listening(struct listener *listener)
 
 static void fail(struct listener *listener, int code)
 {
-    unsigned count = code == -EMFILE || code == -ENFILE ? shed(listener) : 0;
+    int last = code;
+    unsigned count = code == -EMFILE || code == -ENFILE ? shed(listener, &last) : 0;
+    if (count == 0 && last == -EAGAIN) {
+        return;
+    }
     listener->ops->failed(listener, code, count);
     if (count == 0 && !listener->closing) {
         pause_listening(listener);
@@ -86,20 +92,19 @@ static void on_ready(struct watcher *watcher, uint32_t events)
     }
 }
 
-int listener_start(struct listener *listener, struct loop *loop, int fd, const struct listener_ops *ops)
+void listener_start(struct listener *listener, struct loop *loop, int fd, const struct listener_ops *ops)
 {
     memset(listener, 0, sizeof *listener);
     listener->ops = ops;
     listener->loop = loop;
     listener->fd = fd;
-    int rv = poller_add_listener(&loop->poller, &listener->watcher, fd, on_ready);
-    if (rv != 0) {
-        return rv;
-    }
     listener->spare_fd = open_spare();
     uv_timer_init(&loop->uv, &listener->pause);
     listener->pause.data = listener;
-    return 0;
+    int rv = poller_add_listener(&loop->poller, &listener->watcher, fd, on_ready);
+    if (rv != 0) {
+        fail(listener, rv);
+    }
 }
 
 static void on_pause_closed(uv_handle_t *handle)

@@ -18,3 +18,5 @@ postern_unit_test(net hybrid USES loopback LINK_OPTIONS -Wl,--wrap=send,--wrap=r
 # AF_VSOCK is played: opened for real only in the virtual machine.
 postern_unit_test(net sock FAULTS USES loopback
   LINK_OPTIONS -Wl,--wrap=socket,--wrap=bind,--wrap=connect,--wrap=setsockopt)
+postern_unit_test(net stream FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=send,--wrap=recv)
+postern_unit_test(net listener FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=accept4,--wrap=epoll_ctl)
