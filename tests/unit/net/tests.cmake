@@ -20,3 +20,5 @@ postern_unit_test(net sock FAULTS USES loopback
   LINK_OPTIONS -Wl,--wrap=socket,--wrap=bind,--wrap=connect,--wrap=setsockopt)
 postern_unit_test(net stream FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=send,--wrap=recv)
 postern_unit_test(net listener FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=accept4,--wrap=epoll_ctl)
+postern_unit_test(net dial FAULTS USES loopback
+  LINK_OPTIONS -Wl,--wrap=socket,--wrap=connect,--wrap=epoll_ctl,--wrap=resolve_start,--wrap=resolve_cancel)
