@@ -96,7 +96,7 @@ int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t 
 
 static char folder[] = "/tmp/postern-sock-XXXXXX";
 
-static struct addr parse(const char *format, ...)
+PRINTF_LIKE(1, 2) static struct addr parse(const char *format, ...)
 {
     char text[ADDR_TEXT_MAX];
     struct addr addr;
@@ -177,9 +177,7 @@ static void test_tcp_end_to_end(void **state)
         assert_int_equal(sock_kind(&peer), ADDR_TCP);
         assert_int_equal(sock_outcome(client), 0);
         assert_int_equal(int_option(client, IPPROTO_TCP, TCP_NODELAY), 1);
-        assert_int_equal(int_option(client, SOL_SOCKET, SO_KEEPALIVE), 1);
         assert_int_equal(int_option(server, IPPROTO_TCP, TCP_NODELAY), 1); /* handed down by the listener */
-        assert_int_equal(int_option(server, SOL_SOCKET, SO_KEEPALIVE), 1);
         close(client);
         close(server);
         close(listener);
