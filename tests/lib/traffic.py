@@ -76,6 +76,16 @@ def exchange(connection, sends, awaits, total, reply=None):
     assert received == wanted, f"{received} of {wanted} bytes came"
 
 
+def is_cut(daemon, says=b""):
+    """Whether a client of the daemon's `in` gets nothing but an end or a reset, which may come while it still connects."""
+    try:
+        with daemon.connect() as client:
+            client.sendall(says)
+            return client.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
 def hybrid_backend(handler, seen):
     """A peer's handler that greets as Firecracker does: CONNECT PORT, OK PORT."""
     def greet(connection):

@@ -1,0 +1,253 @@
+"""Destinations by name: what the resolver says, fails to say, or says too much of, and where it may not lead."""
+import contextlib
+import socket
+
+import pytest
+
+from dns_server import DnsServer
+from hello import Client, client_hello, context
+from postern import connect, echo, free_port, listen, wait_until
+from traffic import Background, is_cut
+
+NAME = "kms.test"
+
+
+@pytest.fixture
+def dns():
+    with DnsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def named(relay, dns):
+    """named(port) starts a daemon whose route leads to NAME at that port, which may be on loopback."""
+    def start(port, route=None, dns_settings=None, **config):
+        settings = {"servers": [dns.servers], "timeout": "2s", **(dns_settings or {})}
+        return relay(f"tcp://{NAME}:{port}", route={"allow_private": True, **(route or {})}, dns=settings, **config)
+    return start
+
+
+def works(daemon):
+    with daemon.connect() as client:
+        try:
+            client.sendall(b"hello")
+            return client.recv(5, socket.MSG_WAITALL) == b"hello"
+        except ConnectionError:
+            return False
+
+
+def test_a_name_leads_to_its_address(named, dns, peer):
+    dns.set(NAME, a=["127.0.0.1"])
+    server = peer(echo)
+    daemon = named(server.port)
+    assert works(daemon) and works(daemon)
+    ended = daemon.wait_ended("finished", count=2)
+    assert ended[0]["address"] == f"127.0.0.1:{server.port}" and ended[0]["destination"] == f"tcp://{NAME}:{server.port}"
+    metrics = daemon.metrics()
+    assert metrics["postern_dns_queries_total"] >= 1 and metrics["postern_dns_cached_names"] >= 1
+
+
+@pytest.mark.parametrize("what,reason", [
+    ({"rcode": "nxdomain"}, "dns_not_found"), ({}, "dns_not_found"), ({"rcode": "servfail"}, "dns_failed"),
+    ({"rcode": "refused"}, "dns_failed"), ({"drop": True}, "dns_timeout"), ({"broken": True}, "dns_failed"),
+], ids=["no such name", "no address", "servfail", "refused", "silence", "nonsense"])
+def test_a_resolver_that_fails(named, dns, what, reason):
+    if what != {"rcode": "nxdomain"}:
+        dns.set(NAME, **what)
+    daemon = named(1, dns_settings={"timeout": "500ms"})
+    assert is_cut(daemon)
+    ended, = daemon.wait_ended(reason)
+    assert NAME in ended["detail"] and ended["level"] == "warn"
+
+
+def test_an_answer_in_time_from_a_slow_resolver(named, dns, peer):
+    dns.set(NAME, a=["127.0.0.1"], delay=0.3)
+    assert works(named(peer(echo).port))
+
+
+def test_other_streams_do_not_wait_for_a_slow_name(named, dns, peer):
+    """The resolver never answers for one; the other route goes on meanwhile, on the same single loop."""
+    dns.set(NAME, drop=True)
+    server = peer(echo)
+    at = f"tcp://127.0.0.1:{free_port()}"
+    daemon = named(1, workers=1, listeners={"fast": {"listen": at, "route": "fast", "allow": "any"}},
+                   routes={"fast": {"type": "relay", "to": server.address}})
+    with daemon.connect():
+        for _ in range(20):
+            with connect(at) as client:
+                client.sendall(b"hello")
+                assert client.recv(5, socket.MSG_WAITALL) == b"hello"
+        assert not daemon.events(route="out", event="stream ended")
+
+
+def test_a_huge_answer(named, dns, peer):
+    """Hundreds of addresses, over TCP: the first are kept, and they are tried until one answers."""
+    dns.set(NAME, huge=500)
+    assert is_cut(named(free_port(), route={"connect_timeout": "3s"}))
+
+
+def test_an_answer_over_tcp(named, dns, peer):
+    dns.set(NAME, a=["127.0.0.1"], truncate=True)
+    assert works(named(peer(echo).port))
+    assert dns.count(NAME, "tcp") >= 1
+
+
+@pytest.mark.parametrize("address,block", [("127.0.0.1", "loopback"), ("169.254.169.254", "link-local"), ("10.1.2.3", "private"),
+                                           ("0.0.0.0", "unspecified"), ("100.64.0.1", "shared")])
+def test_a_name_may_not_lead_inside(relay, dns, peer, address, block):
+    """Rebinding: what the name server says is no permission."""
+    server = peer(echo)
+    dns.set(NAME, a=[address], aaaa=["::1", "fd00:ec2::254", "::ffff:127.0.0.1"])
+    daemon = relay(f"tcp://{NAME}:{server.port}", dns={"servers": [dns.servers]})
+    assert is_cut(daemon)
+    ended, = daemon.wait_ended("denied_address")
+    assert "not public" in ended["detail"]
+    assert server.served == 0
+    assert block  # the word for it depends on the address that came last
+
+
+def test_a_name_that_moves_inside_later(relay, dns, peer):
+    """The guard judges each answer, not the first: a public address, its TTL over, makes way for the metadata service."""
+    dns.set(NAME, a=["192.0.2.1"], ttl=0, times=1, then={"a": ["169.254.169.254"], "ttl": 0})
+    daemon = relay(f"tcp://{NAME}:80", dns={"servers": [dns.servers], "min_ttl": "1ms"}, route={"family": "ipv4"})
+    assert is_cut(daemon) and is_cut(daemon)
+    daemon.wait_ended("denied_address", count=2)  # 192.0.2.1 is documentation's
+
+
+def test_an_address_that_was_written_is_meant(relay, peer):
+    assert works(relay(peer(echo).address))
+
+
+def test_a_name_in_the_clienthello_may_not_lead_inside(relay, dns, peer):
+    dns.set("evil.wild.test", a=["127.0.0.1"])
+    server = peer(echo)
+    daemon = relay("sni", dns={"servers": [dns.servers]}, route={"sni": ["*.wild.test"], "port": server.port})
+    with daemon.connect() as client:
+        client.sendall(client_hello("evil.wild.test"))
+        assert client.recv(7, socket.MSG_WAITALL) == bytes([21, 3, 3, 0, 2, 2, 49])  # access denied
+    daemon.wait_ended("denied_address")
+    assert server.served == 0
+
+
+def test_the_name_in_the_clienthello_is_the_destination(relay, dns, peer, authority):
+    server = peer(echo, tls=authority.server_context("a.wild.test"))
+    dns.set("a.wild.test", a=["127.0.0.1"])
+    daemon = relay("sni", dns={"servers": [dns.servers]},
+                   route={"sni": ["*.wild.test"], "port": server.port, "allow_private": True})
+    with daemon.connect() as client:
+        assert Client(client, context(authority), "a.wild.test").handshake().exchange(b"hello") == b"hello"
+    ended = daemon.wait_event(event="stream ended", sni="a.wild.test")
+    assert ended["destination"] == f"tcp://a.wild.test:{server.port}"
+
+
+def test_every_address_is_tried(named, dns):
+    """The first five refuse."""
+    addresses = [f"127.0.0.{n}" for n in range(2, 8)]
+    server, address = listen("tcp://127.0.0.7:0")
+    with server:
+        dns.set(NAME, a=addresses)
+        daemon = named(address.rpartition(":")[2])
+        with daemon.connect() as client:
+            client.sendall(b"x")
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(1) == b"x"
+    ended = daemon.wait_event(event="stream ended")
+    assert ended["address"] == address.removeprefix("tcp://")
+
+
+@contextlib.contextmanager
+def blackhole(host="127.0.0.1"):
+    """An address at which nothing ever answers: its backlog is full, so that connecting is not refused either."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket(family))
+        server.bind((host, 0))
+        server.listen(0)
+        for _ in range(4):
+            one = stack.enter_context(socket.socket(family))
+            one.setblocking(False)
+            one.connect_ex(server.getsockname()[:2])
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("silent,answers", [("::1", "127.0.0.1"), ("127.0.0.1", "::1")])
+def test_ipv4_and_ipv6_are_raced(named, dns, silent, answers):
+    """One family does not answer, so the other gets its turn after a quarter of a second, long before the timeout."""
+    with blackhole(silent) as port, socket.socket(socket.AF_INET6 if ":" in answers else socket.AF_INET) as server:
+        server.bind((answers, port))
+        server.listen(8)
+        dns.set(NAME, a=["127.0.0.1"], aaaa=["::1"])
+        daemon = named(port, route={"connect_timeout": "20s"})
+        with daemon.connect() as client:
+            client.sendall(b"x")
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(1) == b"x"
+    ended = daemon.wait_event(event="stream ended")
+    assert ended["address"] == (f"[{answers}]:{port}" if ":" in answers else f"{answers}:{port}")
+    assert ended["duration_ms"] < 5000
+
+
+@pytest.mark.parametrize("family,other", [("ipv4", "AAAA"), ("ipv6", "A")])
+def test_one_family_alone(named, dns, peer, family, other):
+    server = peer(echo, address=None if family == "ipv4" else "tcp://[::1]:0")
+    dns.set(NAME, a=["127.0.0.1"], aaaa=["::1"])
+    daemon = named(server.port, route={"family": family})
+    assert works(daemon)
+    ended, = daemon.wait_ended("finished")
+    assert ended["address"].startswith("127.0.0.1" if family == "ipv4" else "[::1]")
+
+
+def test_no_address_of_the_wanted_family(named, dns):
+    dns.set(NAME, a=["127.0.0.1"])
+    daemon = named(1, route={"family": "ipv6"})
+    assert is_cut(daemon)
+    daemon.wait_ended("dns_not_found")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_hundred_streams_ask_once(named, dns, peer, workers):
+    """Each worker has a resolver of its own."""
+    dns.set(NAME, a=["127.0.0.1"], delay=0.1)
+    daemon = named(peer(echo).port, workers=workers)
+    assert all(client.result() for client in [Background(works, daemon) for _ in range(100)])
+    daemon.wait_ended("finished", count=100)
+    assert dns.count(NAME, "A") <= workers and dns.count(NAME, "AAAA") <= workers
+
+
+def test_an_answer_is_kept_for_its_ttl_and_asked_for_again_after(named, dns, peer):
+    dns.set(NAME, a=["127.0.0.1"], ttl=0)
+    daemon = named(peer(echo).port, workers=1, dns_settings={"min_ttl": "200ms"})
+    assert works(daemon) and works(daemon)
+    assert dns.count(NAME, "A") == 1
+    wait_until(lambda: works(daemon) and dns.count(NAME, "A") == 2)
+
+
+def test_an_old_answer_serves_while_the_resolver_is_down(named, dns, peer):
+    dns.set(NAME, a=["127.0.0.1"], ttl=0)
+    daemon = named(peer(echo).port, workers=1, dns_settings={"min_ttl": "1ms", "timeout": "200ms", "stale": "1h"})
+    assert works(daemon)
+    dns.set(NAME, rcode="servfail")
+    wait_until(lambda: works(daemon) and daemon.metrics()["postern_dns_stale_answers_total"] >= 1)
+    dns.set(NAME, drop=True)
+    assert works(daemon)
+    assert not daemon.events(event="stream ended", level="warn")
+
+
+def test_without_stale_an_old_answer_does_not_serve(named, dns, peer):
+    dns.set(NAME, a=["127.0.0.1"], ttl=0)
+    daemon = named(peer(echo).port, workers=1, dns_settings={"min_ttl": "1ms", "stale": "0s"})
+    assert works(daemon)
+    dns.set(NAME, rcode="servfail")
+    wait_until(lambda: not works(daemon))
+    daemon.wait_event(reason="dns_failed")
+
+
+def test_a_client_that_leaves_while_its_name_is_looked_up(named, dns):
+    dns.set(NAME, drop=True)
+    daemon = named(1)
+    with daemon.connect() as client:
+        wait_until(lambda: dns.count(NAME))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    daemon.wait_ended("client_reset")
