@@ -247,17 +247,26 @@ class Daemon:
         """A unix address in the folder, for a listener."""
         return f"unix://{self.folder / name}"
 
-    def spawn(self):
-        arguments = self.arguments or ["--config", str(self.config_file)]
+    def spawn(self, hand_over=(), wrapper=()):
+        """Starts the program, with the sockets to hand over as systemd does (LISTEN_FDNAMES is the caller's to set)."""
+        command = [*wrapper, self.program, *(self.arguments or ["--config", str(self.config_file)])]
+        environment = {"NOTIFY_SOCKET": str(self.folder / "notify"), **self.environment}
+        if hand_over:
+            # The process is told its own number, and finds the sockets from 3 on.
+            sockets = " ".join(f"{3 + index}<&{one.fileno()}" for index, one in enumerate(hand_over))
+            environment |= {"LISTEN_FDS": str(len(hand_over))}
+            preload = environment.pop("LD_PRELOAD", "")
+            command = ["bash", "-c", f'LISTEN_PID=$$ LD_PRELOAD="{preload}" exec "$@" {sockets}', "bash", *command]
+        self.notified.clear()
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [self.program, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, "NOTIFY_SOCKET": str(self.folder / "notify"), **self.environment})
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environment},
+                pass_fds=[one.fileno() for one in hand_over])
         self.stopped = False
         return self
 
-    def start(self):
-        self.spawn()
+    def start(self, **options):
+        self.spawn(**options)
         self.wait_notified("READY=1")
         return self
 

@@ -28,12 +28,12 @@ def named(relay, dns):
 
 
 def works(daemon):
-    with daemon.connect() as client:
-        try:
+    try:
+        with daemon.connect() as client:
             client.sendall(b"hello")
             return client.recv(5, socket.MSG_WAITALL) == b"hello"
-        except ConnectionError:
-            return False
+    except ConnectionError:
+        return False
 
 
 def test_a_name_leads_to_its_address(named, dns, peer):
