@@ -94,6 +94,14 @@ def abort(connection):
     connection.close()
 
 
+def receive(connection, length):
+    """That many bytes, fewer only if the other side ends. (MSG_WAITALL does not wait on a socket with a timeout.)"""
+    data = b""
+    while len(data) < length and (piece := connection.recv(length - len(data))):
+        data += piece
+    return data
+
+
 def read_all(connection):
     """Everything up to the other side's end."""
     pieces = []
@@ -155,6 +163,12 @@ def echo(connection):
     """Sends everything back, then ends."""
     while piece := connection.recv(65536):
         connection.sendall(piece)
+
+
+def echo_until_cut(connection):
+    """The same, for a stream that is going to be reset."""
+    with contextlib.suppress(ConnectionError):
+        echo(connection)
 
 
 def reply_after_end(connection):

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from postern import abort, echo, wait_until
+from postern import abort, echo_until_cut, receive, wait_until
 from traffic import Background, Pattern, check_pattern, send_pattern
 
 MIB = 1 << 20
@@ -20,10 +20,6 @@ def is_reset(connection):
     except ConnectionResetError:
         return True
     return False
-
-
-def receive(connection, total):
-    connection.recv(total, socket.MSG_WAITALL)
 
 
 @pytest.mark.parametrize("total", [100, 8 * MIB])
@@ -84,7 +80,7 @@ def test_an_upstream_that_answers_and_refuses_to_read_on(relay, peer):
     with daemon.connect() as client:
         send_pattern(client, UP, 100000)
         client.settimeout(10)
-        assert client.recv(13, socket.MSG_WAITALL) == b"413 too large"
+        assert receive(client, 13) == b"413 too large"
         with pytest.raises(ConnectionError):
             send_pattern(client, UP, 500 * MIB)
     daemon.wait_ended("upstream_reset")
@@ -208,13 +204,7 @@ def test_an_answer_that_nobody_reads_does_not_cost_the_upload(relay, peer):
 
 
 def test_two_hundred_clients_that_abort_at_every_moment(relay, peer):
-    def serve(connection):
-        try:
-            echo(connection)
-        except ConnectionError:
-            pass
-
-    daemon = relay(peer(serve).address)
+    daemon = relay(peer(echo_until_cut).address)
     clients = []
     for moment in range(200):
         client = daemon.connect()
@@ -242,7 +232,7 @@ def test_an_end_that_follows_an_error_is_no_end(relay, peer):
     daemon = relay(peer(serve).address)
     for _ in range(200):
         with daemon.connect() as client:
-            assert client.recv(10, socket.MSG_WAITALL) == b"first half"
+            assert receive(client, 10) == b"first half"
             try:
                 for _ in range(100):
                     client.sendall(b"x")

@@ -6,7 +6,7 @@ import pytest
 
 from dns_server import DnsServer
 from hello import Client, client_hello, context
-from postern import connect, echo, free_port, listen, wait_until
+from postern import connect, echo, free_port, listen, receive, wait_until
 from traffic import Background, is_cut
 
 NAME = "kms.test"
@@ -31,7 +31,7 @@ def works(daemon):
     try:
         with daemon.connect() as client:
             client.sendall(b"hello")
-            return client.recv(5, socket.MSG_WAITALL) == b"hello"
+            return receive(client, 5) == b"hello"
     except ConnectionError:
         return False
 
@@ -76,7 +76,7 @@ def test_other_streams_do_not_wait_for_a_slow_name(named, dns, peer):
         for _ in range(20):
             with connect(at) as client:
                 client.sendall(b"hello")
-                assert client.recv(5, socket.MSG_WAITALL) == b"hello"
+                assert receive(client, 5) == b"hello"
         assert not daemon.events(route="out", event="stream ended")
 
 
@@ -124,7 +124,7 @@ def test_a_name_in_the_clienthello_may_not_lead_inside(relay, dns, peer):
     daemon = relay("sni", dns={"servers": [dns.servers]}, route={"sni": ["*.wild.test"], "port": server.port})
     with daemon.connect() as client:
         client.sendall(client_hello("evil.wild.test"))
-        assert client.recv(7, socket.MSG_WAITALL) == bytes([21, 3, 3, 0, 2, 2, 49])  # access denied
+        assert receive(client, 7) == bytes([21, 3, 3, 0, 2, 2, 49])  # access denied
     daemon.wait_ended("denied_address")
     assert server.served == 0
 

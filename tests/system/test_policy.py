@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from postern import PROGRAMS, connect, echo, free_port, wait_until
+from postern import PROGRAMS, connect, echo, free_port, receive, wait_until
 from traffic import Background, Pattern, exchange, is_cut
 
 MIB = 1 << 20
@@ -17,7 +17,7 @@ ENCLAVES = {"payroll": {"cid": 16}, "fraud": {"cid": 17}}
 
 def works(connection):
     connection.sendall(b"hello")
-    return connection.recv(5, socket.MSG_WAITALL) == b"hello"
+    return receive(connection, 5) == b"hello"
 
 
 # ---- By CID ----

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from postern import echo, read_all, reply_after_end, wait_until
+from postern import echo, read_all, receive, reply_after_end, wait_until
 from traffic import Background, Pattern, check_pattern, exchange, hybrid_backend, send_pattern
 
 MIB = 1 << 20
@@ -159,7 +159,7 @@ def test_an_upstream_that_sends_and_closes_at_once(relay, peer):
 @pytest.mark.handover
 def test_many_streams_at_once_do_not_mix(relay, peer):
     def serve(connection):
-        seed = connection.recv(1, socket.MSG_WAITALL)[0]
+        seed = receive(connection, 1)[0]
         exchange(connection, Pattern(seed + 100), patterns[seed], MIB)
 
     patterns = [Pattern(seed) for seed in range(40)]

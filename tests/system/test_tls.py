@@ -10,7 +10,7 @@ import time
 import pytest
 
 from hello import Client, client_hello, context, hello_with, server_name
-from postern import echo, free_port, http_ok, wait_until
+from postern import echo, free_port, http_ok, receive, wait_until
 
 NAME = "kms.test"
 
@@ -99,7 +99,7 @@ def test_the_alert_arrives_though_the_client_sends_on(relay, service):
     for _ in range(20):
         with daemon.connect() as client:
             client.sendall(client_hello("other.test") + bytes(60000))
-            assert client.recv(100, socket.MSG_WAITALL) == bytes([21, 3, 3, 0, 2, 2, 112])
+            assert receive(client, 100) == bytes([21, 3, 3, 0, 2, 2, 112])
     daemon.wait_ended("denied_sni", count=20)
 
 
@@ -230,7 +230,7 @@ def test_a_large_hello(relay, authority, service, kib):
 def test_names_that_are_allowed(relay, peer, name):
     """Whatever the name, the hello arrives as it was."""
     received = []
-    server = peer(lambda connection: received.append(connection.recv(4096, socket.MSG_WAITALL)))
+    server = peer(lambda connection: received.append(receive(connection, 4096)))
     daemon = relay(server.address, route=listed(NAME, "*.wild.test"))
     data = hello_with([server_name(name.encode())])
     with daemon.connect() as client:
@@ -269,7 +269,7 @@ def test_what_is_not_checked_passes(relay, peer):
     daemon = relay(peer(http_ok).address)
     with daemon.connect() as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        assert client.recv(9, socket.MSG_WAITALL) == b"HTTP/1.1 "
+        assert receive(client, 9) == b"HTTP/1.1 "
 
 
 def test_a_tls_client_is_told_that_the_destination_is_down(relay):
