@@ -27,6 +27,12 @@ PROGRAMS = BUILD / "bin"
 FINDING = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 
 
+def sanitizers():
+    """The libraries of the sanitizers that the programs are built with: their memory is not the daemon's."""
+    needed = subprocess.run(["ldd", PROGRAMS / "posternd"], check=True, text=True, capture_output=True).stdout
+    return [line.split()[2] for line in needed.splitlines() if line.split()[0].startswith(("libasan", "libtsan"))]
+
+
 def wait_until(condition, seconds=10.0, what="the condition"):
     """Returns what the condition returns, once that is true. Fails when the time has passed."""
     end = time.monotonic() + seconds

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from postern import PROGRAMS, connect, echo, free_port, receive, wait_until
+from postern import connect, echo, free_port, receive, sanitizers, wait_until
 from traffic import Background, Pattern, exchange, is_cut
 
 MIB = 1 << 20
@@ -27,9 +27,7 @@ def preload(tmp_path_factory):
     """The environment that makes 127.0.0.N the CID N. A sanitizer wants to be loaded before all else."""
     library = tmp_path_factory.mktemp("preload") / "fake_vsock.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, SOURCE], check=True)
-    needed = subprocess.run(["ldd", PROGRAMS / "posternd"], check=True, text=True, capture_output=True).stdout
-    sanitizers = [line.split()[2] for line in needed.splitlines() if line.split()[0].startswith(("libasan", "libtsan"))]
-    return {"LD_PRELOAD": ":".join([*sanitizers, str(library)])}
+    return {"LD_PRELOAD": ":".join([*sanitizers(), str(library)])}
 
 
 @pytest.fixture
