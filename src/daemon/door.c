@@ -112,6 +112,7 @@ static void run_close(struct worker *worker, struct job *job)
     if (door != NULL) {
         close_door(door);
     }
+    counter_sub(&worker->set->doors_closing, 1);
     discard(order);
 }
 

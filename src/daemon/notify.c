@@ -114,11 +114,11 @@ int activation_take_over(struct activation *activation)
 int activation_claim(struct activation *activation, const char *name)
 {
     for (unsigned i = 0; i < activation->count; i++) {
-        if (!activation->sockets[i].taken && strcmp(activation->sockets[i].name, name) == 0) {
+        if (strcmp(activation->sockets[i].name, name) == 0) {
             int fd = activation->sockets[i].fd;
             activation->sockets[i].taken = true;
             (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-            return fd;
+            return fcntl(fd, F_DUPFD_CLOEXEC, 0);
         }
     }
     return -1;

@@ -20,20 +20,21 @@ uint64_t notify_watchdog_interval(void);
 
 #define ACTIVATION_MAX 64
 
-/* Sockets that systemd handed over, by FileDescriptorName=. */
+/* Sockets that systemd handed over, by FileDescriptorName=. They stay open as long as the daemon lives: systemd holds them
+ * too, so that a listener which a reload takes away, and another brings back, could not bind its address itself. */
 struct activation {
     unsigned count;
     struct {
         int fd;
         char name[64];
-        bool taken;
+        bool taken; /* at some time */
     } sockets[ACTIVATION_MAX];
 };
 
 /* Once, at the start: the environment is cleared of it. Returns 0 or a negative errno value. */
 int activation_take_over(struct activation *activation) MUST_CHECK;
 
-/* The socket with that name, made non-blocking; from now on the caller's. -1: there is none. */
+/* A duplicate, the caller's, of the socket with that name, made non-blocking. -1: there is none. */
 int activation_claim(struct activation *activation, const char *name);
 
 /* The name of a socket that nobody claimed; NULL: none is left. */

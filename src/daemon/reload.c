@@ -18,6 +18,9 @@
 #define ADMIN_GROUP "postern"
 #define ADMIN_MODE  0660
 
+/* For how long the workers are waited for, at most: one that hangs must not take the main thread along. */
+#define DOORS_CLOSE_MS 200
+
 struct plan {
     struct rules *rules;
     struct socket_set sockets;
@@ -137,8 +140,18 @@ static void abandon(struct server *server, struct plan *plan)
     rules_unref(plan->rules);
 }
 
+/* A listener that the last reload took away is closed by its worker, and this one may bring it back. */
+static void await_closed_doors(const struct server *server)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+    for (unsigned i = 0; i < DOORS_CLOSE_MS && counter_get(&server->workers.doors_closing) > 0; i++) {
+        (void)nanosleep(&moment, NULL);
+    }
+}
+
 static int prepare(struct server *server, struct config *config, struct plan *plan, struct error *err)
 {
+    await_closed_doors(server);
     int rv = socket_set_prepare(&plan->sockets, &server->sockets, config, &server->activation, err);
     if (rv == 0) {
         rv = plan_admin(server, config, ADMIN_ROLE_ADMIN, server->admin, &plan->admin, err);
@@ -161,13 +174,31 @@ static void unlink_closed(const struct server *server, const struct plan *plan)
     }
 }
 
+/* The sockets that stay keep their files, whose permissions may have changed in the configuration. */
+static void set_modes(const struct plan *plan)
+{
+    for (unsigned i = 0; i < plan->sockets.count; i++) {
+        const struct config_listener *listener = &plan->rules->config->listeners[i];
+        int rv = plan->sockets.sockets[i].kept
+                     ? bound_socket_set_mode(&plan->sockets.sockets[i], listener->mode)
+                     : 0;
+        if (rv != 0) {
+            log_event(LOG_LEVEL_WARN, "mode not set",
+                      "listener %s: cannot set the permissions of its socket: %s", listener->name,
+                      error_words(rv));
+        }
+    }
+}
+
 static void commit(struct server *server, struct plan *plan)
 {
+    counter_add(&server->workers.doors_closing, plan->closed);
     for (unsigned i = 0; i < plan->job_count; i++) {
         worker_post(plan->jobs[i].worker, plan->jobs[i].job);
     }
     free(plan->jobs);
     unlink_closed(server, plan);
+    set_modes(plan);
     socket_set_release(&server->sockets);
     server->sockets = plan->sockets;
     if (server->admin != plan->admin) {

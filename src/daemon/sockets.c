@@ -6,7 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#define FILE_MAX (ADDR_HOST_MAX + 16)
 
 int bound_socket_open(struct bound_socket *socket, const char *name, const struct addr *at, unsigned mode,
                       const struct config *config, struct activation *activation, struct error *err)
@@ -97,16 +100,35 @@ void socket_set_release(struct socket_set *set)
     set->count = 0;
 }
 
+/* The path of the file that this process made; NULL: none. */
+static const char *own_file(const struct bound_socket *socket, char buffer[FILE_MAX])
+{
+    if (socket->inherited || socket->at.host[0] == '@') {
+        return NULL;
+    }
+    switch (socket->at.kind) {
+    case ADDR_UNIX:
+        return socket->at.host;
+    case ADDR_HYBRID:
+        snprintf(buffer, FILE_MAX, "%s_%u", socket->at.host, socket->at.port);
+        return buffer;
+    default:
+        return NULL;
+    }
+}
+
+int bound_socket_set_mode(const struct bound_socket *socket, unsigned mode)
+{
+    char buffer[FILE_MAX];
+    const char *path = own_file(socket, buffer);
+    return path == NULL || chmod(path, mode) == 0 ? 0 : -errno;
+}
+
 void bound_socket_unlink(const struct bound_socket *socket)
 {
-    char path[ADDR_HOST_MAX + 16];
-    if (socket->inherited || socket->at.host[0] == '@') {
-        return;
-    }
-    if (socket->at.kind == ADDR_UNIX) {
-        (void)unlink(socket->at.host);
-    } else if (socket->at.kind == ADDR_HYBRID) {
-        snprintf(path, sizeof path, "%s_%u", socket->at.host, socket->at.port);
+    char buffer[FILE_MAX];
+    const char *path = own_file(socket, buffer);
+    if (path != NULL) {
         (void)unlink(path);
     }
 }
