@@ -252,6 +252,7 @@ class Daemon:
         self.notified = []
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(self.folder / "notify"))
+        threading.Thread(target=self._read_notifications, daemon=True).start()
         if text is not None:
             self.config_file.write_text(text)
         else:
@@ -290,18 +291,19 @@ class Daemon:
         self.wait_notified("READY=1")
         return self
 
+    def _read_notifications(self):
+        """All the time, as a service manager does: one that does not read makes the daemon wait."""
+        with contextlib.suppress(OSError):
+            while message := self.notify.recv(4096):
+                self.notified.append(message.decode().splitlines())
+
     def wait_notified(self, line, seconds=20.0):
         """Until the daemon has told the service manager this line."""
-        self.notify.settimeout(0.1)
         end = time.monotonic() + seconds
-        while True:
-            if any(line in message for message in self.notified):
-                return
-            with contextlib.suppress(TimeoutError):
-                self.notified.append(self.notify.recv(4096).decode().splitlines())
-                continue
+        while not any(line in message for message in self.notified):
             if self.process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"the daemon did not say {line} (exit: {self.process.poll()}):\n{self.log()}")
+            time.sleep(0.005)
 
     def log(self):
         return self.log_file.read_text(errors="replace")
@@ -402,6 +404,8 @@ class Daemon:
                     self.process.wait()
             if FINDING.search(self.log()):
                 problems.append(f"a sanitizer found something:\n{self.log()}")
+        with contextlib.suppress(OSError):
+            self.notify.shutdown(socket.SHUT_RDWR)  # which ends the thread that reads
         self.notify.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         return problems

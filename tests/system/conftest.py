@@ -55,6 +55,7 @@ def relay():
         if one.process is not None and not one.stopped and one.process.poll() is None:
             try:
                 one.wait_quiet()
+                assert one.stop() == 0
             except AssertionError as problem:
                 problems.append(f"{problem}\n{one.log()}")
         problems += one.finish()
