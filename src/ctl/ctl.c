@@ -139,14 +139,14 @@ int ctl_failed(const struct ctl *ctl, const char *text)
 
 int ctl_print_json(const struct ctl *ctl, json_t *value)
 {
-    char *document = json_dumps(value, JSON_INDENT(2));
+    int r = json_dumpf(value, ctl->out, JSON_INDENT(2));
+    bool no_memory = value == NULL;
     json_decref(value);
-    if (document == NULL) {
-        fputs("posternctl: out of memory\n", ctl->err);
+    fputc('\n', ctl->out);
+    if (r != 0) {
+        fprintf(ctl->err, "posternctl: %s\n", no_memory ? "out of memory" : "cannot write the output");
         return CTL_FAILED;
     }
-    fprintf(ctl->out, "%s\n", document);
-    free(document);
     return CTL_DONE;
 }
 

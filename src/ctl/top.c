@@ -134,7 +134,8 @@ static int show_page(const struct ctl *ctl, const json_t *status, const json_t *
         return -ENOMEM;
     }
     int r = top_page(status, rates, memory);
-    if (fclose(memory) != 0) {
+    bool whole = ferror(memory) == 0;
+    if (fclose(memory) != 0 || !whole || page == NULL) {
         r = -ENOMEM;
     }
     if (r == 0 && screen) {

@@ -121,10 +121,10 @@ void table_add(struct table *table, const char *const *cells)
 int table_print(struct table *table, FILE *out)
 {
     char *text = NULL;
-    if (table->scols == NULL || scols_print_table_to_string(table->scols, &text) != 0) {
-        return -ENOMEM;
+    int r = table->scols != NULL ? scols_print_table_to_string(table->scols, &text) : -ENOMEM;
+    if (r == 0 && text != NULL) {
+        fprintf(out, "%s%s", text, text[0] != '\0' && text[strlen(text) - 1] != '\n' ? "\n" : "");
     }
-    fprintf(out, "%s%s", text, text[0] != '\0' && text[strlen(text) - 1] != '\n' ? "\n" : "");
-    free(text);
-    return 0;
+    free(text); /* also after a failure there may be some */
+    return r == 0 ? 0 : -ENOMEM;
 }

@@ -61,7 +61,7 @@ static void fake_daemon_init(struct fake_daemon *daemon)
     }
 }
 
-static void fake_daemon_start(struct fake_daemon *daemon, enum admin_role role)
+UNUSED static void fake_daemon_start(struct fake_daemon *daemon, enum admin_role role)
 {
     int fd = fake_socket(daemon->address, sizeof daemon->address);
     daemon->stop.data = daemon;
@@ -74,7 +74,7 @@ static void fake_daemon_start(struct fake_daemon *daemon, enum admin_role role)
 }
 
 /* What was done to `server` may be looked at from then on. */
-static void fake_daemon_stop(struct fake_daemon *daemon)
+UNUSED static void fake_daemon_stop(struct fake_daemon *daemon)
 {
     uv_async_send(&daemon->stop);
     if (uv_thread_join(&daemon->thread) != 0 || uv_loop_close(&daemon->loop) != 0) {

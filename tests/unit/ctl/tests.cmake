@@ -3,3 +3,4 @@ postern_unit_test(ctl commands USES postern_daemon DEFINITIONS PROJECT_DIR="${PR
 postern_unit_test(ctl explain)
 postern_unit_test(ctl doctor USES postern_daemon postern_dns_fake)
 postern_unit_test(ctl convert FAULTS)
+postern_unit_test(ctl faults FAULTS USES postern_daemon)
