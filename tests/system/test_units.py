@@ -1,4 +1,5 @@
 """The systemd units: what can be told from the files alone. How they behave is tested in tests/vm."""
+import os
 import pathlib
 import re
 import subprocess
@@ -11,11 +12,14 @@ SYSTEM_CALLS_AT_MOST = 80
 EXPOSURE_AT_MOST = 1.5
 
 
+HEADER = next((path for path in map(pathlib.Path, ("/usr/include/x86_64-linux-gnu/asm/unistd_64.h",
+                                                   "/usr/include/asm/unistd_64.h")) if path.exists()), None)
+needs_header = pytest.mark.skipif(HEADER is None and "POSTERN_IN_VM" in os.environ,
+                                  reason="the virtual machine has no headers; this is tested where there is a compiler")
+
+
 def system_calls_of_x86_64():
-    header = pathlib.Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
-    if not header.exists():
-        header = pathlib.Path("/usr/include/asm/unistd_64.h")
-    return set(re.findall(r"#define __NR_(\w+)", header.read_text()))
+    return set(re.findall(r"#define __NR_(\w+)", HEADER.read_text()))
 
 
 def default_set():
@@ -35,6 +39,7 @@ def allowed_system_calls(unit):
     return allowed & system_calls_of_x86_64()
 
 
+@needs_header
 def test_filter_names_only_system_calls_that_exist():
     known = system_calls_of_x86_64()
     for line in SERVICE.read_text().splitlines():
@@ -42,6 +47,7 @@ def test_filter_names_only_system_calls_that_exist():
             assert set(match[1].split()) <= known
 
 
+@needs_header
 def test_few_system_calls_are_allowed():
     assert len(allowed_system_calls(SERVICE)) <= SYSTEM_CALLS_AT_MOST
 
