@@ -68,4 +68,5 @@ def folder():
     with contextlib.ExitStack() as stack:
         path = pathlib.Path(tempfile.mkdtemp(prefix="postern-"))
         stack.callback(shutil.rmtree, path, ignore_errors=True)
+        path.chmod(0o755)  # the daemon may run as a user of its own
         yield path
