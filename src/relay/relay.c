@@ -12,6 +12,7 @@
 #include "relay/relay.h"
 
 #include "config/policy.h"
+#include "net/sock.h"
 #include "relay/opening.h"
 #include <errno.h>
 #include <stdio.h>
@@ -158,7 +159,8 @@ static void report_moved(struct relay *relay)
     relay->moved_out += out;
     relay->moved_at = loop_now(relay->worker->loop);
     relay->ops->moved(relay, in, out);
-    if (first && relay->route->idle_timeout_ms < relay->route->first_byte_timeout_ms) {
+    if (first && relay->state != RELAY_ENDED &&
+        relay->route->idle_timeout_ms < relay->route->first_byte_timeout_ms) {
         arm(relay);
     }
 }
@@ -185,7 +187,11 @@ static void run(struct relay *relay, struct flow *flow)
     flow->last = flow == &relay->in ? relay->out.finished : relay->in.finished;
     switch (flow_run(flow, &relay->worker->tools)) {
     case FLOW_WAITING:
-        if (!flow->blocked) {
+        if (!flow->blocked && flow->from->cut) {
+            /* A write to it failed and a read does not: short of memory, perhaps, but bytes are lost. */
+            report_moved(relay);
+            end(relay, reset_by(relay, flow->from), NULL);
+        } else if (!flow->blocked) {
             stream_mute(flow->from, false);
         }
         break;
@@ -227,6 +233,9 @@ static void settle_gone(struct relay *relay, const struct stream *peer, const st
 static void settle(struct relay *relay)
 {
     report_moved(relay);
+    if (relay->state == RELAY_ENDED) {
+        return; /* by the owner */
+    }
     settle_gone(relay, &relay->client.stream, &relay->in, &relay->out);
     settle_gone(relay, &relay->upstream.stream, &relay->out, &relay->in);
     if (flow_is_over(&relay->in) && flow_is_over(&relay->out)) {
@@ -287,10 +296,12 @@ static void become_open(struct relay *relay)
     }
     opening_free(opening);
     relay->opening = NULL;
-    relay->ops->opened(relay, connect_us);
     enter(relay, RELAY_OPEN);
-    /* What the client has sent by now was reported before there was anywhere to put it. */
-    carry(relay, STREAM_READABLE, &relay->in, &relay->out);
+    relay->ops->opened(relay, connect_us);
+    if (relay->state == RELAY_OPEN) {
+        /* What the client has sent by now was reported before there was anywhere to put it. */
+        carry(relay, STREAM_READABLE, &relay->in, &relay->out);
+    }
 }
 
 static void on_dialed(void *data, enum reason why, const struct dialed *dialed, const struct error *err)
@@ -382,6 +393,7 @@ void relay_start(struct relay *relay, struct relay_worker *worker, const struct 
                  ? sock_stream_open(&relay->client, &worker->loop->poller, fd, &options, on_client_ready)
                  : -ENOMEM;
     if (rv != 0) {
+        sock_set_abort(fd);
         close(fd);
         end(relay, rv == -ENOMEM ? REASON_NO_MEMORY : REASON_INTERNAL, error_words(rv));
     } else if (route->sni_count > 0) {

@@ -11,6 +11,7 @@
  * on the owner hears opened() at most once, moved() whenever bytes were delivered, and ended() exactly once, from the
  * loop and never from inside relay_start() or relay_end(): the memory is then the owner's again. The configuration outlives
  * the relay. What only the opening needs (ClientHello, dial) is one allocation, gone once the relay is open.
+ * The program ignores SIGPIPE: splice(2) cannot be told not to raise it.
  */
 #ifndef POSTERN_RELAY_RELAY_H
 #define POSTERN_RELAY_RELAY_H
@@ -68,7 +69,8 @@ void relay_worker_release(struct relay_worker *worker); /* after the last relay 
 void relay_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
                  const struct config *config, const struct config_route *route, int fd, enum addr_kind kind);
 
-/* Ends it from outside, for a reason of the caller's. Harmless when it has ended. */
+/* Ends it from outside, for a reason of the caller's; also from inside opened() and moved(). Harmless when it
+ * has ended. */
 void relay_end(struct relay *relay, enum reason why);
 
 /* Where the relay leads, for the log: the route's address, or the name that the ClientHello chose. */

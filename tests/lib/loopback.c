@@ -165,6 +165,8 @@ size_t peer_say(struct peer *peer, size_t size)
         }
         ssize_t n = send(peer->fd, data, piece, MSG_NOSIGNAL);
         if (n < 0) {
+            /* Told once: a read after it would find an end. */
+            peer->error = errno == ECONNRESET ? -ECONNRESET : peer->error;
             break;
         }
         peer->next = (unsigned char)(peer->next + n);
