@@ -45,7 +45,10 @@ static void on_moved(struct relay *relay, uint64_t in, uint64_t out)
 static void on_ended(struct relay *relay)
 {
     struct relay_bench *bench = of(relay);
+    char buffer[ADDR_TEXT_MAX];
+    const char *destination = relay_destination(relay, buffer);
     bench->ended++;
+    snprintf(bench->destination, sizeof bench->destination, "%s", destination != NULL ? destination : "");
     bench->why = relay->why;
     snprintf(bench->detail, sizeof bench->detail, "%s", relay->detail != NULL ? relay->detail : "");
     snprintf(bench->server_name, sizeof bench->server_name, "%s",

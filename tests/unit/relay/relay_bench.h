@@ -22,6 +22,7 @@ struct relay_bench {
     enum reason why;
     char detail[ERROR_TEXT_MAX];
     char server_name[256];
+    char destination[ADDR_TEXT_MAX];  /* "" when there was none to tell */
     bool end_in_opened, end_in_moved; /* relay_end() from inside */
 };
 
