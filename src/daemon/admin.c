@@ -94,6 +94,7 @@ static void answer_drain(struct server *server, const struct http_message *reque
     int r = http_query_value(request->query, "deadline", value, sizeof value);
     if (r > 0) {
         r = units_parse_duration(value, &deadline_ms);
+        deadline_ms = deadline_ms > 0 ? deadline_ms : 1; /* 0 would be the default */
     }
     if (r < 0) {
         response->status = 400;

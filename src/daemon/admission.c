@@ -47,20 +47,30 @@ static bool take_place(counter *active, uint64_t most)
     return false;
 }
 
-static enum reason take_places(const struct rules *rules, unsigned route, int enclave)
+/* Whoever takes the last place of the daemon away while it drains says so, even if no stream ever had it. */
+static void leave_daemon(struct worker_set *set, const struct rules *rules)
+{
+    bool last = atomic_fetch_sub_explicit(&rules->counters->active, 1, memory_order_seq_cst) == 1;
+    if (last && atomic_load(&set->draining)) {
+        set->emptied(set->data);
+    }
+}
+
+static enum reason take_places(struct worker_set *set, const struct rules *rules, unsigned route, int enclave)
 {
     const struct config *config = rules->config;
-    if (!take_place(&rules->counters->active, config->max_streams)) {
+    if (atomic_fetch_add_explicit(&rules->counters->active, 1, memory_order_relaxed) >= config->max_streams) {
+        leave_daemon(set, rules);
         return REASON_LIMIT_DAEMON;
     }
     uint64_t enclave_most = enclave != CONFIG_NOBODY ? config->enclaves[enclave].max_streams : UINT64_MAX;
     if (!take_place(&rules_enclave(rules, enclave)->active, enclave_most)) {
-        counter_sub(&rules->counters->active, 1);
+        leave_daemon(set, rules);
         return REASON_LIMIT_ENCLAVE;
     }
     if (!take_place(&rules->routes[route]->active, config->routes[route].max_streams)) {
         counter_sub(&rules_enclave(rules, enclave)->active, 1);
-        counter_sub(&rules->counters->active, 1);
+        leave_daemon(set, rules);
         return REASON_LIMIT_ROUTE;
     }
     return REASON_NONE;
@@ -107,6 +117,7 @@ void admission_shed(struct door *door, int code, unsigned count)
     counter_add(&door->rules->listeners[door->id]->refused, count);
     counter_add(&door->rules->routes[route]->ended[REASON_NO_DESCRIPTORS], count);
     log_begin_limited(&line, &door->worker->log_refused, LOG_LEVEL_ERROR, "accept failed");
+    log_str(&line, "reason", count > 0 ? reason_word(REASON_NO_DESCRIPTORS) : NULL);
     log_str(&line, "listener", door_listener(door)->name);
     log_str(&line, "detail", error_words(code));
     log_u64(&line, "reset", count);
@@ -117,10 +128,7 @@ static void give_places_back(struct worker_set *set, const struct rules *rules, 
 {
     counter_sub(&rules->routes[route]->active, 1);
     counter_sub(&rules_enclave(rules, enclave)->active, 1);
-    bool last = atomic_fetch_sub_explicit(&rules->counters->active, 1, memory_order_seq_cst) == 1;
-    if (last && atomic_load(&set->draining)) {
-        set->emptied(set->data);
-    }
+    leave_daemon(set, rules);
 }
 
 static void log_ended(struct stream_record *record)
@@ -264,7 +272,7 @@ void admission_decide(struct door *door, int fd, const struct sockaddr_any *peer
         why = REASON_DRAINING;
     }
     if (why == REASON_NONE) {
-        why = take_places(door->rules, (unsigned)listener->route, caller.enclave);
+        why = take_places(door->worker->set, door->rules, (unsigned)listener->route, caller.enclave);
     }
     if (why != REASON_NONE) {
         refuse(door, &caller, why);
