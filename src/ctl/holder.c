@@ -178,6 +178,7 @@ static bool process_holds(const char *proc, int pid, const char *wanted)
     return holds(directory, wanted);
 }
 
+/* Of several the first: systemd, if it handed the socket over. */
 static int find_process(const char *proc, unsigned long inode, int preferred)
 {
     char wanted[64];
@@ -190,9 +191,9 @@ static int find_process(const char *proc, unsigned long inode, int preferred)
     if (processes == NULL) {
         return 0;
     }
-    for (struct dirent *entry = readdir(processes); entry != NULL && pid == 0; entry = readdir(processes)) {
+    for (struct dirent *entry = readdir(processes); entry != NULL; entry = readdir(processes)) {
         int candidate = isdigit((unsigned char)entry->d_name[0]) ? atoi(entry->d_name) : 0;
-        if (candidate > 0 && process_holds(proc, candidate, wanted)) {
+        if (candidate > 0 && (pid == 0 || candidate < pid) && process_holds(proc, candidate, wanted)) {
             pid = candidate;
         }
     }
