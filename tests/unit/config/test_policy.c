@@ -25,8 +25,9 @@ static struct config *make(const char *text)
 
 static void test_cid(void **state)
 {
-    struct config *config = make("version: 1\n"
-                                 "enclaves: {c: {cid: 30}, a: {cid: 4}, b: {cid: 4294967294}, here: {cid: local}}\n");
+    struct config *config =
+        make("version: 1\n"
+             "enclaves: {c: {cid: 30}, a: {cid: 4}, b: {cid: 4294967294}, here: {cid: local}}\n");
     (void)state;
     assert_int_equal(policy_enclave_by_cid(config, 30), 0);
     assert_int_equal(policy_enclave_by_cid(config, 4), 1);
