@@ -12,7 +12,6 @@ import time
 
 import pytest
 
-from dns_server import DnsServer
 from postern import abort, connect, http_ok, listen, read_all, wait_until
 from traffic import Background
 
@@ -56,25 +55,7 @@ def descriptors(daemon):
     return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
 
 
-# ---- where a stream may lead
-
-
-@pytest.mark.parametrize("hello, reason", [
-    (client_hello("metadata.example.test"), "denied_sni"),
-    (client_hello(ALLOWED + ".attacker.test"), "denied_sni"),
-    (client_hello(None), "no_sni"),
-    (b"GET / HTTP/1.1\r\nHost: " + ALLOWED.encode() + b"\r\n\r\n", "not_tls"),
-    # A handshake message of 16 MiB is announced.
-    (b"\x16\x03\x01\x40\x00\x01\xff\xff\xff", "bad_hello"),
-], ids=["another name", "a longer name", "no name", "no TLS", "a huge hello"])
-def test_a_stream_with_a_wrong_name_goes_nowhere(relay, peer, hello, reason):
-    destination = peer(echo)
-    daemon = relay(destination.address, route={"sni": [ALLOWED]})
-    with daemon.connect() as client:
-        client.sendall(hello)
-        assert is_over(client)
-    daemon.wait_ended(reason)
-    assert destination.served == 0
+# ---- what passes
 
 
 def test_the_right_name_passes_and_not_a_byte_is_changed(relay, peer):
@@ -110,141 +91,7 @@ def test_a_parent_without_the_key_is_found_out(relay, peer, authority):
         authority.client_context().wrap_socket(daemon.connect(), server_hostname=ALLOWED)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "10.1.2.3", "100.100.100.200"])
-def test_a_name_does_not_lead_inside(relay, peer, address):
-    destination = peer(echo)
-    with DnsServer({"inside.test": {"a": [address]}}) as dns:
-        daemon = relay(f"tcp://inside.test:{destination.port}", dns={"servers": [dns.servers]})
-        with daemon.connect() as client:
-            assert is_over(client)
-        daemon.wait_ended("denied_address")
-        assert destination.served == 0
-
-
-# ---- time
-
-
-def trickle(connection, data, every, seconds):
-    """A byte now and then, until the other side has had enough of it."""
-    end = time.monotonic() + seconds
-    try:
-        for byte in data:
-            if time.monotonic() > end:
-                return False
-            connection.sendall(bytes([byte]))
-            time.sleep(every)
-    except ConnectionError:
-        return True
-    return False
-
-
-def test_a_hello_that_does_not_end_has_a_time(relay, peer):
-    """A byte now and then does not make it longer."""
-    destination = peer(echo)
-    daemon = relay(destination.address, route={"sni": [ALLOWED], "hello_timeout": "400ms"})
-    with daemon.connect() as client:
-        started = time.monotonic()
-        assert trickle(client, client_hello() * 2, 0.05, 10)
-        assert 0.4 <= time.monotonic() - started < 5
-    daemon.wait_ended("hello_timeout")
-    assert destination.served == 0
-
-
-def test_a_caller_that_says_nothing_has_a_time(relay, peer):
-    daemon = relay(peer(is_over).address, route={"first_byte_timeout": "300ms"})
-    with daemon.connect() as client:
-        assert is_over(client)
-    daemon.wait_ended("first_byte_timeout")
-
-
-def test_a_stream_that_falls_silent_has_a_time(relay, peer):
-    daemon = relay(peer(echo).address, route={"idle_timeout": "300ms"})
-    with daemon.connect() as client:
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
-        assert is_over(client)
-    daemon.wait_ended("idle_timeout")
-
-
-@pytest.mark.parametrize("side", ["caller", "destination"])
-def test_a_side_that_never_closes_has_a_time(relay, peer, side):
-    def done(connection):
-        connection.sendall(b"done")
-        connection.shutdown(socket.SHUT_WR)
-        is_over(connection)
-
-    def stay(connection):
-        read_all(connection)
-        is_over(connection)
-        time.sleep(1)
-
-    daemon = relay(peer(done if side == "destination" else stay).address, route={"half_closed_timeout": "300ms"})
-    with daemon.connect() as client:
-        if side == "caller":
-            client.sendall(b"done")
-            client.shutdown(socket.SHUT_WR)
-        assert is_over(client)
-        daemon.wait_ended("half_closed_timeout")
-
-
-def test_a_destination_that_does_not_answer_has_a_time(relay):
-    """A listener whose backlog is full drops what more comes, as a firewall does."""
-    full, address = listen("tcp://127.0.0.1:0", backlog=0)
-    with full, contextlib.ExitStack() as stack:
-        for _ in range(3):
-            one = stack.enter_context(socket.socket())
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
-        daemon = relay(address, route={"connect_timeout": "300ms"})
-        with daemon.connect() as client:
-            started = time.monotonic()
-            assert is_over(client)
-            assert 0.2 < time.monotonic() - started < 5
-        daemon.wait_ended("connect_timeout")
-
-
-@pytest.mark.parametrize("answer, reason", [(b"O" * 100000, "connect_failed"), (b"", "connect_timeout")],
-                         ids=["endless", "none"])
-def test_a_greeting_has_a_length_and_a_time(relay, peer, folder, answer, reason):
-    def greet(connection):
-        with contextlib.suppress(ConnectionError):
-            connection.sendall(answer)
-            is_over(connection)
-
-    peer(greet, address=f"unix://{folder}/guest.sock")
-    daemon = relay(f"hybrid://{folder}/guest.sock:52", route={"connect_timeout": "300ms"})
-    with daemon.connect() as client:
-        assert is_over(client)
-    daemon.wait_ended(reason)
-
-
-# ---- number
-
-
-LIMITS = {
-    "limit_enclave": {"enclaves": {"one": {"cid": 16, "max_streams": 5}}},
-    "limit_route": {"enclaves": {"one": {"cid": 16}}, "route": {"max_streams": 5}},
-    "limit_daemon": {"enclaves": {"one": {"cid": 16}}, "limits": {"max_streams": 5}},
-}
-
-
-@pytest.mark.parametrize("reason", LIMITS)
-def test_streams_have_a_number(relay, peer, reason):
-    """Those over it are refused at once, and the places come back when streams end, however they end."""
-    daemon = relay(peer(echo).address, listen="unix", listener={"peer": "one", "allow": ["one"]}, **LIMITS[reason])
-    with contextlib.ExitStack() as stack:
-        for _ in range(5):
-            one = stack.enter_context(daemon.connect())
-            one.sendall(b"x")
-            assert one.recv(1) == b"x"
-        for _ in range(3):
-            with daemon.connect() as more:
-                assert is_over(more)
-        daemon.wait_ended(reason, count=3)
-    daemon.wait_quiet()
-    with daemon.connect() as client:
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
+# ---- what comes back
 
 
 def test_places_come_back_from_callers_that_abort(relay, peer):
@@ -295,28 +142,6 @@ def test_without_descriptors_callers_are_told_at_once(relay, peer):
     wait_until(serves)
     wait_until(lambda: descriptors(daemon) <= before + 1)
     assert daemon.metrics()['postern_streams_ended_total{route="out",reason="no_descriptors"}'] >= 10
-
-
-# ---- memory
-
-
-def test_a_side_that_does_not_read_costs_little(relay, peer):
-    """The other side is not read on: what is between them is bounded, and it is in the kernel for the most part."""
-    streams, over = 40, []
-    deaf = peer(lambda connection: wait_until(lambda: over, 50))
-    daemon = relay(deaf.address, workers=1)
-    before = resident_bytes(daemon)
-    with contextlib.ExitStack() as stack:
-        for _ in range(streams):
-            one = stack.enter_context(daemon.connect())
-            one.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    one.send(bytes(65536))
-        time.sleep(0.5)
-        held = resident_bytes(daemon) - before
-        over.append(True)
-    assert held < streams * 65536 + 1024 * 1024
 
 
 # ---- what is told
