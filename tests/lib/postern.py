@@ -247,6 +247,7 @@ class Daemon:
         self.admin = self.folder / "admin.sock"
         self.config_file = self.folder / "postern.yaml"
         self.log_file = self.folder / "log"
+        self.log_file.touch()
         self.program = PROGRAMS / program
         self.arguments = arguments
         self.environment = environment or {}
