@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from postern import PROGRAMS, REPOSITORY, echo
+from postern import PROGRAMS, REPOSITORY, echo, sanitizers
 
 POSTERND = PROGRAMS / "posternd"
 GOOD = """version: 1
@@ -94,6 +94,7 @@ FORBIDDEN = {"bind", "listen", "connect", "sendto", "sendmsg", "unlink", "unlink
              "link", "linkat", "symlink", "symlinkat", "creat", "socket", "socketpair", "setsockopt", "fork", "vfork"}
 
 
+@pytest.mark.skipif(bool(sanitizers()), reason="a sanitizer makes calls of its own; this is tested with the plain build")
 def test_check_has_no_effect_outside(tmp_path, folder):
     """Of a file whose every address could be bound and whose names could be looked up."""
     path, trace = tmp_path / "postern.yaml", tmp_path / "trace"
@@ -106,8 +107,7 @@ listeners:
 routes:
   out: {{type: relay, to: "tcp://localhost:2"}}
 """)
-    run = subprocess.run(["strace", "-f", "-qq", "-o", trace, POSTERND, "--check", "--config", path], capture_output=True,
-                         env={"ASAN_OPTIONS": "detect_leaks=0"})  # the leak checker cannot work under a tracer
+    run = subprocess.run(["strace", "-f", "-qq", "-o", trace, POSTERND, "--check", "--config", path], capture_output=True)
     assert run.returncode == 0, run.stderr
     assert list(folder.iterdir()) == []
     calls = [match.groups() for line in trace.read_text().splitlines() if (match := re.match(r"\d+ +(\w+)\((.*)", line))]
