@@ -12,7 +12,7 @@
 
 #define PIPES_MAX  256               /* lent and kept together */
 #define PIPES_KEPT 16                /* of those, kept open unused */
-#define PIPE_SIZE  ((size_t)1 << 20) /* asked for; an unprivileged process may get less */
+#define PIPE_SIZE  ((size_t)1 << 19) /* asked for. Twice that moved less a second, see docs/performance.md */
 #define PIPE_LEAST \
     ((size_t)1 << 16) /* a pipe that came out smaller than this is not worth its system calls */
 
