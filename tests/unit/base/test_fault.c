@@ -1,4 +1,5 @@
-/* The failing of calls on purpose: an aid that misses failures, or leaks, would vouch for code it never tried. */
+/* The failing of calls on purpose: an aid that misses failures, or leaks, would vouch for code it
+ * never tried. */
 #include "fault.h"
 
 #include <errno.h>

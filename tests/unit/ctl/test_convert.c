@@ -171,7 +171,7 @@ static void test_usage(void **state)
     run_ctl(&ran, "convert-allowlist", "a", "b", NULL);
     assert_fails(&ran, CTL_USAGE, "expected one FILE");
     run_ctl(&ran, "convert-allowlist", "--bogus", "a", NULL);
-    assert_fails(&ran, CTL_USAGE, "");
+    assert_fails(&ran, CTL_USAGE, "--bogus is no option here");
     for (size_t i = 0; i < ARRAY_SIZE(bad_ports); i++) {
         run_ctl(&ran, "convert-allowlist", "a", "--listen-port", bad_ports[i], NULL);
         assert_fails(&ran, CTL_USAGE, ": expected a vsock port, such as 8000");

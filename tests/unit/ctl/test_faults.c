@@ -1,4 +1,5 @@
-/* Every allocation and system call of posternctl's commands made to fail once: they fail in words, and leak nothing. */
+/* Every allocation and system call of posternctl's commands made to fail once: they fail in words,
+ * and leak nothing. */
 #include "ctl/client.h"
 #include "ctl/doctor.h"
 #include "fake_daemon.h"
@@ -35,8 +36,9 @@ static void run(void *data)
     assert_in_range(code, CTL_DONE, CTL_FAILED);
 }
 
-/* jansson (2.14) does not survive want of memory while it reads a document: it runs on, into an assert() of its own or
- * into freed memory. So where a status is read, its memory is of this kind, and all other memory fails. */
+/* jansson (2.14) does not survive want of memory while it reads a document: it runs on, into an assert()
+ * of its own or into freed memory. So where a status is read, its memory is of this kind, and all other
+ * memory fails. */
 static char arena[8 * 1024 * 1024];
 static size_t arena_used;
 

@@ -1,14 +1,12 @@
 /* The metrics, against the file metrics.golden and against promtool. */
 #include "daemon/metrics.h"
-#include "fake_control.h"
+#include "fake_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
-
-static struct server server;
 
 static void count_things(void)
 {
@@ -42,19 +40,6 @@ static void count_things(void)
     counter_add(&server.dns[1].queries, 6);
     counter_add(&server.dns[0].timeouts, 1);
     counter_add(&server.dns[1].cached, 2);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    return fake_init(&server) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_release(&server);
-    return 0;
 }
 
 static char *read_golden(void)

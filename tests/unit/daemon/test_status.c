@@ -1,6 +1,6 @@
 /* The status document: its members, what a reload leaves behind, and want of memory at every step. */
 #include "daemon/status.h"
-#include "fake_control.h"
+#include "fake_fixture.h"
 #include <errno.h>
 #include <jansson.h>
 #include <setjmp.h>
@@ -8,21 +8,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-static struct server server;
-
-static int setup(void **state)
-{
-    (void)state;
-    return fake_init(&server) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_release(&server);
-    return 0;
-}
 
 static json_t *status(void)
 {

@@ -1,29 +1,12 @@
 /* Reading addresses: every form, every refusal with its words, and the way back. */
 #include "base/compiler.h"
-#include "net/addr.h"
+#include "parsed_addr.h"
 #include <arpa/inet.h>
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #define FORMS "vsock://CID:PORT, unix:///PATH, tcp://HOST:PORT or hybrid:///PATH:PORT"
-#define TEN   "0123456789"
-#define FIFTY TEN TEN TEN TEN TEN
-
-static struct addr parsed(const char *text)
-{
-    struct addr addr;
-    struct error err = ERROR_INIT;
-    if (addr_parse(text, &addr, &err) != 0)
-        fail_msg("%s: %s", text, err.text);
-    assert_string_equal(err.text, "");
-    return addr;
-}
 
 /* ---- What is understood ---- */
 

@@ -1,29 +1,11 @@
 /* Addresses as the kernel and the logs have them. */
-#include "net/addr.h"
+#include "parsed_addr.h"
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
-
-#include <cmocka.h>
-
-#define TEN   "0123456789"
-#define FIFTY TEN TEN TEN TEN TEN
-
-static struct addr parsed(const char *text)
-{
-    struct addr addr;
-    struct error err = ERROR_INIT;
-    if (addr_parse(text, &addr, &err) != 0)
-        fail_msg("%s: %s", text, err.text);
-    assert_string_equal(err.text, "");
-    return addr;
-}
 
 static void sockaddr_of_vsock(void **state)
 {
