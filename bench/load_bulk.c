@@ -6,8 +6,8 @@
  * of copying them (MSG_TRUNC), so that the relay is the busiest of the three.
  *
  * What is sent from memory travels in fragments of up to 32 KiB, which only the loopback has; sent from a
- * file (--from-file) it travels in fragments of a page, as from a network card. A relay that splices feels it:
- * a pipe holds so many fragments, whatever their size.
+ * file (--from-file) it travels in fragments of a page, as from a network card. A relay that splices feels
+ * it: a pipe holds so many fragments, whatever their size.
  */
 #include "load.h"
 

@@ -20,7 +20,8 @@ size_t escape_plain(const char *data, size_t length)
     return i;
 }
 
-/* How long a character that starts with `lead` is, and the bits of it that `lead` holds; 0: none starts so. */
+/* How long a character that starts with `lead` is, and the bits of it that `lead` holds; 0: none
+ * starts so. */
 static size_t lead_length(unsigned char lead, uint32_t *ret_bits)
 {
     if (lead < 0x80) {

@@ -10,7 +10,8 @@
 /* Most bytes that one character becomes. */
 #define ESCAPE_MAX 6
 
-/* How many of the `length` bytes at the start of `data` stand for themselves: the fast way past ordinary text. */
+/* How many of the `length` bytes at the start of `data` stand for themselves: the fast way past
+ * ordinary text. */
 size_t escape_plain(const char *data, size_t length);
 
 /* Writes one character of `data` (of which there is at least one byte) to `out`, not terminated, and

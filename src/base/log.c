@@ -37,7 +37,8 @@ static struct {
     .patience_ms = DIRECT_PATIENCE_MS,
 };
 
-/* systemd names the socket it gave us by device and inode, so that a redirected descriptor is not taken for it. */
+/* systemd names the socket it gave us by device and inode, so that a redirected descriptor is not
+ * taken for it. */
 static bool is_journal(int fd)
 {
     const char *stream = getenv("JOURNAL_STREAM");
@@ -82,7 +83,8 @@ int log_open(int fd, enum log_level level, enum log_format format)
 
     if (state.queue)
         return -EALREADY;
-    /* The C library reads the time zone's file, and allocates, when first asked; not in the middle of a line. */
+    /* The C library reads the time zone's file, and allocates, when first asked; not in the middle
+     * of a line. */
     tzset();
     r = log_queue_start(fd, &queue);
     if (r < 0)

@@ -116,7 +116,8 @@ static bool is_other_type(const char *text)
     return is_decimal(text) || is_based(text);
 }
 
-/* NULL unless the node is a string that could be a host: no zero byte within, no longer than a name can be. */
+/* NULL unless the node is a string that could be a host: no zero byte within, no longer than a name
+ * can be. */
 static const char *host_string(const yaml_node_t *node)
 {
     if (node == NULL || node->type != YAML_SCALAR_NODE) {

@@ -10,7 +10,8 @@
 
 #define CLIENT_ANSWER_MAX (64 * 1024 * 1024)
 
-/* For connecting, and again for the answer; the daemon's own limit for a request is 10 s. Tests are less patient. */
+/* For connecting, and again for the answer; the daemon's own limit for a request is 10 s. Tests are
+ * less patient. */
 extern unsigned client_time_ms;
 
 struct client_answer {
@@ -18,8 +19,8 @@ struct client_answer {
     struct text body; /* released by the caller, also after a failure */
 };
 
-/* Sends `method` and `target` to `address`. Returns 0 with the answer, whatever its status, or a negative errno value with
- * the text of `err` saying what to do: -EINVAL for an address that is none. */
+/* Sends `method` and `target` to `address`. Returns 0 with the answer, whatever its status, or a negative
+ * errno value with the text of `err` saying what to do: -EINVAL for an address that is none. */
 int client_ask(const char *address, const char *method, const char *target, struct client_answer *ret,
                struct error *err) MUST_CHECK;
 

@@ -2,9 +2,10 @@
  * posternctl convert-allowlist: from an allowlist of AWS's vsock-proxy to a configuration of Postern.
  *
  * Every TLS server of the list (a name, at port 443) is reached through one listener at the port that the
- * enclaves use already: the name in the ClientHello is the destination, so nothing changes for them, and
- * a dozen vsock-proxy processes become one. What cannot be told apart by a ClientHello gets a port of
- * its own. Besides, each server has a route under its own name, to be given to some enclaves and not to others.
+ * enclaves use already: the name in the ClientHello is the destination, so nothing changes for them, and a
+ * dozen vsock-proxy processes become one. What cannot be told apart by a ClientHello gets a port of its
+ * own. Besides, each server has a route under its own name, to be given to some enclaves and not to
+ * others.
  *
  * What is printed has been read by the daemon's own reader first.
  */

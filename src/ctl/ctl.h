@@ -53,9 +53,10 @@ int ctl_convert_allowlist(struct ctl *ctl, int argc, char **argv);
 int ctl_main(int argc, char **argv, FILE *out, FILE *err);
 
 /*
- * The options of a command: getopt_long() with those that all commands take added, and handled here. `own` ends with
- * a zeroed element and its values are positive. Returns the value of one of `own` (with optarg set), CTL_OPTIONS_END when
- * only arguments are left (from argv[optind]), or CTL_OPTIONS_STOP when the command is to return *ret_code at once.
+ * The options of a command: getopt_long() with those that all commands take added, and handled here. `own`
+ * ends with a zeroed element and its values are positive. Returns the value of one of `own` (with optarg
+ * set), CTL_OPTIONS_END when only arguments are left (from argv[optind]), or CTL_OPTIONS_STOP when the
+ * command is to return *ret_code at once.
  */
 #define CTL_OPTIONS_END  (-1)
 #define CTL_OPTIONS_STOP (-2)
@@ -73,7 +74,8 @@ int ctl_failed(const struct ctl *ctl, const char *text);
 
 struct json_t;
 
-/* Writes the value, indented, to `out`, and drops the reference. NULL: memory ran out. Returns CTL_DONE or CTL_FAILED. */
+/* Writes the value, indented, to `out`, and drops the reference. NULL: memory ran out. Returns
+ * CTL_DONE or CTL_FAILED. */
 int ctl_print_json(const struct ctl *ctl, struct json_t *value);
 
 #endif

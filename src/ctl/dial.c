@@ -65,7 +65,8 @@ ssize_t dial_receive(int fd, char *data, size_t size, uint64_t deadline)
     }
 }
 
-/* vsock over a unix socket: "CONNECT PORT\n" is answered by "OK n\n". Read byte by byte: what follows is the stream. */
+/* vsock over a unix socket: "CONNECT PORT\n" is answered by "OK n\n". Read byte by byte: what
+ * follows is the stream. */
 static int shake_hands(int fd, uint32_t port, uint64_t deadline)
 {
     char line[32];

@@ -11,7 +11,8 @@
 /* Deadlines are times of this clock. */
 uint64_t dial_now_ms(void);
 
-/* All return a negative errno value on failure, -ETIMEDOUT when the deadline passed. Descriptors are non-blocking. */
+/* All return a negative errno value on failure, -ETIMEDOUT when the deadline passed. Descriptors are
+ * non-blocking. */
 int dial_sockaddr(const struct sockaddr_any *address, uint64_t deadline) MUST_CHECK;
 int dial_addr(const struct addr *addr,
               uint64_t deadline) MUST_CHECK; /* any kind; names by the system's resolver */

@@ -2,8 +2,8 @@
  * posternctl doctor: looks for what is wrong with this host, and for each finding says what to type next.
  *
  * Checks are grouped in files by what they look at: doctor_daemon.c (the running daemon), doctor_host.c
- * (listeners, directories, vsock, the metadata service) and doctor_routes.c (names, connections, certificates).
- * Nothing is changed; what is opened is closed at once.
+ * (listeners, directories, vsock, the metadata service) and doctor_routes.c (names, connections,
+ * certificates). Nothing is changed; what is opened is closed at once.
  */
 #ifndef POSTERN_CTL_DOCTOR_H
 #define POSTERN_CTL_DOCTOR_H
@@ -23,8 +23,8 @@ struct doctor_host {
     const char *vsock_device; /* "/dev/vsock" */
     const char *metadata;     /* the instance metadata service's address */
     unsigned patience_ms;     /* for each connection, and each handshake */
-    /* Makes and closes an AF_VSOCK socket; binds one, without listening. 0 or a negative errno value. NULL: not to be
-     * tried here. */
+    /* Makes and closes an AF_VSOCK socket; binds one, without listening. 0 or a negative errno value.
+     * NULL: not to be tried here. */
     int (*vsock_socket)(void);
     int (*vsock_bind)(uint32_t cid, uint32_t port);
 };
@@ -40,8 +40,9 @@ struct doctor {
     bool no_memory;
 };
 
-/* The host this runs on. $POSTERN_DOCTOR_METADATA is the metadata service's address, and $POSTERN_DOCTOR_VSOCK=off keeps the
- * doctor from making AF_VSOCK sockets: for tests on a machine that is no parent instance. */
+/* The host this runs on. $POSTERN_DOCTOR_METADATA is the metadata service's address, and
+ * $POSTERN_DOCTOR_VSOCK=off keeps the doctor from making AF_VSOCK sockets: for tests on a machine that is
+ * no parent instance. */
 void doctor_host_init(struct doctor_host *host);
 
 /* Adds a finding; `subject` is the listener, route or file that it is about, or "". */

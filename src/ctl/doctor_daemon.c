@@ -1,4 +1,5 @@
-/* The doctor's look at the configuration file and at the daemon itself: does it run, is it well, is it let. */
+/* The doctor's look at the configuration file and at the daemon itself: does it run, is it well, is
+ * it let. */
 #include "base/units.h"
 #include "ctl/doctor.h"
 #include "ctl/load.h"

@@ -1,4 +1,5 @@
-/* The doctor's look at the host: who holds the listeners' addresses, their directories, vsock, the metadata service. */
+/* The doctor's look at the host: who holds the listeners' addresses, their directories, vsock, the
+ * metadata service. */
 #include "ctl/dial.h"
 #include "ctl/doctor.h"
 #include "ctl/holder.h"

@@ -16,8 +16,8 @@ struct holder {
     char address[128]; /* what it is bound to, when that differs: another's wildcard is in the way as well */
 };
 
-/* For tcp, unix and hybrid listening addresses. `proc` is "/proc"; `preferred` is told when several processes share the
- * socket, as after socket activation. Returns 0 or a negative errno value. */
+/* For tcp, unix and hybrid listening addresses. `proc` is "/proc"; `preferred` is told when several
+ * processes share the socket, as after socket activation. Returns 0 or a negative errno value. */
 int holder_find(const char *proc, const struct addr *listen, int preferred, struct holder *ret) MUST_CHECK;
 
 #endif

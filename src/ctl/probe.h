@@ -10,8 +10,8 @@
 #include "net/resolve.h"
 #include <stdint.h>
 
-/* Asks the resolver that the configuration names, without the daemon's cache. REASON_NONE with *ret filled in, or why not;
- * REASON_NO_MEMORY when it could not be asked. */
+/* Asks the resolver that the configuration names, without the daemon's cache. REASON_NONE with *ret filled
+ * in, or why not; REASON_NO_MEMORY when it could not be asked. */
 enum reason probe_name(const struct config_dns *dns, const char *name, struct resolved *ret);
 
 enum probe_tls_verdict {
@@ -26,8 +26,8 @@ struct probe_tls {
     char words[256]; /* what was wrong, or what was agreed upon */
 };
 
-/* Shakes hands over the connected, non-blocking `fd`, naming `name`. Trusts the system's authorities ($SSL_CERT_FILE and
- * $SSL_CERT_DIR override them). Sends no request. */
+/* Shakes hands over the connected, non-blocking `fd`, naming `name`. Trusts the system's authorities
+ * ($SSL_CERT_FILE and $SSL_CERT_DIR override them). Sends no request. */
 void probe_tls(int fd, const char *name, uint64_t deadline, struct probe_tls *ret);
 
 #endif

@@ -18,7 +18,8 @@ uint64_t top_rate(uint64_t before, uint64_t after, uint64_t elapsed_ms)
     return (uint64_t)((double)(after - before) * 1000.0 / (double)elapsed_ms + 0.5);
 }
 
-/* The entry of the same name; NULL if it is new. The lists are in the same order, so it is mostly at `hint`. */
+/* The entry of the same name; NULL if it is new. The lists are in the same order, so it is mostly at
+ * `hint`. */
 static const json_t *entry_before(const json_t *list, const char *name, size_t hint)
 {
     size_t count = json_array_size(list);

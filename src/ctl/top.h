@@ -10,7 +10,8 @@
 /* A counter's growth a second; 0 if it fell, since the daemon began anew in between. */
 uint64_t top_rate(uint64_t before, uint64_t after, uint64_t elapsed_ms);
 
-/* {"elapsed_ms", "routes": [{"name", "active", "streams_per_s", ...}], "enclaves": [...]}; NULL: out of memory. */
+/* {"elapsed_ms", "routes": [{"name", "active", "streams_per_s", ...}], "enclaves": [...]}; NULL: out
+ * of memory. */
 json_t *top_rates(const json_t *before, const json_t *after, uint64_t elapsed_ms) MUST_CHECK;
 
 /* The same as a page. Returns 0 or -ENOMEM. */

@@ -9,8 +9,8 @@
  *     /reload   POST       the admin socket  200 and what changed, or 422 and the mistakes
  *     /drain    POST       the admin socket  202; ?deadline=30s instead of drain_timeout
  *
- * Any other path is 404, any other method 405. Who may ask is settled by the socket's file mode; a request that a
- * browser makes on behalf of a page (it carries Origin) changes nothing.
+ * Any other path is 404, any other method 405. Who may ask is settled by the socket's file mode; a request
+ * that a browser makes on behalf of a page (it carries Origin) changes nothing.
  */
 #ifndef POSTERN_DAEMON_ADMIN_H
 #define POSTERN_DAEMON_ADMIN_H
@@ -30,8 +30,8 @@ struct admin {
     enum admin_role role;
 };
 
-/* Answers on `fd`, a bound stream socket, which is the admin's from here on, whatever is returned: 0 or a negative
- * errno value. admin_close() must follow in both cases; its callback gives the memory back. */
+/* Answers on `fd`, a bound stream socket, which is the admin's from here on, whatever is returned: 0 or a
+ * negative errno value. admin_close() must follow in both cases; its callback gives the memory back. */
 int admin_start(struct admin *admin, uv_loop_t *loop, int fd, enum admin_role role,
                 struct server *server) MUST_CHECK;
 void admin_close(struct admin *admin, void (*cb)(void *data), void *data);

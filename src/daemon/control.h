@@ -36,8 +36,8 @@ struct server; /* opaque */
 /* A picture of now, valid until the next call into the server. */
 const struct server_view *server_view(struct server *server);
 
-/* Reads the file again and puts it in force, or leaves everything as it was. Returns 0 or a negative errno value, and
- * in `verdict` the mistakes, or a line that says what changed. Complete when it returns. */
+/* Reads the file again and puts it in force, or leaves everything as it was. Returns 0 or a negative errno
+ * value, and in `verdict` the mistakes, or a line that says what changed. Complete when it returns. */
 int server_reload(struct server *server, struct text *verdict);
 
 /* Stops accepting, lets streams finish for `deadline_ms` (0: the configured drain_timeout), then exits. */

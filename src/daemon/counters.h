@@ -2,9 +2,10 @@
  * What the daemon counts, by names that live longer than any configuration.
  *
  * Counters belong to (kind, name): a route that a reload keeps goes on counting, and one that a reload
- * removes keeps its last values, since streams may still run under it. Nothing that a peer sends is ever
- * a name here, so hostile names add no series. Entries are made on the main thread only (at start and reload) and
- * never freed before the end; workers add to them with relaxed atomics, and the metrics read them so.
+ * removes keeps its last values, since streams may still run under it. Nothing that a peer sends is ever a
+ * name here, so hostile names add no series. Entries are made on the main thread only (at start and
+ * reload) and never freed before the end; workers add to them with relaxed atomics, and the metrics read
+ * them so.
  */
 #ifndef POSTERN_DAEMON_COUNTERS_H
 #define POSTERN_DAEMON_COUNTERS_H

@@ -32,8 +32,8 @@ struct job *door_job_change(int fd, struct rules *rules, unsigned id) MUST_CHECK
 /* Closes the door at `fd`. */
 struct job *door_job_close(int fd) MUST_CHECK;
 
-/* Before the end: doors on sockets of our own go on to refuse callers, with the reason. Those on systemd's are
- * closed, and their callers wait in the backlog for the next process. */
+/* Before the end: doors on sockets of our own go on to refuse callers, with the reason. Those on systemd's
+ * are closed, and their callers wait in the backlog for the next process. */
 struct job *door_job_drain(void) MUST_CHECK;
 
 /* For a job that is not posted after all. NULL is harmless. */

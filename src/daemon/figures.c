@@ -23,7 +23,8 @@ static void view_memory(struct process_figures *ret)
     fclose(file);
 }
 
-/* Counting the entries of a large directory would hold up the loop; since Linux 6.2 its size is their number. */
+/* Counting the entries of a large directory would hold up the loop; since Linux 6.2 its size is
+ * their number. */
 static uint64_t count_descriptors(void)
 {
     struct stat status;

@@ -1,4 +1,5 @@
-/* Figures that are taken when somebody looks: of this process by the kernel, of name resolution by all workers. */
+/* Figures that are taken when somebody looks: of this process by the kernel, of name resolution by
+ * all workers. */
 #ifndef POSTERN_DAEMON_FIGURES_H
 #define POSTERN_DAEMON_FIGURES_H
 

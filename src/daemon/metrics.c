@@ -156,7 +156,8 @@ static void add_enclave_bytes(struct text *out, const struct counters *counters)
     }
 }
 
-/* The count is the buckets' own sum: workers add while this reads, and a histogram must not contradict itself. */
+/* The count is the buckets' own sum: workers add while this reads, and a histogram must not
+ * contradict itself. */
 static void add_histogram(struct text *out, const char *name, const struct route_counters *route)
 {
     char part[64];

@@ -20,8 +20,9 @@ uint64_t notify_watchdog_interval(void);
 
 #define ACTIVATION_MAX 64
 
-/* Sockets that systemd handed over, by FileDescriptorName=. They stay open as long as the daemon lives: systemd holds them
- * too, so that a listener which a reload takes away, and another brings back, could not bind its address itself. */
+/* Sockets that systemd handed over, by FileDescriptorName=. They stay open as long as the daemon lives:
+ * systemd holds them too, so that a listener which a reload takes away, and another brings back, could not
+ * bind its address itself. */
 struct activation {
     unsigned count;
     struct {

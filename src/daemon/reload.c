@@ -46,7 +46,8 @@ void server_close_admin(struct admin_listener *listener)
     }
 }
 
-/* Started by root, the admin socket is still for the group's members; as a service it is that group's anyway. */
+/* Started by root, the admin socket is still for the group's members; as a service it is that
+ * group's anyway. */
 static void give_to_group(const struct bound_socket *socket)
 {
     const struct group *group = getgrnam(ADMIN_GROUP);

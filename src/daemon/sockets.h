@@ -41,7 +41,8 @@ const struct bound_socket *socket_set_find(const struct socket_set *set, int fd)
 /* Frees the set, not the descriptors. */
 void socket_set_release(struct socket_set *set);
 
-/* Gives the file of a unix socket that this process bound these permissions. Returns 0 or a negative errno value. */
+/* Gives the file of a unix socket that this process bound these permissions. Returns 0 or a negative
+ * errno value. */
 int bound_socket_set_mode(const struct bound_socket *socket, unsigned mode) MUST_CHECK;
 
 /* Removes the file of a unix socket that this process bound and has closed. */

@@ -1,6 +1,6 @@
 /*
- * /status: all that the daemon knows of itself, as one JSON document. Its schema is docs/operations.md; within
- * one `schema` number members are only added.
+ * /status: all that the daemon knows of itself, as one JSON document. Its schema is docs/operations.md;
+ * within one `schema` number members are only added.
  */
 #ifndef POSTERN_DAEMON_STATUS_H
 #define POSTERN_DAEMON_STATUS_H

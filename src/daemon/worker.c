@@ -64,8 +64,9 @@ static void report_stall(struct worker *worker, uint64_t busy_ms)
     log_end(&line);
 }
 
-/* A turn is what happens between two waits. It begins with the poller's batch if there was one; libuv's own hook
- * comes after that. (UV_METRICS_IDLE_TIME would tell exactly, at the price of a second epoll_wait() a turn.) */
+/* A turn is what happens between two waits. It begins with the poller's batch if there was one; libuv's
+ * own hook comes after that. (UV_METRICS_IDLE_TIME would tell exactly, at the price of a second
+ * epoll_wait() a turn.) */
 static void on_turn_begins(uv_check_t *check)
 {
     struct worker *worker = check->data;

@@ -70,7 +70,8 @@ struct worker_set {
     void *data;
 };
 
-/* Starts `count` threads. `emptied`, `data` and `counters` are set before. Returns 0 or a negative errno value. */
+/* Starts `count` threads. `emptied`, `data` and `counters` are set before. Returns 0 or a negative
+ * errno value. */
 int worker_set_start(struct worker_set *set, unsigned count, const struct config *config,
                      struct error *err) MUST_CHECK;
 

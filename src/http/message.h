@@ -2,10 +2,11 @@
  * One HTTP/1.1 message, read out of bytes in any split: llhttp in its strict ways, with bounds around it
  * and the doubtful forms that it lets through refused. No socket, no loop, no clock.
  *
- * Refused, on top of what llhttp refuses: a bare CR or LF, a control character, a folded line, a header name
- * that is no token, a request line with more than two blanks, a target that is neither a path nor an http:// URL, versions other than
- * 1.0 and 1.1, Content-Length beside Transfer-Encoding, a transfer coding other than `chunked`, no Host or
- * two, a head or a body past its bound. A message that two parsers could read in two ways is an attack.
+ * Refused, on top of what llhttp refuses: a bare CR or LF, a control character, a folded line, a header
+ * name that is no token, a request line with more than two blanks, a target that is neither a path nor an
+ * http:// URL, versions other than 1.0 and 1.1, Content-Length beside Transfer-Encoding, a transfer coding
+ * other than `chunked`, no Host or two, a head or a body past its bound. A message that two parsers could
+ * read in two ways is an attack.
  *
  * Lifetimes: the caller embeds the message. Strings that it hands out live until http_message_release().
  * Memory is taken as bytes come, never by what a header announces.
@@ -61,7 +62,8 @@ void http_message_release(struct http_message *message);
  * be called again after anything but 0. */
 int http_message_feed(struct http_message *message, const char *data, size_t size) MUST_CHECK;
 
-/* The peer has closed. Returns 1 if that completes the message (a response without a length), else -EBADMSG. */
+/* The peer has closed. Returns 1 if that completes the message (a response without a length), else
+ * -EBADMSG. */
 int http_message_finish(struct http_message *message) MUST_CHECK;
 
 /* The first header of that name, without regard to case; NULL if there is none. */

@@ -40,14 +40,15 @@ struct http_response {
     struct text body;         /* taken over by the server */
 };
 
-/* Called for each whole and well-formed request. For HEAD the body is made all the same, and its length told. */
+/* Called for each whole and well-formed request. For HEAD the body is made all the same, and its
+ * length told. */
 typedef void (*http_handler)(void *data, const struct http_message *request, struct http_response *response);
 
 enum http_connection_state {
     HTTP_CONNECTION_FREE,
     HTTP_CONNECTION_READING,
     HTTP_CONNECTION_ANSWERING,
-    HTTP_CONNECTION_LINGERING, /* answered; waiting for the client's close, so that no reset eats the answer */
+    HTTP_CONNECTION_LINGERING, /* answered; waits for the client's close, so that no reset eats the answer */
     HTTP_CONNECTION_CLOSING,
 };
 
@@ -89,8 +90,8 @@ struct http_server {
     char input[16 * 1024];
 };
 
-/* Listens on `fd`, a bound stream socket, which is the server's from here on, whatever is returned: 0 or a negative
- * errno value. */
+/* Listens on `fd`, a bound stream socket, which is the server's from here on, whatever is returned: 0 or a
+ * negative errno value. */
 int http_server_start(struct http_server *server, uv_loop_t *loop, int fd, http_handler handler,
                       void *data) MUST_CHECK;
 
@@ -99,8 +100,9 @@ void http_server_close(struct http_server *server, void (*cb)(void *data), void 
 /* "Not Found" for 404; "Unknown" for what this server never sends. */
 const char *http_status_words(int status);
 
-/* The value of `name` in a query such as "deadline=30s", copied into `buffer`. Returns 1 when it is there, 0 when the
- * query is empty, -EINVAL when there is anything else in it or the value does not fit. No %-escape is decoded. */
+/* The value of `name` in a query such as "deadline=30s", copied into `buffer`. Returns 1 when it is there,
+ * 0 when the query is empty, -EINVAL when there is anything else in it or the value does not fit. No
+ * %-escape is decoded. */
 int http_query_value(const char *query, const char *name, char *buffer, size_t size) MUST_CHECK;
 
 #endif

@@ -12,8 +12,8 @@ static int open_spare(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Takes waiting connections through the spare descriptor and resets them. Returns how many, and in *ret_code how the
- * last accept() ended: accept() says EMFILE before it looks whether anybody waits. */
+/* Takes waiting connections through the spare descriptor and resets them. Returns how many, and in
+ * *ret_code how the last accept() ended: accept() says EMFILE before it looks whether anybody waits. */
 static unsigned shed(struct listener *listener, int *ret_code)
 {
     unsigned count = 0;
@@ -67,7 +67,8 @@ static void fail(struct listener *listener, int code)
     }
 }
 
-/* These are of the one connection that was to be taken, and the next may be had: accept(2), "Error handling". */
+/* These are of the one connection that was to be taken, and the next may be had: accept(2), "Error
+ * handling". */
 static bool concerns_one(int code)
 {
     return code == -ECONNABORTED || code == -EINTR || code == -EPROTO || code == -ENETDOWN ||

@@ -2,9 +2,9 @@
  * A listening socket on a loop: takes connections as they come, a bounded number a turn so that streams
  * already open have theirs, and stays alive when descriptors run out.
  *
- * Out of descriptors (EMFILE, ENFILE), a spare one is given up for a moment to take the connection and reset it:
- * the caller is refused, with a count, instead of waiting in the backlog for nobody knows how long.
- * Any other failure pauses the listener for LISTENER_PAUSE_MS, one to watch the socket among them.
+ * Out of descriptors (EMFILE, ENFILE), a spare one is given up for a moment to take the connection and
+ * reset it: the caller is refused, with a count, instead of waiting in the backlog for nobody knows how
+ * long. Any other failure pauses the listener for LISTENER_PAUSE_MS, one to watch the socket among them.
  */
 #ifndef POSTERN_NET_LISTENER_H
 #define POSTERN_NET_LISTENER_H
@@ -23,8 +23,8 @@ struct listener;
 struct listener_ops {
     /* A connection; `fd` is the callee's. The listener may be closed from inside. */
     void (*accepted)(struct listener *listener, int fd, const struct sockaddr_any *peer);
-    /* accept() failed with that negative errno value; `shed` connections were reset for want of descriptors. May come
-     * from inside listener_start(), and may close the listener. */
+    /* accept() failed with that negative errno value; `shed` connections were reset for want of
+     * descriptors. May come from inside listener_start(), and may close the listener. */
     void (*failed)(struct listener *listener, int code, unsigned shed);
     /* After listener_close(): the memory is the owner's again. */
     void (*closed)(struct listener *listener);

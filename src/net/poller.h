@@ -26,7 +26,8 @@
 
 struct watcher;
 
-/* `events` are EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, as the kernel or poller_again() gave them. */
+/* `events` are EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, as the kernel or poller_again()
+ * gave them. */
 typedef void (*watcher_cb)(struct watcher *watcher, uint32_t events);
 
 struct watcher {
@@ -66,18 +67,19 @@ int poller_add(struct poller *poller, struct watcher *watcher, int fd, watcher_c
 /* Adds a listening `fd`: reading only, level-triggered, so that an accept which failed is tried again. */
 int poller_add_listener(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb) MUST_CHECK;
 
-/* The descriptor of `from` becomes `to`'s, and its present state is reported to `to`. `from` is idle after. */
+/* The descriptor of `from` becomes `to`'s, and its present state is reported to `to`. `from` is idle
+ * after. */
 int poller_move(struct poller *poller, struct watcher *from, struct watcher *to, watcher_cb cb) MUST_CHECK;
 
 /* Harmless when not added. */
 void poller_remove(struct poller *poller, struct watcher *watcher);
 
-/* The same, and closes the descriptor, of which no duplicate may exist: one system call less, since closing takes
- * it out of the epoll instance too. */
+/* The same, and closes the descriptor, of which no duplicate may exist: one system call less, since
+ * closing takes it out of the epoll instance too. */
 void poller_drop(struct poller *poller, struct watcher *watcher);
 
-/* While muted, that there is something to read is not reported: a source whose sink is full would wake the loop with
- * each packet. Its end still is. Unmuting reports what has come meanwhile. */
+/* While muted, that there is something to read is not reported: a source whose sink is full would wake the
+ * loop with each packet. Its end still is. Unmuting reports what has come meanwhile. */
 void poller_mute(struct poller *poller, struct watcher *watcher, bool muted);
 
 /* Reports `events` to the watcher on the loop's next turn, after other sockets had theirs. */

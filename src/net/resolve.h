@@ -2,8 +2,8 @@
  * Names to addresses, on the loop, with c-ares.
  *
  * One resolver belongs to one loop and is used on its thread only. It keeps the system's settings:
- * /etc/resolv.conf with its search domains, re-read when it changes, and /etc/hosts. `servers` takes the place
- * of resolv.conf's servers, and of nothing else.
+ * /etc/resolv.conf with its search domains, re-read when it changes, and /etc/hosts. `servers` takes the
+ * place of resolv.conf's servers, and of nothing else.
  *
  * The cache: an answer is kept for its TTL, held between `min_ttl` and `max_ttl`; a name that does not exist
  * for `min_ttl`. Concurrent questions for one name become one query. When an answer is past its TTL and

@@ -63,7 +63,8 @@ static void set_stream_options(int fd, int family, const struct sock_options *op
     }
 }
 
-/* Whether the file is a leftover: it is a socket, and nobody accepts there. (connect() refuses a plain file, too.) */
+/* Whether the file is a leftover: it is a socket, and nobody accepts there. (connect() refuses a
+ * plain file, too.) */
 static bool is_leftover(const char *path, const struct sockaddr_any *at)
 {
     struct stat st;
@@ -88,7 +89,8 @@ static const char *unix_file(const struct sockaddr_any *at)
 static int bind_unix(int fd, const struct sockaddr_any *at, unsigned mode)
 {
     const char *path = unix_file(at);
-    /* The file must never be wider open than it will be: umask is the process's, fchmod() before bind() is not. */
+    /* The file must never be wider open than it will be: umask is the process's, fchmod() before
+     * bind() is not. */
     if (path != NULL) {
         (void)fchmod(fd, mode);
     }

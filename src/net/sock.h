@@ -28,10 +28,10 @@ int sock_listen(const struct addr *addr, const struct sock_options *options, str
 int sock_accept(int listener, struct sockaddr_any *ret_peer) MUST_CHECK;
 
 /*
- * Starts connecting. Returns the descriptor, and in *ret_pending whether the outcome is still open: then wait for
- * it to be writable and ask sock_outcome(). Or a negative errno value. A vsock CID that no transport
- * of the host reaches is tried once more by way of the parent (VMADDR_FLAG_TO_HOST): a machine with
- * vhost_vsock loaded would otherwise look for the CID among its own guests.
+ * Starts connecting. Returns the descriptor, and in *ret_pending whether the outcome is still open: then
+ * wait for it to be writable and ask sock_outcome(). Or a negative errno value. A vsock CID that no
+ * transport of the host reaches is tried once more by way of the parent (VMADDR_FLAG_TO_HOST): a machine
+ * with vhost_vsock loaded would otherwise look for the CID among its own guests.
  */
 int sock_connect(const struct sockaddr_any *to, const struct sock_options *options,
                  bool *ret_pending) MUST_CHECK;

@@ -20,7 +20,8 @@ static ssize_t sock_read(struct stream *stream, void *data, size_t size)
         return n;
     }
     if (n == 0) {
-        /* Some vsock devices let a read right after accept() return 0: the end is believed once it is reported. */
+        /* Some vsock devices let a read right after accept() return 0: the end is believed once it
+         * is reported. */
         return of(stream)->vsock && !stream->hung_up ? -EAGAIN : 0;
     }
     /* vsock: a peer that opened and closed at once leaves ENOTCONN where an end is meant. */

@@ -3,8 +3,8 @@
  * without ever blocking, finished one direction at a time. Today a connected socket (struct sock_stream);
  * a stream inside a framed session, or a TLS connection, is one more set of operations.
  *
- * Readiness is edge-triggered: after a report, read or write until -EAGAIN (or, unless `hung_up`, a count below what
- * was asked), or ask for another report with stream_again(). Nothing is buffered here.
+ * Readiness is edge-triggered: after a report, read or write until -EAGAIN (or, unless `hung_up`, a count
+ * below what was asked), or ask for another report with stream_again(). Nothing is buffered here.
  *
  * Lifetimes: the owner embeds the stream. After stream_close() no report comes and the memory is the
  * owner's; it may be called from inside a report.
@@ -98,7 +98,8 @@ struct sock_kind_options {
     size_t vsock_write_max; /* vsock writes over ~31 KiB arrive corrupted on some kernels */
 };
 
-/* Takes over a connected `fd`. Returns 0, or a negative errno value: the descriptor is then still the caller's. */
+/* Takes over a connected `fd`. Returns 0, or a negative errno value: the descriptor is then still
+ * the caller's. */
 int sock_stream_open(struct sock_stream *sock, struct poller *poller, int fd,
                      const struct sock_kind_options *kind, stream_cb cb) MUST_CHECK;
 

@@ -98,8 +98,8 @@ static bool can_splice(const struct flow *flow)
     return flow->bulk && flow->from->splice_fd >= 0 && flow->to->splice_fd >= 0;
 }
 
-/* The pipe is empty whenever this is called: splice says EAGAIN for a full pipe as for an empty source, and only
- * so can the two be told apart. */
+/* The pipe is empty whenever this is called: splice says EAGAIN for a full pipe as for an empty source,
+ * and only so can the two be told apart. */
 static ssize_t fetch_pipe(struct flow *flow)
 {
     ssize_t n;
@@ -130,8 +130,8 @@ static enum flow_result source_ended(struct flow *flow)
     return FLOW_TIRED;
 }
 
-/* Reads a chunk and writes it at once; what the sink does not take is held. Returns the bytes read, 0 at the end, or
- * a negative errno value, *ret_sink telling whose it is. */
+/* Reads a chunk and writes it at once; what the sink does not take is held. Returns the bytes read, 0 at
+ * the end, or a negative errno value, *ret_sink telling whose it is. */
 static ssize_t copy_chunk(struct flow *flow, const struct flow_tools *tools, bool *ret_sink)
 {
     *ret_sink = false;

@@ -187,7 +187,8 @@ static enum hello_state judge(struct hello *hello)
     return hello->message_length == total ? read_message(hello, hello->name) : HELLO_MORE;
 }
 
-/* One byte of a record header. No record may be empty (RFC 8446 section 5.1): it would be work for nothing. */
+/* One byte of a record header. No record may be empty (RFC 8446 section 5.1): it would be work for
+ * nothing. */
 static enum hello_state feed_header(struct hello *hello, unsigned char byte)
 {
     hello->header[hello->header_length++] = byte;

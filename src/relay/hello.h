@@ -11,11 +11,12 @@
  * and 5.1): where OpenSSL would fail the handshake over the hello's form, HELLO_BAD is the answer. An
  * encrypted ClientHello (ECH) is judged by its outer name, which is what the network can see.
  *
- * Stricter than OpenSSL, where no honest client is: HELLO_BAD for a name that is empty, ends in two dots or
- * has a byte outside 0x21..0x7e (OpenSSL hands on any byte but NUL), for any extension type that comes twice
- * (OpenSSL looks only at those it knows), for an empty record, one of another type before the message is
- * whole, one that goes on after it, and for what is over the bounds; HELLO_NOT_TLS for a hello in SSL 2.0's format.
- * A name is otherwise handed on as it is: whether it is a host name is for the policy to say.
+ * Stricter than OpenSSL, where no honest client is: HELLO_BAD for a name that is empty, ends in two dots
+ * or has a byte outside 0x21..0x7e (OpenSSL hands on any byte but NUL), for any extension type that comes
+ * twice (OpenSSL looks only at those it knows), for an empty record, one of another type before the
+ * message is whole, one that goes on after it, and for what is over the bounds; HELLO_NOT_TLS for a hello
+ * in SSL 2.0's format. A name is otherwise handed on as it is: whether it is a host name is for the policy
+ * to say.
  */
 #ifndef POSTERN_RELAY_HELLO_H
 #define POSTERN_RELAY_HELLO_H

@@ -132,7 +132,8 @@ bool opening_send_alert(const struct opening *opening, enum reason why)
     if (!tls || why == REASON_CLIENT_RESET) {
         return false;
     }
-    /* A record of type alert, TLS 1.2's version as all versions since write it, two bytes: fatal, and which. */
+    /* A record of type alert, TLS 1.2's version as all versions since write it, two bytes: fatal,
+     * and which. */
     const unsigned char alert[] = {21, 3, 3, 0, 2, 2, alert_for(why)};
     return stream_write(&opening->relay->client.stream, alert, sizeof alert) == (ssize_t)sizeof alert;
 }

@@ -39,9 +39,9 @@ void opening_free(struct opening *opening);
 enum reason opening_read_hello(struct opening *opening, bool *ret_whole) MUST_CHECK;
 
 /*
- * Tells a TLS client why it is turned away, as a TLS server would: a fatal alert (RFC 8446 section 6, RFC 6066
- * section 3), so that it shows more than a closed connection. Only when a ClientHello was seen; true if it
- * was sent, and the close that follows must then not cut it off.
+ * Tells a TLS client why it is turned away, as a TLS server would: a fatal alert (RFC 8446 section 6, RFC
+ * 6066 section 3), so that it shows more than a closed connection. Only when a ClientHello was seen; true
+ * if it was sent, and the close that follows must then not cut it off.
  */
 bool opening_send_alert(const struct opening *opening, enum reason why);
 

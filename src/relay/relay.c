@@ -1,10 +1,10 @@
 /*
  * A relay's life: see relay.h.
  *
- * Happy path: start -> (hello whole, name allowed) -> dialed -> both flows finish -> end -> timer closed -> ended().
- * Failure modes: refused by name; the dial fails; a timeout; the client aborts while opening; a side fails
- * while open. All of them go through end(), which leaves nothing but the closing timer; ended() comes from
- * its close callback, when no other callback can come.
+ * Happy path: start -> (hello whole, name allowed) -> dialed -> both flows finish -> end -> timer closed
+ * -> ended(). Failure modes: refused by name; the dial fails; a timeout; the client aborts while opening;
+ * a side fails while open. All of them go through end(), which leaves nothing but the closing timer;
+ * ended() comes from its close callback, when no other callback can come.
  *
  * When a side fails while open, what it had sent before is still delivered to the other side, which is then
  * cut rather than closed, so that it does not take the stream for complete.
@@ -55,8 +55,8 @@ static void on_timer_closed(uv_handle_t *handle)
     free(server_name);
 }
 
-/* Bytes that nobody is going to read, up to a bound: a socket that is closed with some unread is reset by the kernel, and
- * what is still on its way to the peer is lost. */
+/* Bytes that nobody is going to read, up to a bound: a socket that is closed with some unread is reset by
+ * the kernel, and what is still on its way to the peer is lost. */
 static void discard_unread(struct relay *relay, const struct flow *from)
 {
     for (unsigned i = 0; i < DISCARD_READS && !from->ended; i++) {

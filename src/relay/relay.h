@@ -5,13 +5,15 @@
  *
  * HELLO is there for routes that look at the ClientHello: the client's first bytes are kept until it is
  * whole, its name is judged, and they are replayed to the destination untouched. From OPEN on two flows
- * carry bytes, each direction ending by itself. Any state may go to ENDED, for one reason out of base/reason.h.
+ * carry bytes, each direction ending by itself. Any state may go to ENDED, for one reason out of
+ * base/reason.h.
  *
- * Lifetimes: the owner embeds the relay. relay_start() takes the descriptor over, whatever it returns. From then
- * on the owner hears opened() at most once, moved() whenever bytes were delivered, and ended() exactly once, from the
- * loop and never from inside relay_start() or relay_end(): the memory is then the owner's again. The configuration outlives
- * the relay. What only the opening needs (ClientHello, dial) is one allocation, gone once the relay is open.
- * The program ignores SIGPIPE: splice(2) cannot be told not to raise it.
+ * Lifetimes: the owner embeds the relay. relay_start() takes the descriptor over, whatever it returns.
+ * From then on the owner hears opened() at most once, moved() whenever bytes were delivered, and ended()
+ * exactly once, from the loop and never from inside relay_start() or relay_end(): the memory is then the
+ * owner's again. The configuration outlives the relay. What only the opening needs (ClientHello, dial) is
+ * one allocation, gone once the relay is open. The program ignores SIGPIPE: splice(2) cannot be told not
+ * to raise it.
  */
 #ifndef POSTERN_RELAY_RELAY_H
 #define POSTERN_RELAY_RELAY_H

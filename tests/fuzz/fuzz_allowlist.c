@@ -1,7 +1,7 @@
 /*
  * Any text as an allowlist. The first line names the server that is asked for, the rest is the file. Names
- * lead to addresses made from their letters, so that different ones meet. The verdict must be that of the plain
- * walk through the list, as the tool whose format this is makes it.
+ * lead to addresses made from their letters, so that different ones meet. The verdict must be that of the
+ * plain walk through the list, as the tool whose format this is makes it.
  */
 #include "config/allowlist.h"
 #include <errno.h>

@@ -1,6 +1,7 @@
 /*
- * Preloaded into the daemon: a caller at 127.0.0.N, N not 1, is told to come from the vsock CID N. So policy by CID is
- * tested where no vsock is, on a listener of `vsock://` whose socket, a TCP one, was handed over as systemd hands over.
+ * Preloaded into the daemon: a caller at 127.0.0.N, N not 1, is told to come from the vsock CID N. So
+ * policy by CID is tested where no vsock is, on a listener of `vsock://` whose socket, a TCP one, was
+ * handed over as systemd hands over.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

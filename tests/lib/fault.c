@@ -163,8 +163,8 @@ void free(void *memory)
         __libc_free(memory);
 }
 
-/* What the dynamic linker allocates for a thread's variables it keeps with the thread's stack for the next one.
- * LeakSanitizer knows, but looks at who called malloc(), and that is now this file. */
+/* What the dynamic linker allocates for a thread's variables it keeps with the thread's stack for the next
+ * one. LeakSanitizer knows, but looks at who called malloc(), and that is now this file. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
@@ -212,14 +212,15 @@ static void *real_of(_Atomic(void *) *known, void *intercepted, const char *name
     {                                                                   \
         static _Atomic(void *) known;                                   \
                                                                         \
-        if (fault_strikes(call)) {                                            \
+        if (fault_strikes(call)) {                                      \
             errno = (error);                                            \
             return failed;                                              \
         }                                                               \
         return REAL(name) arguments;                                    \
     }
 
-/* The same with one more argument, `extra`, that callers may leave out: what is then passed on is not read. */
+/* The same with one more argument, `extra`, that callers may leave out: what is then passed on is
+ * not read. */
 #define CALL_MORE(name, call, error, parameters, last, type, arguments) \
     extern __typeof__(name) __interceptor_##name __attribute__((weak)); \
     int name parameters                                                 \
@@ -231,7 +232,7 @@ static void *real_of(_Atomic(void *) *known, void *intercepted, const char *name
         va_start(more, last);                                           \
         extra = va_arg(more, type);                                     \
         va_end(more);                                                   \
-        if (fault_strikes(call)) {                                            \
+        if (fault_strikes(call)) {                                      \
             errno = (error);                                            \
             return -1;                                                  \
         }                                                               \
@@ -282,10 +283,12 @@ CALL(int, EAGAIN, pthread_create, FAULT_THREAD, EAGAIN,
      (thread, attributes, function, arg))
 
 CALL(ssize_t, -1, read, FAULT_READ, EIO, (int fd, void *data, size_t size), (fd, data, size))
-CALL(ssize_t, -1, recv, FAULT_READ, EIO, (int fd, void *data, size_t size, int flags), (fd, data, size, flags))
+CALL(ssize_t, -1, recv, FAULT_READ, EIO, (int fd, void *data, size_t size, int flags),
+     (fd, data, size, flags))
 CALL(ssize_t, -1, recvmsg, FAULT_READ, EIO, (int fd, struct msghdr *message, int flags), (fd, message, flags))
 CALL(ssize_t, -1, write, FAULT_WRITE, EIO, (int fd, const void *data, size_t size), (fd, data, size))
-CALL(ssize_t, -1, writev, FAULT_WRITE, EIO, (int fd, const struct iovec *parts, int count), (fd, parts, count))
+CALL(ssize_t, -1, writev, FAULT_WRITE, EIO, (int fd, const struct iovec *parts, int count),
+     (fd, parts, count))
 CALL(ssize_t, -1, send, FAULT_WRITE, EIO, (int fd, const void *data, size_t size, int flags),
      (fd, data, size, flags))
 CALL(ssize_t, -1, sendmsg, FAULT_WRITE, EIO, (int fd, const struct msghdr *message, int flags),

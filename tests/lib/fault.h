@@ -68,7 +68,8 @@ unsigned long fault_loop(const char *name, unsigned calls, void (*scenario)(void
 /* For a single failure by hand: the nth of `calls`, counted from 1 and from now, fails. */
 void fault_arm(unsigned calls, unsigned long nth);
 
-/* While spared, no call of this thread fails: for what a scenario does to play the other side. May be nested. */
+/* While spared, no call of this thread fails: for what a scenario does to play the other side. May
+ * be nested. */
 void fault_spare(bool spare);
 
 /* Whether the call that is about to be made is the one to fail. For calls that a test wraps at link time

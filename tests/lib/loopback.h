@@ -1,11 +1,11 @@
 /*
- * What the tests of the data path share: a loop that is turned by hand and never waits for long, and peers, which
- * are the other ends of sockets, non-blocking, and remember what came.
+ * What the tests of the data path share: a loop that is turned by hand and never waits for long, and
+ * peers, which are the other ends of sockets, non-blocking, and remember what came.
  *
  *     WAIT_FOR(&bench, peer_hear(&client)->ended);
  *
- * turns the loop until the condition holds, and fails the test when it does not come to hold. What a peer sends counts
- * up byte by byte, and what it hears must do the same, so that loss and disorder are seen.
+ * turns the loop until the condition holds, and fails the test when it does not come to hold. What a peer
+ * sends counts up byte by byte, and what it hears must do the same, so that loss and disorder are seen.
  *
  * In a program that fails calls on purpose (fault.h), the peers' own calls do not fail.
  */
@@ -23,8 +23,8 @@ struct loopback {
     uv_timer_t tick; /* so that a turn ends soon */
 };
 
-/* Once, before libuv is used, in a program whose memory fails: where libuv grows its table of descriptors it knows no
- * other answer than abort(), so that memory does not fail there. */
+/* Once, before libuv is used, in a program whose memory fails: where libuv grows its table of descriptors
+ * it knows no other answer than abort(), so that memory does not fail there. */
 void loopback_spare_libuv(void);
 
 void loopback_open(struct loopback *bench);

@@ -12,7 +12,8 @@
 
 struct script_stream {
     struct stream stream;
-    /* Reads: each step gives that many bytes, 0 for the end, or a negative errno value. After the last: EAGAIN. */
+    /* Reads: each step gives that many bytes, 0 for the end, or a negative errno value. After the
+     * last: EAGAIN. */
     ssize_t reads[SCRIPT_STEPS];
     unsigned read_count, read_next;
     unsigned char next_byte; /* what is read counts up from here, so that order and loss can be seen */
