@@ -222,8 +222,8 @@ def test_two_hundred_clients_that_abort_at_every_moment(relay, peer):
 
 
 def test_an_end_that_follows_an_error_is_no_end(relay, peer):
-    """The error of a reset connection is told once, to a read or to a write, and reading then finds a plain end. Whichever it was,
-    the client must not take what it got for complete."""
+    """The error of a reset connection is told once, to a read or to a write, and reading then finds a plain end.
+    Whichever it was, the client must not take what it got for complete."""
     def serve(connection):
         connection.sendall(b"first half")
         connection.recv(1)

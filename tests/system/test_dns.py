@@ -6,7 +6,7 @@ import pytest
 
 from dns_server import DnsServer
 from hello import Client, client_hello, context
-from postern import connect, echo, free_port, listen, receive, wait_until
+from postern import connect, echo, free_port, listen, read_all, receive, wait_until
 from traffic import Background, is_cut
 
 NAME = "kms.test"
@@ -242,6 +242,19 @@ def test_without_stale_an_old_answer_does_not_serve(named, dns, peer):
     dns.set(NAME, rcode="servfail")
     wait_until(lambda: not works(daemon))
     daemon.wait_event(reason="dns_failed")
+
+
+@pytest.mark.parametrize("listen", ["tcp", "unix"])
+def test_what_was_sent_before_the_destination_was_known_arrives(named, dns, peer, listen):
+    """The client sends and is gone, before its name is even looked up."""
+    received = []
+    server = peer(lambda connection: received.append(read_all(connection)))
+    dns.set(NAME, a=["127.0.0.1"], delay=0.2)
+    daemon = named(server.port, listen=listen)
+    with daemon.connect() as client:
+        client.sendall(b"hello" * 1000)
+    assert wait_until(lambda: received) == [b"hello" * 1000]
+    daemon.wait_ended("finished")
 
 
 def test_a_client_that_leaves_while_its_name_is_looked_up(named, dns):

@@ -14,8 +14,8 @@ UP = Pattern(1)
 
 @contextlib.contextmanager
 def failing(daemon, call, how):
-    """While inside, the daemon's calls of that name fail. It has to be quiet when this is left: a call that is being made to fail just
-    then may fail in another way."""
+    """While inside, the daemon's calls of that name fail. It has to be quiet when this is left: a call that is being
+    made to fail just then may fail in another way."""
     tracer = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-p", str(daemon.process.pid), "-e", f"trace={call}", "-e",
                                f"inject={call}:{how}"], stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
     said = []

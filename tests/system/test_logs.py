@@ -38,15 +38,16 @@ def test_text_has_the_same_fields(relay, peer):
     with daemon.connect() as client:
         assert hello(client)
     line, = wait_until(lambda: [line for line in daemon.log().splitlines() if "stream ended" in line])
-    assert re.search(r"^\S+Z info +stream ended reason=finished listener=in route=out destination=tcp://\S+ address=127\.0\.0\.1:\d+ "
-                     r"bytes_in=5 bytes_out=5 duration=", line), line
+    assert re.search(r"^\S+Z info +stream ended reason=finished listener=in route=out destination=tcp://\S+ "
+                     r"address=127\.0\.0\.1:\d+ bytes_in=5 bytes_out=5 duration=", line), line
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_a_name_cannot_forge_a_line(relay, peer, form):
     """What a ClientHello may carry at all is written so that it stays inside its field."""
     daemon = relay(peer(echo).address, route={"sni": ["kms.test"]}, log={"format": form})
-    names = [b'x","reason":"finished', b"x\\u000a", b"a=b", b"'", b'"', b"\\", b"%s%n", b"a" * 255, b"\x1b[31m", b"a\nb", b"\xff\xfe", b"a\rb"]
+    names = [b'x","reason":"finished', b"x\\u000a", b"a=b", b"'", b'"', b"\\", b"%s%n", b"a" * 255, b"\x1b[31m",
+             b"a\nb", b"\xff\xfe", b"a\rb"]
     series = set(daemon.metrics())
     for name in names:
         with daemon.connect() as client:
@@ -142,8 +143,9 @@ def test_a_reader_that_comes_back_is_told_what_it_missed(relay, peer):
 def test_no_reader_at_all(relay, peer, gone):
     daemon = relay(peer(echo).address, begin=False)
     if gone == "closed":
-        daemon.process = subprocess.Popen(["bash", "-c", 'exec "$@" 2>&- >&- <&-', "bash", daemon.program, "--config", daemon.config_file],
-                                          env={**os.environ, "NOTIFY_SOCKET": str(daemon.folder / "notify"), **daemon.environment})
+        daemon.process = subprocess.Popen(
+            ["bash", "-c", 'exec "$@" 2>&- >&- <&-', "bash", daemon.program, "--config", daemon.config_file],
+            env={**os.environ, "NOTIFY_SOCKET": str(daemon.folder / "notify"), **daemon.environment})
         daemon.wait_notified("READY=1")
     elif gone == "a full disk":
         with open("/dev/full", "w") as full:

@@ -59,7 +59,8 @@ def test_the_kernel_says_who_calls(enclaves, peer):
     assert daemon.metrics()['postern_enclave_bytes_total{enclave="payroll",direction="in"}'] == 5
 
 
-@pytest.mark.parametrize("cid,reason,name", [(17, "denied_route", "fraud"), (18, "denied_enclave", "-"), (3, "denied_enclave", "-")])
+@pytest.mark.parametrize("cid,reason,name", [(17, "denied_route", "fraud"), (18, "denied_enclave", "-"),
+                                             (3, "denied_enclave", "-")])
 def test_others_are_refused(enclaves, peer, cid, reason, name):
     server = peer(echo)
     daemon, call = enclaves(server.address, ["payroll"])

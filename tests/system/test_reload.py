@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from postern import connect, echo, free_port, listen, receive, wait_until
+from postern import connect, echo, free_port, listen, receive, sanitizers, wait_until
 from traffic import Background, Pattern, check_pattern, is_cut, send_pattern
 
 MIB = 1 << 20
@@ -116,7 +116,8 @@ def test_listeners_come_go_and_move(relay, peer):
     server = peer(echo)
     daemon = relay(server.address)
     second, unix = f"tcp://127.0.0.1:{free_port()}", daemon.socket_path("two.sock")
-    more = {"second": {"listen": second, "route": "out", "allow": "any"}, "local": {"listen": unix, "route": "out", "allow": "any"}}
+    more = {"second": {"listen": second, "route": "out", "allow": "any"},
+            "local": {"listen": unix, "route": "out", "allow": "any"}}
     daemon.configure(listeners=more)
     assert "3 listeners (2 opened, 0 closed)" in reload(daemon)[1]
     assert works(daemon) and works(daemon, second) and works(daemon, unix)
@@ -160,7 +161,8 @@ def test_a_listener_that_goes_and_comes_back(relay, peer):
     second = {"second": {"listen": f"tcp://127.0.0.1:{free_port()}", "route": "out", "allow": "any"}}
     for turn in range(20):
         daemon.configure(listeners=second if turn % 2 else {})
-        assert reload(daemon) == (True, f"{1 + turn % 2} listeners ({turn % 2} opened, {int(turn % 2 == 0 and turn > 0)} closed), "
+        closed = int(turn % 2 == 0 and turn > 0)
+        assert reload(daemon) == (True, f"{1 + turn % 2} listeners ({turn % 2} opened, {closed} closed), "
                                         "1 routes, 0 enclaves\n")
 
 
@@ -310,6 +312,23 @@ def test_nothing_is_dropped_by_reloads_under_load(relay, peer):
     daemon.wait_ended("finished", count=count)
     daemon.wait_ended("finished", route="bulk")
     assert count > 50 and one.served + two.served == count
+
+
+def test_reloads_leave_nothing_behind(relay, peer):
+    daemon = relay(peer(echo).address, "unix")
+    extra = {"extra": {"listen": daemon.socket_path("extra.sock"), "route": "out", "allow": "any"}}
+
+    def turn(count):
+        for number in range(count):
+            daemon.configure(listeners=extra if number % 2 else {}, route={"sni": ["a.test"]} if number % 2 else {})
+            assert reload(daemon)[0]
+        process = daemon.status()["process"]
+        return process["open_fds"], process["resident_bytes"]
+
+    descriptors, memory = turn(50)
+    more_descriptors, more_memory = turn(400)
+    assert more_descriptors <= descriptors
+    assert sanitizers() or more_memory - memory < 1 << 18
 
 
 def test_a_reload_in_a_storm_of_signals(relay, peer):

@@ -102,7 +102,8 @@ def test_streams_that_are_still_opening_are_cut_too(relay, peer, folder):
             one.connect_ex(full.getsockname())
         daemon = relay(peer(echo).address, drain_timeout="200ms", route={"sni": ["a.test"]},
                        listeners={"slow": {"listen": f"unix://{folder}/slow.sock", "route": "slow", "allow": "any"}},
-                       routes={"slow": {"type": "relay", "to": f"tcp://127.0.0.1:{full.getsockname()[1]}", "connect_timeout": "30s"}})
+                       routes={"slow": {"type": "relay", "to": f"tcp://127.0.0.1:{full.getsockname()[1]}",
+                                        "connect_timeout": "30s"}})
         stack.enter_context(daemon.connect())
         stack.enter_context(connect(daemon.config["listeners"]["slow"]["listen"]))
         wait_until(lambda: daemon.metrics()["postern_daemon_streams_active"] == 2)
