@@ -27,6 +27,9 @@ static void on_wake(uv_async_t *wake)
 {
     struct worker *worker = wake->data;
     STAILQ_HEAD(, job) jobs = STAILQ_HEAD_INITIALIZER(jobs);
+    if (worker->loop.poller.woken_ns == 0) {
+        worker->loop.poller.woken_ns = uv_hrtime(); /* the turn may begin here as well */
+    }
     counter_set(&worker->pong, counter_get(&worker->ping));
     uv_mutex_lock(&worker->lock);
     STAILQ_CONCAT(&jobs, &worker->jobs);

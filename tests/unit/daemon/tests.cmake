@@ -9,3 +9,8 @@ postern_unit_test(daemon vsock_args)
 postern_unit_test(daemon vsock_proxy_names LINK_OPTIONS -Wl,--wrap=getaddrinfo -Wl,--wrap=freeaddrinfo)
 postern_unit_test(daemon vsock_proxy FAULTS
   LINK_OPTIONS -Wl,--wrap=server_run -Wl,--wrap=getaddrinfo -Wl,--wrap=freeaddrinfo)
+
+add_library(daemon_bench STATIC daemon/daemon_bench.c)
+target_link_libraries(daemon_bench PUBLIC loopback PRIVATE postern_daemon postern_options cmocka)
+postern_unit_test(daemon workers FAULTS USES daemon_bench
+  LINK_OPTIONS -Wl,--wrap=uv_loop_init,--wrap=uv_async_init,--wrap=uv_mutex_init)

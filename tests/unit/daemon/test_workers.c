@@ -1,0 +1,454 @@
+/*
+ * Workers on their threads: connections handed over, rules changed and doors closed while they arrive, and a stop in the
+ * middle of it all. Every caller is answered or refused, every stream ends once, and the books balance. Run
+ * under ThreadSanitizer this is the test of the hand-over.
+ */
+#include "daemon/worker.h"
+
+#include "daemon/admission.h"
+#include "daemon/door.h"
+#include "daemon_bench.h"
+#include "fault.h"
+#include "loopback.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CLIENTS 4
+
+static const char yaml[] = "version: 1\n"
+                           "admin: {listen: none}\n"
+                           "metrics: {listen: none}\n"
+                           "limits: {max_streams: %u}\n"
+                           "listeners:\n"
+                           "  in: {listen: \"tcp://127.0.0.1:0\", route: out, allow: any}\n"
+                           "routes:\n"
+                           "  out: {type: relay, to: \"tcp://127.0.0.1:%u\"}\n";
+
+struct bench {
+    struct counters counters;
+    struct worker_set set;
+    struct rules *rules;
+    struct upstream upstream;
+    int fd; /* the door's; on worker 0 */
+    uint16_t port;
+    _Atomic unsigned emptied;
+    /* Clients: */
+    uv_thread_t clients[CLIENTS];
+    unsigned each; /* pings a client; 0: until told to stop */
+    _Atomic bool enough;
+    _Atomic unsigned answered, failed;
+};
+
+static struct bench bench;
+
+static void on_emptied(void *data)
+{
+    struct bench *self = data;
+    atomic_fetch_add(&self->emptied, 1);
+}
+
+static void start(unsigned workers)
+{
+    struct error err = ERROR_INIT;
+    memset(&bench, 0, sizeof bench);
+    counters_init(&bench.counters);
+    upstream_start(&bench.upstream);
+    bench.set.counters = &bench.counters;
+    bench.set.emptied = on_emptied;
+    bench.set.data = &bench;
+    bench.rules = daemon_rules(&bench.counters, daemon_config(yaml, 1000u, bench.upstream.port));
+    if (worker_set_start(&bench.set, workers, bench.rules->config, &err) != 0) {
+        fail_msg("%s", err.text);
+    }
+    bench.fd = door_socket(&bench.port);
+    struct job *job = door_job_open(bench.fd, false, bench.rules, 0);
+    assert_non_null(job);
+    worker_post(&bench.set.workers[0], job);
+}
+
+static void release(void)
+{
+    struct route_counters *route = bench.rules->routes[0];
+    worker_set_stop(&bench.set);
+    worker_set_stop(&bench.set); /* harmless */
+    assert_no_streams(&bench.counters);
+    assert_true(ended_of(route) >= counter_get(&route->accepted));
+    assert_int_equal(ended_of(route), counter_get(&bench.rules->listeners[0]->accepted));
+    upstream_stop(&bench.upstream);
+    assert_int_equal(bench.rules->references, 1); /* no stream and no door holds one */
+    rules_unref(bench.rules);
+    counters_release(&bench.counters);
+}
+
+static void run_client(void *data)
+{
+    struct bench *self = data;
+    for (unsigned i = 0; (self->each == 0 || i < self->each) && !atomic_load(&self->enough); i++) {
+        atomic_fetch_add(ping(self->port) ? &self->answered : &self->failed, 1);
+    }
+}
+
+static void clients_start(unsigned each)
+{
+    bench.each = each;
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        assert_int_equal(uv_thread_create(&bench.clients[i], run_client, &bench), 0);
+    }
+}
+
+static void clients_join(void)
+{
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        uv_thread_join(&bench.clients[i]);
+    }
+}
+
+static void sleep_ms(unsigned ms)
+{
+    usleep(ms * 1000);
+}
+
+/* The counters of a stream's end come a moment after its bytes. */
+static void wait_until_empty(void)
+{
+    for (unsigned i = 0; i < 30000 && counter_get(&bench.counters.active) > 0; i++) {
+        sleep_ms(1);
+    }
+    assert_int_equal(counter_get(&bench.counters.active), 0);
+}
+
+static void test_many_short_connections(void **state)
+{
+    (void)state;
+    for (unsigned workers = 1; workers <= 4; workers++) {
+        start(workers);
+        clients_start(100);
+        clients_join();
+        wait_until_empty();
+        assert_int_equal(bench.answered, CLIENTS * 100);
+        assert_int_equal(bench.failed, 0);
+        struct route_counters *route = bench.rules->routes[0];
+        assert_int_equal(counter_get(&route->accepted), CLIENTS * 100);
+        assert_int_equal(counter_get(&route->bytes_in), CLIENTS * 400);
+        assert_int_equal(counter_get(&route->bytes_out), CLIENTS * 400);
+        assert_int_equal(counter_get(&route->connect_count), CLIENTS * 100);
+        release();
+    }
+}
+
+static int connect_client(void)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons(bench.port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+static void await_active(unsigned count)
+{
+    for (unsigned i = 0; i < 30000 && counter_get(&bench.counters.active) != count; i++) {
+        sleep_ms(1);
+    }
+    assert_int_equal(counter_get(&bench.counters.active), count);
+}
+
+/* The door is worker 0's; what it takes goes to whoever has the least. */
+static void test_streams_are_spread(void **state)
+{
+    enum { COUNT = 40 };
+    int clients[COUNT];
+    (void)state;
+    start(4);
+    for (unsigned i = 0; i < COUNT; i++) {
+        clients[i] = connect_client();
+        await_active(i + 1);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        assert_in_range(counter_get(&bench.set.workers[i].active), COUNT / 4 - 3, COUNT / 4 + 3);
+    }
+    release(); /* with all of them open */
+    for (unsigned i = 0; i < COUNT; i++) {
+        char data;
+        assert_true(recv(clients[i], &data, 1, 0) <= 0);
+        close(clients[i]);
+    }
+}
+
+static void test_a_stop_while_connections_arrive(void **state)
+{
+    (void)state;
+    for (unsigned workers = 2; workers <= 4; workers++) {
+        start(workers);
+        clients_start(0);
+        sleep_ms(60);
+        worker_set_stop(&bench.set); /* clients go on, and are refused by nobody's being there */
+        atomic_store(&bench.enough, true);
+        clients_join();
+        assert_true(bench.answered > 0);
+        release();
+    }
+}
+
+static void test_other_rules_while_connections_arrive(void **state)
+{
+    (void)state;
+    start(3);
+    clients_start(0);
+    for (unsigned i = 0; i < 100; i++) {
+        struct rules *rules =
+            daemon_rules(&bench.counters, daemon_config(yaml, 1000 + i, bench.upstream.port));
+        struct job *job = door_job_change(bench.fd, rules, 0);
+        assert_non_null(job);
+        worker_post(&bench.set.workers[0], job);
+        rules_unref(rules); /* streams and the door keep it as long as they need it */
+        sleep_ms(1);
+    }
+    atomic_store(&bench.enough, true);
+    clients_join();
+    assert_int_equal(bench.failed, 0);
+    assert_true(bench.answered > 0);
+    wait_until_empty();
+    release();
+}
+
+static void test_doors_open_and_close_while_connections_arrive(void **state)
+{
+    (void)state;
+    start(4);
+    clients_start(0);
+    for (unsigned i = 0; i < 50; i++) {
+        struct worker *worker = &bench.set.workers[i % 4];
+        uint16_t port;
+        int fd = door_socket(&port);
+        struct job *open = door_job_open(fd, i % 2 == 0, bench.rules, 0), *close = door_job_close(fd);
+        assert_non_null(open);
+        assert_non_null(close);
+        worker_post(worker, open);
+        assert_true(ping(port));
+        atomic_fetch_add(&bench.set.doors_closing, 1);
+        worker_post(worker, close);
+    }
+    atomic_store(&bench.enough, true);
+    clients_join();
+    assert_int_equal(bench.failed, 0);
+    wait_until_empty();
+    for (unsigned i = 0; i < 30000 && counter_get(&bench.set.doors_closing) > 0; i++) {
+        sleep_ms(1);
+    }
+    assert_int_equal(counter_get(&bench.set.doors_closing), 0);
+    release();
+}
+
+static void test_changing_or_closing_a_door_that_is_gone(void **state)
+{
+    (void)state;
+    start(2);
+    struct job *change = door_job_change(9999, bench.rules, 0), *close = door_job_close(9999);
+    assert_non_null(change);
+    assert_non_null(close);
+    worker_post(&bench.set.workers[1], change);
+    atomic_fetch_add(&bench.set.doors_closing, 1);
+    worker_post(&bench.set.workers[1], close);
+    assert_true(ping(bench.port));
+    door_job_discard(NULL);
+    door_job_discard(door_job_open(-1, false, bench.rules, 0)); /* not posted after all */
+    release();
+}
+
+static void test_a_drain_while_connections_arrive(void **state)
+{
+    (void)state;
+    start(3);
+    int held = connect_client();
+    await_active(1);
+    clients_start(0);
+    sleep_ms(30);
+    for (unsigned i = 0; i < 3; i++) {
+        struct job *job = door_job_drain();
+        assert_non_null(job);
+        worker_post(&bench.set.workers[i], job);
+    }
+    atomic_store(&bench.set.draining, true);
+    sleep_ms(30);
+    atomic_store(&bench.enough, true);
+    clients_join();
+    assert_true(bench.failed > 0); /* refused, and told so */
+    assert_true(counter_get(&bench.rules->routes[0]->ended[REASON_DRAINING]) > 0);
+    await_active(1);
+    assert_int_equal(bench.emptied, 0);
+    assert_int_equal(send(held, "ping", 4, MSG_NOSIGNAL), 4); /* the one that is open may finish */
+    char data[5];
+    assert_int_equal(recv(held, data, sizeof data, MSG_WAITALL), 4);
+    close(held);
+    wait_until_empty();
+    for (unsigned i = 0; i < 30000 && bench.emptied == 0; i++) {
+        sleep_ms(1);
+    }
+    assert_true(bench.emptied > 0);
+    release();
+}
+
+/* A socket of systemd's outlives the process: its callers wait for the next one. */
+static void test_a_drain_closes_what_was_inherited(void **state)
+{
+    uint16_t port;
+    (void)state;
+    start(2);
+    int fd = door_socket(&port), kept = dup(fd);
+    struct job *open = door_job_open(fd, true, bench.rules, 0), *drain = door_job_drain();
+    assert_non_null(open);
+    assert_non_null(drain);
+    worker_post(&bench.set.workers[1], open);
+    assert_true(ping(port));
+    worker_post(&bench.set.workers[1], drain);
+    wait_until_empty();
+    worker_set_stop(&bench.set);
+    bench.port = port;
+    int client = connect_client(); /* waits in the backlog */
+    close(client);
+    close(kept);
+    release();
+}
+
+static void test_a_worker_that_hangs_is_seen(void **state)
+{
+    (void)state;
+    start(2);
+    struct worker *worker = &bench.set.workers[1];
+    assert_int_equal(worker_busy_ms(worker), 0);
+    for (unsigned i = 0; i < 30000 && worker_busy_ms(worker) > 0; i++) {
+        sleep_ms(1);
+    }
+    assert_int_equal(worker_busy_ms(worker), 0); /* it answered, and the next ping is on its way */
+    release();
+}
+
+static _Atomic bool stalled;
+
+static void stall(struct worker *worker, struct job *job)
+{
+    (void)worker;
+    (void)job;
+    sleep_ms(WORKER_STALL_MS + 50);
+    atomic_store(&stalled, true);
+}
+
+static void test_a_stall_is_counted(void **state)
+{
+    struct job job = {.run = stall};
+    (void)state;
+    start(1);
+    atomic_store(&stalled, false);
+    assert_true(ping(bench.port));
+    worker_post(&bench.set.workers[0], &job);
+    sleep_ms(WORKER_STALL_MS / 2);
+    worker_busy_ms(&bench.set.workers[0]);
+    sleep_ms(10);
+    assert_true(worker_busy_ms(&bench.set.workers[0]) > 0);
+    for (unsigned i = 0; i < 30000 && counter_get(&bench.counters.stalls) == 0; i++) {
+        sleep_ms(1);
+    }
+    assert_true(atomic_load(&stalled));
+    assert_int_equal(counter_get(&bench.counters.stalls), 1);
+    release();
+}
+
+/* ---- Faults ---- */
+
+static struct config *fault_config;
+
+static void start_and_stop(void *arg)
+{
+    struct error err = ERROR_INIT;
+    struct counters counters = {.active = 0};
+    struct worker_set set = {.counters = &counters, .emptied = on_emptied};
+    (void)arg;
+    int rv = worker_set_start(&set, 2, fault_config, &err);
+    if (rv != 0) {
+        assert_true(rv < 0);
+        assert_non_null(strstr(err.text, "cannot start"));
+        assert_int_equal(set.count, 0);
+    }
+    worker_set_stop(&set);
+}
+
+static void test_faults(void **state)
+{
+    (void)state;
+    fault_config = daemon_config(yaml, 10u, 1u);
+    assert_true(fault_loop("worker set", FAULT_MEMORY | FAULT_OPEN | FAULT_THREAD | FAULT_OWN, start_and_stop,
+                           NULL) >= 40);
+    assert_true(fault_loop("worker set, sticky", FAULT_MEMORY | FAULT_OPEN | FAULT_THREAD | FAULT_STICKY,
+                           start_and_stop, NULL) >= 40);
+    config_unref(fault_config);
+}
+
+int __real_uv_loop_init(uv_loop_t *loop);
+int __wrap_uv_loop_init(uv_loop_t *loop);
+int __real_uv_async_init(uv_loop_t *loop, uv_async_t *async, uv_async_cb cb);
+int __wrap_uv_async_init(uv_loop_t *loop, uv_async_t *async, uv_async_cb cb);
+int __real_uv_mutex_init(uv_mutex_t *mutex);
+int __wrap_uv_mutex_init(uv_mutex_t *mutex);
+
+int __wrap_uv_loop_init(uv_loop_t *loop)
+{
+    return fault_strikes(FAULT_OWN) ? UV_EMFILE : __real_uv_loop_init(loop);
+}
+
+int __wrap_uv_async_init(uv_loop_t *loop, uv_async_t *async, uv_async_cb cb)
+{
+    return fault_strikes(FAULT_OWN) ? UV_EMFILE : __real_uv_async_init(loop, async, cb);
+}
+
+int __wrap_uv_mutex_init(uv_mutex_t *mutex)
+{
+    return fault_strikes(FAULT_OWN) ? UV_ENOMEM : __real_uv_mutex_init(mutex);
+}
+
+static int open_log(void **state)
+{
+    (void)state;
+    daemon_log_open();
+    return 0;
+}
+
+static int close_log(void **state)
+{
+    (void)state;
+    daemon_log_close();
+    return 0;
+}
+
+int main(void)
+{
+    loopback_spare_libuv();
+    signal(SIGPIPE, SIG_IGN);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_many_short_connections),
+        cmocka_unit_test(test_streams_are_spread),
+        cmocka_unit_test(test_a_stop_while_connections_arrive),
+        cmocka_unit_test(test_other_rules_while_connections_arrive),
+        cmocka_unit_test(test_doors_open_and_close_while_connections_arrive),
+        cmocka_unit_test(test_changing_or_closing_a_door_that_is_gone),
+        cmocka_unit_test(test_a_drain_while_connections_arrive),
+        cmocka_unit_test(test_a_drain_closes_what_was_inherited),
+        cmocka_unit_test(test_a_worker_that_hangs_is_seen),
+        cmocka_unit_test(test_a_stall_is_counted),
+        cmocka_unit_test(test_faults),
+    };
+    return cmocka_run_group_tests(tests, open_log, close_log);
+}
