@@ -20,3 +20,6 @@ postern_unit_test(daemon sockets FAULTS USES daemon_bench)
 if(SYSTEMD_FOUND)
   postern_unit_test(daemon notify FAULTS USES loopback)
 endif()
+postern_unit_test(daemon server FAULTS USES daemon_bench
+  LINK_OPTIONS -Wl,--wrap=uv_loop_init,--wrap=uv_async_init,--wrap=uv_mutex_init,--wrap=uv_signal_start
+               -Wl,--wrap=worker_set_start)
