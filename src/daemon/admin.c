@@ -12,7 +12,7 @@ typedef void (*answer_fn)(struct server *server, const struct http_message *requ
 
 struct resource {
     const char *path;
-    bool command; /* POST, else GET and HEAD */
+    bool command; /* POST, else GET */
     bool admin_only;
     answer_fn answer;
 };
@@ -138,16 +138,13 @@ static void answer_not_found(enum admin_role role, struct http_response *respons
 
 static bool method_fits(const struct resource *resource, const char *method)
 {
-    if (resource->command) {
-        return strcmp(method, "POST") == 0;
-    }
-    return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+    return strcmp(method, resource->command ? "POST" : "GET") == 0;
 }
 
 static void answer_wrong_method(const struct resource *resource, struct http_response *response)
 {
     response->status = 405;
-    response->allow = resource->command ? "POST" : "GET, HEAD";
+    response->allow = resource->command ? "POST" : "GET";
     text_addf(&response->body, "%s takes %s\n", resource->path, response->allow);
 }
 

@@ -2,10 +2,10 @@
  * The admin and the metrics listener: what may be asked over HTTP, and what is answered.
  *
  *     path      methods    on                what
- *     /metrics  GET, HEAD  both              the counters, for Prometheus
- *     /healthz  GET, HEAD  both              200 while the event loops turn, else 503
- *     /readyz   GET, HEAD  both              200 while new streams are opened; 503 when starting or draining
- *     /status   GET, HEAD  the admin socket  all of it, as JSON
+ *     /metrics  GET        both              the counters, for Prometheus
+ *     /healthz  GET        both              200 while the event loops turn, else 503
+ *     /readyz   GET        both              200 while new streams are opened; 503 when starting or draining
+ *     /status   GET        the admin socket  all of it, as JSON
  *     /reload   POST       the admin socket  200 and what changed, or 422 and the mistakes
  *     /drain    POST       the admin socket  202; ?deadline=30s instead of drain_timeout
  *

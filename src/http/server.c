@@ -107,7 +107,7 @@ static void format_date(char *buffer, size_t size)
 static unsigned format_head(struct http_connection *connection, const struct http_response *response)
 {
     char date[40];
-    const char *allow = response->allow != NULL ? response->allow : "GET, HEAD";
+    const char *allow = response->allow != NULL ? response->allow : "GET";
     bool tell_allow = response->status == 405;
     format_date(date, sizeof date);
     int length = snprintf(connection->head, sizeof connection->head,

@@ -86,12 +86,12 @@ def test_a_real_prometheus_scrapes_it(measured, peer, tmp_path):
         prometheus.wait()
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"])
+@pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"])
 @pytest.mark.parametrize("path", ["/metrics", "/reload", "/drain"])
 def test_the_metrics_listener_only_reads(measured, method, path):
     daemon = measured("tcp://127.0.0.1:1")
     code, headers, _ = ask(daemon, method, path)
-    assert code == 405 and headers["Allow"] == "GET, HEAD"
+    assert code == 405 and headers["Allow"] == "GET"
     assert daemon.status()["state"] == "ready"
 
 

@@ -61,7 +61,7 @@ static void pages_on_both_sockets(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(roles); i++) {
         assert_string_equal(ask(roles[i], "GET", "/healthz"), "ok\n");
         assert_int_equal(response.status, 200);
-        assert_string_equal(ask(roles[i], "HEAD", "/readyz"), "ready\n");
+        assert_string_equal(ask(roles[i], "GET", "/readyz"), "ready\n");
         assert_int_equal(response.status, 200);
         assert_non_null(strstr(ask(roles[i], "GET", "/metrics?x=y"), "postern_build_info"));
         assert_int_equal(response.status, 200);
@@ -92,15 +92,15 @@ static void unknown_pages_list_the_known(void **state)
 static void wrong_methods_are_told_the_right_one(void **state)
 {
     (void)state;
-    static const char *const methods[] = {"POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"};
+    static const char *const methods[] = {"POST", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"};
     for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
         ask(ADMIN_ROLE_METRICS, methods[i], i % 2 == 0 ? "/metrics" : "/nothing");
         assert_int_equal(response.status, 405);
-        assert_string_equal(response.allow, "GET, HEAD");
+        assert_string_equal(response.allow, "GET");
     }
     ask(ADMIN_ROLE_ADMIN, "POST", "/status");
     assert_int_equal(response.status, 405);
-    assert_string_equal(response.allow, "GET, HEAD");
+    assert_string_equal(response.allow, "GET");
     ask(ADMIN_ROLE_ADMIN, "GET", "/reload");
     assert_int_equal(response.status, 405);
     assert_string_equal(response.allow, "POST");
