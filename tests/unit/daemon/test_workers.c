@@ -302,6 +302,27 @@ static void test_a_drain_while_connections_arrive(void **state)
     release();
 }
 
+/* Its worker is out of descriptors for a moment: the caller is reset, and that is counted. The call that fails may also be
+ * the one that finds nobody waiting, or the upstream's: then it is tried again. */
+static void test_a_caller_shed_by_a_door(void **state)
+{
+    (void)state;
+    start(2);
+    struct listener_counters *listener = bench.rules->listeners[0];
+    for (unsigned i = 0; i < 1000 && counter_get(&listener->accept_errors) == 0; i++) {
+        fault_arm(FAULT_ACCEPT | FAULT_EVERY_THREAD, 1);
+        (void)ping(bench.port);
+        fault_disarm();
+    }
+    assert_int_equal(counter_get(&listener->accept_errors), 1);
+    assert_true(ping(bench.port));
+    wait_until_empty();
+    assert_int_equal(counter_get(&listener->refused), 1);
+    assert_int_equal(counter_get(&bench.rules->routes[0]->ended[REASON_NO_DESCRIPTORS]), 1);
+    counter_add(&listener->accepted, 1); /* it was not, and its end was told: so that the books balance */
+    release();
+}
+
 /* A socket of systemd's outlives the process: its callers wait for the next one. */
 static void test_a_drain_closes_what_was_inherited(void **state)
 {
@@ -445,6 +466,7 @@ int main(void)
         cmocka_unit_test(test_doors_open_and_close_while_connections_arrive),
         cmocka_unit_test(test_changing_or_closing_a_door_that_is_gone),
         cmocka_unit_test(test_a_drain_while_connections_arrive),
+        cmocka_unit_test(test_a_caller_shed_by_a_door),
         cmocka_unit_test(test_a_drain_closes_what_was_inherited),
         cmocka_unit_test(test_a_worker_that_hangs_is_seen),
         cmocka_unit_test(test_a_stall_is_counted),

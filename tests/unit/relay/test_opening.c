@@ -361,6 +361,21 @@ static void test_faults(void **state)
     assert_true(fault_loop("relay opening, map", calls, whole_opening, allowed) >= 10);
 }
 
+/* A hello over the first piece of memory for it, which cannot grow. */
+static void test_no_memory_for_a_large_hello(void **state)
+{
+    static const unsigned char record[5 + 0x3000] = {22, 3, 1, 0x30, 0, 1, 0, 0x80, 0};
+    (void)state;
+    relay_bench_start(&bench, pair_of_tcp);
+    client_sends(record, 100);
+    loopback_pass(&bench.loopback, 3);
+    fault_arm(FAULT_MEMORY, 1);
+    client_sends(record + 100, sizeof record - 100);
+    WAIT_FOR(&bench.loopback, bench.ended > 0);
+    fault_disarm();
+    relay_bench_finish(&bench, REASON_NO_MEMORY);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -378,6 +393,7 @@ int main(void)
         TEST(test_a_hello_that_takes_too_long),
         TEST(test_a_hello_that_does_not_end),
         TEST(test_ended_from_outside_while_reading),
+        TEST(test_no_memory_for_a_large_hello),
         TEST(test_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

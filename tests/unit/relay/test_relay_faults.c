@@ -186,9 +186,29 @@ static void test_faults(void **state)
     relay_bench_close(&bench);
 }
 
+/* Small pieces are copied, not spliced; what the sink does not take of one has to be kept. */
+static void test_no_memory_for_what_the_sink_did_not_take(void **state)
+{
+    (void)state;
+    relay_bench_open(&bench);
+    relay_bench_establish(&bench, pair_of_unix);
+    fault_arm(FAULT_MEMORY, 1);
+    uint64_t limit = loopback_limit();
+    while (bench.ended == 0) {
+        peer_say(&bench.upstream, 3000);
+        loopback_turn(&bench.loopback);
+        loopback_check(limit, "the end", __FILE__, __LINE__);
+    }
+    assert_int_equal(fault_disarm(), 1);
+    relay_bench_finish(&bench, REASON_NO_MEMORY);
+    assert_true(bench.moved_out > 0);
+    relay_bench_close(&bench);
+}
+
 int main(void)
 {
     loopback_spare_libuv();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_faults)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_faults),
+                                       cmocka_unit_test(test_no_memory_for_what_the_sink_did_not_take)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
