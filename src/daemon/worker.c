@@ -14,12 +14,14 @@
 
 /* ---- Jobs ---- */
 
+/* Woken under the lock: a worker that is awake already sees the job at once, and when that is the stop, its loop
+ * would be gone before it is woken. */
 void worker_post(struct worker *worker, struct job *job)
 {
     uv_mutex_lock(&worker->lock);
     STAILQ_INSERT_TAIL(&worker->jobs, job, link);
-    uv_mutex_unlock(&worker->lock);
     uv_async_send(&worker->wake);
+    uv_mutex_unlock(&worker->lock);
 }
 
 /* Sends coalesce: whatever is queued by now is done now. */

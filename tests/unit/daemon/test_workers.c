@@ -388,6 +388,43 @@ static void test_a_stall_is_counted(void **state)
     release();
 }
 
+/* ---- A stop that overtakes its own wake-up ---- */
+
+int __real_uv_async_send(uv_async_t *async);
+int __wrap_uv_async_send(uv_async_t *async);
+
+static unsigned send_delay_ms; /* of the main thread, which alone sends while it is set */
+
+int __wrap_uv_async_send(uv_async_t *async)
+{
+    if (send_delay_ms > 0) {
+        sleep_ms(send_delay_ms);
+    }
+    return __real_uv_async_send(async);
+}
+
+static void be_busy(struct worker *worker, struct job *job)
+{
+    (void)worker;
+    (void)job;
+    sleep_ms(30);
+}
+
+/* The worker is awake already when the stop is queued: it must not be gone before whoever queued it has woken it. */
+static void test_a_stop_that_is_seen_before_its_wake_up(void **state)
+{
+    struct job busy = {.run = be_busy}, next = {.run = be_busy};
+    (void)state;
+    start(1);
+    worker_post(&bench.set.workers[0], &busy);
+    sleep_ms(10);
+    worker_post(&bench.set.workers[0], &next); /* the wake-up that the stop profits from */
+    send_delay_ms = 150;
+    worker_set_stop(&bench.set);
+    send_delay_ms = 0;
+    release();
+}
+
 /* ---- Faults ---- */
 
 static struct config *fault_config;
@@ -470,6 +507,7 @@ int main(void)
         cmocka_unit_test(test_a_drain_closes_what_was_inherited),
         cmocka_unit_test(test_a_worker_that_hangs_is_seen),
         cmocka_unit_test(test_a_stall_is_counted),
+        cmocka_unit_test(test_a_stop_that_is_seen_before_its_wake_up),
         cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, open_log, close_log);

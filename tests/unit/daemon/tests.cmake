@@ -13,7 +13,7 @@ postern_unit_test(daemon vsock_proxy FAULTS
 add_library(daemon_bench STATIC daemon/daemon_bench.c)
 target_link_libraries(daemon_bench PUBLIC loopback PRIVATE postern_daemon postern_options cmocka)
 postern_unit_test(daemon workers FAULTS USES daemon_bench
-  LINK_OPTIONS -Wl,--wrap=uv_loop_init,--wrap=uv_async_init,--wrap=uv_mutex_init)
+  LINK_OPTIONS -Wl,--wrap=uv_loop_init,--wrap=uv_async_init,--wrap=uv_mutex_init,--wrap=uv_async_send)
 postern_unit_test(daemon admission FAULTS USES daemon_bench)
 postern_unit_test(daemon rules FAULTS USES daemon_bench)
 postern_unit_test(daemon sockets FAULTS USES daemon_bench)
