@@ -5,7 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define EVERYTHING (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define TO_READ    (EPOLLIN | EPOLLPRI)
+#define EVERYTHING (TO_READ | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 static int control(struct poller *poller, int operation, int fd, uint32_t events, struct watcher *watcher)
 {
@@ -197,7 +198,7 @@ void poller_drop(struct poller *poller, struct watcher *watcher)
 void poller_mute(struct poller *poller, struct watcher *watcher, bool muted)
 {
     /* Changing what is already watched needs no memory, and cannot fail. */
-    (void)control(poller, EPOLL_CTL_MOD, watcher->fd, muted ? EVERYTHING & ~EPOLLIN : EVERYTHING, watcher);
+    (void)control(poller, EPOLL_CTL_MOD, watcher->fd, muted ? EVERYTHING & ~TO_READ : EVERYTHING, watcher);
 }
 
 void poller_again(struct poller *poller, struct watcher *watcher, uint32_t events)

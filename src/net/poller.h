@@ -26,7 +26,7 @@
 
 struct watcher;
 
-/* `events` are EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, as the kernel or poller_again()
+/* `events` are EPOLLIN, EPOLLPRI, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, as the kernel or poller_again()
  * gave them. */
 typedef void (*watcher_cb)(struct watcher *watcher, uint32_t events);
 

@@ -102,12 +102,14 @@ static void on_ready(struct watcher *watcher, uint32_t poll_events)
 {
     struct sock_stream *sock = CONTAINER_OF(watcher, struct sock_stream, watcher);
     unsigned events = 0;
-    if ((poll_events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    if ((poll_events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
         events |= STREAM_READABLE;
     }
     if ((poll_events & EPOLLOUT) != 0) {
         events |= STREAM_WRITABLE;
     }
+    sock->stream.urgent |= (poll_events & EPOLLPRI) != 0;
+    sock->stream.patchy |= sock->stream.urgent; /* a read stops at it */
     sock->stream.hung_up |= (poll_events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
     sock->stream.gone |= (poll_events & (EPOLLHUP | EPOLLERR)) != 0;
     sock->stream.failed |= (poll_events & EPOLLERR) != 0;
@@ -121,7 +123,8 @@ static void init(struct sock_stream *sock, struct poller *poller, int fd,
     sock->stream.ops = &sock_ops;
     sock->stream.cb = cb;
     sock->stream.hung_up = sock->stream.gone = sock->stream.failed = false;
-    sock->stream.cut = sock->stream.muted = false;
+    sock->stream.cut = sock->stream.muted = sock->stream.urgent = false;
+    sock->stream.patchy = kind->kind == ADDR_UNIX; /* a read stops where a descriptor was passed */
     /* splice from or to vsock copies in the kernel, page by page: a plain read and write is faster. */
     sock->stream.splice_fd = vsock ? -1 : fd;
     sock->poller = poller;

@@ -3,8 +3,9 @@
  * without ever blocking, finished one direction at a time. Today a connected socket (struct sock_stream);
  * a stream inside a framed session, or a TLS connection, is one more set of operations.
  *
- * Readiness is edge-triggered: after a report, read or write until -EAGAIN (or, unless `hung_up`, a count
- * below what was asked), or ask for another report with stream_again(). Nothing is buffered here.
+ * Readiness is edge-triggered: after a report, read or write until -EAGAIN (or a count below what was asked, which
+ * says the same, but not of a read while `hung_up` or `patchy`), or ask for another report with stream_again().
+ * Nothing is buffered here.
  *
  * Lifetimes: the owner embeds the stream. After stream_close() no report comes and the memory is the
  * owner's; it may be called from inside a report.
@@ -45,6 +46,8 @@ struct stream {
     bool
         cut; /* a write was told so: the error is told once, and the end that a read finds after it is none */
     bool muted;    /* that it is readable is not reported */
+    bool patchy;   /* a read may come out short though there is more */
+    bool urgent;   /* urgent data came, which splice(2) does not pass */
     int splice_fd; /* what splice(2) may be used on; -1 where it does not pay or cannot be */
 };
 

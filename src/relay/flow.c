@@ -95,7 +95,7 @@ static int deliver(struct flow *flow)
 
 static bool can_splice(const struct flow *flow)
 {
-    return flow->bulk && flow->from->splice_fd >= 0 && flow->to->splice_fd >= 0;
+    return flow->bulk && !flow->from->urgent && flow->from->splice_fd >= 0 && flow->to->splice_fd >= 0;
 }
 
 /* The pipe is empty whenever this is called: splice says EAGAIN for a full pipe as for an empty source,
@@ -200,8 +200,8 @@ static enum flow_result step_copy(struct flow *flow, const struct flow_tools *to
         return FLOW_WAITING;
     }
     adapt(flow, (size_t)n);
-    /* A short count means an empty source, unless its end was reported already: no need to ask again. */
-    bool drained = (uint32_t)n < asked && !flow->from->hung_up;
+    /* A short count means an empty source, as a rule (see stream.h): no need to ask again. */
+    bool drained = (uint32_t)n < asked && !flow->from->hung_up && !flow->from->patchy;
     return drained ? FLOW_WAITING : FLOW_TIRED;
 }
 
@@ -221,7 +221,7 @@ static enum flow_result step_splice(struct flow *flow, const struct flow_tools *
     }
     drop_pipe(flow, tools);
     if (n == 0) {
-        return source_ended(flow);
+        return step_copy(flow, tools, moved); /* before urgent data splice says the same as at the end */
     }
     if (n == -EAGAIN) {
         flow->bulk = *moved >= FLOW_CHUNK_MAX;

@@ -338,6 +338,7 @@ static void test_bulk_is_spliced_byte_for_byte(void **state)
     }
     close_if_open(&sockets.source[1]);
     sockets.bench.source.stream.hung_up = true;
+    script_reads(&sockets.bench.source, 0); /* a splice alone does not tell the end */
     while (run(&sockets.bench) != FLOW_FINISHED) {
         received += empty(sockets.sink[1], &wanted);
     }
