@@ -223,7 +223,7 @@ static void settle_gone(struct relay *relay, const struct stream *peer, const st
     if (!peer->gone || !flow_is_over(from) || flow_is_over(to)) {
         return;
     }
-    if (peer->failed || to->blocked) {
+    if (peer->failed || to->blocked || to->pipe != NULL) {
         break_flow(relay, to);
     } else {
         to->finished = true;
@@ -246,7 +246,9 @@ static void settle(struct relay *relay)
 /* `from` carries what the ready stream sends, `to` what it is sent. */
 static void carry(struct relay *relay, unsigned events, struct flow *from, struct flow *to)
 {
-    if ((events & STREAM_WRITABLE) != 0 && to->blocked) {
+    /* A vsock peer that has closed both ways is reported as one that sends no more, and never as writable again:
+     * only a write finds out. */
+    if (to->blocked && ((events & STREAM_WRITABLE) != 0 || to->to->hung_up)) {
         run(relay, to);
     }
     if ((events & STREAM_READABLE) != 0) {

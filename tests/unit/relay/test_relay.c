@@ -169,6 +169,57 @@ static void test_bulk_goes_through_pipes_that_come_back(void **state)
     relay_bench_finish(&bench, REASON_FINISHED);
 }
 
+/* Urgent data cuts a read short though there is more behind it, and a splice too. The byte itself is not among the
+ * others here: sock_listen() and sock_connect() would have put it there. */
+static void test_urgent_data_holds_nothing_up(void **state)
+{
+    static const size_t sizes[] = {500, 300000};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        relay_bench_establish(&bench, pair_of_tcp);
+        assert_int_equal(peer_say(&bench.client, sizes[i]), sizes[i]);
+        assert_int_equal(send(bench.client.fd, "!", 1, MSG_OOB), 1);
+        assert_int_equal(peer_say(&bench.client, sizes[i]), sizes[i]);
+        WAIT_FOR(&bench.loopback, peer_hear(&bench.upstream)->heard == 2 * sizes[i]);
+        assert_int_equal(send(bench.client.fd, "!", 1, MSG_OOB), 1);
+        assert_int_equal(peer_say(&bench.client, sizes[i]), sizes[i]);
+        peer_finish(&bench.client);
+        WAIT_FOR(&bench.loopback, peer_hear(&bench.upstream)->ended);
+        assert_int_equal(bench.upstream.heard, 3 * sizes[i]);
+        peer_finish(&bench.upstream);
+        relay_bench_finish(&bench, REASON_FINISHED);
+        relay_bench_reset(&bench);
+    }
+}
+
+/* So does a descriptor that a client passes, which goes nowhere. */
+static void test_a_passed_descriptor_holds_nothing_up(void **state)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {
+        .header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    struct iovec part = {.iov_len = 1};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    (void)state;
+    relay_bench_establish(&bench, pair_of_unix);
+    unsigned open_before = descriptors();
+    part.iov_base = &bench.client.next;
+    memcpy(CMSG_DATA(&control.header), &bench.client.fd, sizeof(int));
+    assert_int_equal(sendmsg(bench.client.fd, &message, 0), 1);
+    bench.client.next++;
+    assert_int_equal(peer_say(&bench.client, 500), 500);
+    WAIT_FOR(&bench.loopback, peer_hear(&bench.upstream)->heard == 501);
+    assert_int_equal(descriptors(), open_before);
+    peer_close(&bench.client);
+    WAIT_FOR(&bench.loopback, peer_hear(&bench.upstream)->ended);
+    relay_bench_finish(&bench, REASON_FINISHED);
+}
+
 /* ---- A side that fails ---- */
 
 static void test_a_client_that_aborts_is_heard_out_and_the_upstream_cut(void **state)
@@ -254,6 +305,24 @@ static void test_a_unix_client_gone_while_bytes_for_it_wait(void **state)
     peer_close(&bench.client);
     WAIT_FOR(&bench.loopback, bench.ended == 1);
     assert_int_equal(bench.why, REASON_CLIENT_RESET);
+}
+
+/* As a vsock peer is: no report says that it may be written to, and the bytes for it would wait until a timeout. */
+static void test_a_peer_gone_of_which_no_report_tells(void **state)
+{
+    struct relay *relay = &bench.relay;
+    (void)state;
+    relay_bench_establish(&bench, pair_of_unix);
+    for (int stuck = 0; stuck < 20;) {
+        stuck = peer_fill(&bench.upstream) == 0 ? stuck + 1 : 0;
+        loopback_turn(&bench.loopback);
+    }
+    assert_true(relay->out.blocked);
+    peer_close(&bench.client);
+    relay->client.stream.hung_up = true;
+    relay->client.stream.cb(&relay->client.stream, STREAM_READABLE);
+    assert_true(relay->out.broken);
+    relay_bench_finish(&bench, REASON_CLIENT_RESET);
 }
 
 /* ---- Before it is open ---- */
@@ -452,12 +521,15 @@ int main(void)
         TEST(test_a_unix_client_that_closes_before_the_answer),
         TEST(test_a_slow_reader_holds_up_its_sender_and_loses_nothing),
         TEST(test_bulk_goes_through_pipes_that_come_back),
+        TEST(test_urgent_data_holds_nothing_up),
+        TEST(test_a_passed_descriptor_holds_nothing_up),
         TEST(test_a_client_that_aborts_is_heard_out_and_the_upstream_cut),
         TEST(test_an_upstream_that_aborts_is_heard_out_and_the_client_cut),
         TEST(test_an_abort_that_a_write_hears_of),
         TEST(test_an_abort_after_the_half_close),
         TEST(test_a_client_that_aborts_while_its_bytes_wait),
         TEST(test_a_unix_client_gone_while_bytes_for_it_wait),
+        TEST(test_a_peer_gone_of_which_no_report_tells),
         TEST(test_what_the_client_says_while_dialing_is_delivered),
         TEST(test_a_unix_client_gone_before_the_dial_is_done),
         TEST(test_a_client_that_aborts_while_dialing),
