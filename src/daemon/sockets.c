@@ -19,7 +19,9 @@ int bound_socket_open(struct bound_socket *socket, const char *name, const struc
     socket->kept = false;
     socket->fd = activation_claim(activation, name);
     socket->inherited = socket->fd >= 0;
-    if (socket->fd < 0) {
+    if (socket->inherited) {
+        sock_adopt_listener(socket->fd, &options);
+    } else {
         socket->fd = sock_listen(at, &options, err);
     }
     return socket->fd < 0 ? socket->fd : 0;

@@ -58,6 +58,7 @@ static void set_stream_options(int fd, int family, const struct sock_options *op
 {
     if (family == AF_INET || family == AF_INET6) {
         set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+        set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1); /* an urgent byte is a byte: it would be left out */
     } else if (family == AF_VSOCK) {
         set_vsock_buffers(fd, options->vsock_buffer_size);
     }
@@ -163,6 +164,14 @@ int sock_listen(const struct addr *addr, const struct sock_options *options, str
         rv = -errno;
     }
     return rv == 0 ? fd : fail_listen(err, fd, rv, addr);
+}
+
+void sock_adopt_listener(int fd, const struct sock_options *options)
+{
+    int family = AF_UNSPEC;
+    socklen_t length = sizeof family;
+    (void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length);
+    set_stream_options(fd, family, options);
 }
 
 int sock_accept(int listener, struct sockaddr_any *ret_peer)

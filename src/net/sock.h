@@ -19,10 +19,13 @@ struct sock_options {
 
 /*
  * Makes a listening socket. Options that the kernel hands down to accepted sockets are set here, once:
- * TCP_NODELAY, the vsock buffer sizes. A unix socket file that nobody answers at is replaced; one that
+ * TCP_NODELAY, urgent data in line, the vsock buffer sizes. A unix socket file that nobody answers at is replaced; one that
  * somebody answers at is -EADDRINUSE, like a port. Returns the descriptor or a negative errno value.
  */
 int sock_listen(const struct addr *addr, const struct sock_options *options, struct error *err) MUST_CHECK;
+
+/* Sets these options on a listening socket that somebody else made. */
+void sock_adopt_listener(int fd, const struct sock_options *options);
 
 /* Takes one connection. Returns the descriptor, or a negative errno value (-EAGAIN: none waits). */
 int sock_accept(int listener, struct sockaddr_any *ret_peer) MUST_CHECK;

@@ -178,10 +178,26 @@ static void test_tcp_end_to_end(void **state)
         assert_int_equal(sock_outcome(client), 0);
         assert_int_equal(int_option(client, IPPROTO_TCP, TCP_NODELAY), 1);
         assert_int_equal(int_option(server, IPPROTO_TCP, TCP_NODELAY), 1); /* handed down by the listener */
+        assert_int_equal(int_option(client, SOL_SOCKET, SO_OOBINLINE), 1);
+        assert_int_equal(int_option(server, SOL_SOCKET, SO_OOBINLINE), 1);
         close(client);
         close(server);
         close(listener);
     }
+}
+
+/* systemd hands over sockets without them. */
+static void test_a_listener_of_somebody_elses_gets_the_options(void **state)
+{
+    const struct sock_options options = {.vsock_buffer_size = 0};
+    uint16_t port;
+    int fd = tcp_listener(5, &port);
+    (void)state;
+    assert_int_equal(int_option(fd, IPPROTO_TCP, TCP_NODELAY), 0);
+    sock_adopt_listener(fd, &options);
+    assert_int_not_equal(int_option(fd, IPPROTO_TCP, TCP_NODELAY), 0);
+    assert_int_equal(int_option(fd, SOL_SOCKET, SO_OOBINLINE), 1);
+    close(fd);
 }
 
 static void test_a_v6_listener_leaves_v4_alone(void **state)
@@ -552,6 +568,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tcp_end_to_end),
+        cmocka_unit_test(test_a_listener_of_somebody_elses_gets_the_options),
         cmocka_unit_test(test_a_v6_listener_leaves_v4_alone),
         cmocka_unit_test(test_a_refused_connection),
         cmocka_unit_test(test_an_abort_is_a_reset),
