@@ -34,7 +34,7 @@ const struct server_view *server_view(struct server *server)
     view->counters = &server->counters;
     view->workers = server->worker_views;
     view->worker_count = server->workers.count;
-    view->uptime_s = (uint64_t)time(NULL) - server->counters.start_time_s;
+    view->uptime_s = (uv_hrtime() - server->began_ns) / 1000000000;
     view->drain_left_ms = server->state == SERVER_DRAINING ? due : 0;
     view->last_error = server->last_error;
     for (unsigned i = 0; i < server->workers.count; i++) {
@@ -255,9 +255,8 @@ static void warn_unclaimed(const struct server *server)
     const char *name = activation_unclaimed(&server->activation);
     if (name != NULL) {
         log_event(LOG_LEVEL_WARN, "socket not used",
-                  "systemd handed over a socket named %s, and no listener has that name: FileDescriptorName= "
-                  "must be "
-                  "a listener's",
+                  "systemd handed over a socket named %s, and no listener has that name: "
+                  "FileDescriptorName= must be a listener's",
                   name);
     }
 }
@@ -333,6 +332,7 @@ static struct server *server_new(const struct server_options *options)
     }
     server->options = options;
     server->state = SERVER_STARTING;
+    server->began_ns = uv_hrtime();
     counters_init(&server->counters);
     if (start_handles(server) != 0) {
         counters_release(&server->counters);

@@ -27,6 +27,7 @@ struct server {
     uv_timer_t watchdog;
     uint64_t watchdog_ms; /* 0: nobody watches */
     enum server_state state;
+    uint64_t began_ns; /* of a clock that nobody sets */
     struct activation activation;
     struct counters counters;
     struct rules *rules;
