@@ -50,9 +50,11 @@ void server_close_admin(struct admin_listener *listener)
  * group's anyway. */
 static void give_to_group(const struct bound_socket *socket)
 {
+    if (geteuid() != 0 || socket->inherited || socket->at.kind != ADDR_UNIX) {
+        return;
+    }
     const struct group *group = getgrnam(ADMIN_GROUP);
-    if (socket->at.kind == ADDR_UNIX && !socket->inherited && geteuid() == 0 && group != NULL &&
-        chown(socket->at.host, (uid_t)-1, group->gr_gid) != 0) {
+    if (group != NULL && chown(socket->at.host, (uid_t)-1, group->gr_gid) != 0) {
         log_event(LOG_LEVEL_WARN, "admin socket", "cannot give %s to the group %s: %s", socket->at.host,
                   ADMIN_GROUP, error_words(-errno));
     }

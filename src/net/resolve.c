@@ -276,10 +276,11 @@ static void on_idle(uv_idle_t *idle)
 {
     struct resolver *resolver = CONTAINER_OF(idle, struct resolver, idle);
     const struct cache_entry *last = TAILQ_LAST(&resolver->ready, cache_list);
-    struct cache_entry *entry = NULL;
+    bool more = last != NULL;
 
-    while (entry != last && !resolver->closing) {
-        entry = TAILQ_FIRST(&resolver->ready);
+    while (more && !resolver->closing) {
+        struct cache_entry *entry = TAILQ_FIRST(&resolver->ready);
+        more = entry != last;
         deliver(resolver, entry);
     }
     if (resolver->closing)

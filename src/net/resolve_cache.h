@@ -3,7 +3,7 @@
  *
  * An entry is there while something holds it: content worth keeping, a query under way, waiting requests,
  * or its turn on the resolver's list `ready`. The latter three are resolve.c's; cache_release() looks at
- * all four. Of entries with content there are at most `most`, once cache_trim() has been called.
+ * all four. Of entries with content there are at most `cache_size`, once cache_trim() has been called.
  */
 #ifndef POSTERN_NET_RESOLVE_CACHE_H
 #define POSTERN_NET_RESOLVE_CACHE_H

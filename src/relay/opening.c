@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Most hellos are smaller; a larger one doubles it, never past what hello_feed() accepts. */
+/* Most hellos are smaller; a larger one doubles it. hello_feed() ends that: it takes at most HELLO_WIRE_MAX. */
 #define BYTES_FIRST 2048u
 
 struct opening *opening_new(struct relay *relay)
@@ -32,7 +32,7 @@ void opening_free(struct opening *opening)
     free(opening);
 }
 
-/* One byte over the bound is kept, so that the hello itself is what refuses a hello that is too large. */
+/* Keeps what was read, before the hello sees it: all of it goes to the destination, or none. */
 static int keep(struct opening *opening, const void *data, size_t size)
 {
     size_t wanted = opening->length + size;
