@@ -7,6 +7,7 @@
 #define MUST_CHECK               __attribute__((warn_unused_result))
 #define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 #define UNUSED                   __attribute__((unused))
+#define NOINLINE                 __attribute__((noinline))
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 

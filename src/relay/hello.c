@@ -8,6 +8,7 @@
  */
 #include "relay/hello.h"
 
+#include "base/compiler.h"
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,7 +147,8 @@ static bool read_server_name(struct field body, char name[HELLO_NAME_MAX])
     return copy_name(host, name);
 }
 
-static enum hello_state read_message(const struct hello *hello, char name[HELLO_NAME_MAX])
+/* Once a hello. Inlined, its stack frame would be set up for every byte. */
+NOINLINE static enum hello_state read_message(const struct hello *hello, char name[HELLO_NAME_MAX])
 {
     struct field body = {hello->message + MESSAGE_HEADER, hello->message_length - MESSAGE_HEADER};
     struct field extensions;
