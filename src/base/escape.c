@@ -86,6 +86,7 @@ static char short_escape(uint32_t c)
 
 size_t escape_json(const char *data, size_t length, char out[ESCAPE_MAX], size_t *ret_used)
 {
+    static const unsigned char replacement[] = {0xef, 0xbf, 0xbd}; /* U+FFFD */
     char digits[ESCAPE_MAX + 1];
     uint32_t c;
     size_t size = decode(data, length, &c);
@@ -93,8 +94,8 @@ size_t escape_json(const char *data, size_t length, char out[ESCAPE_MAX], size_t
 
     if (size == 0) {
         *ret_used = 1;
-        memcpy(out, "\xef\xbf\xbd", 3);
-        return 3;
+        memcpy(out, replacement, sizeof(replacement));
+        return sizeof(replacement);
     }
     *ret_used = size;
     letter = short_escape(c);

@@ -145,13 +145,20 @@ static void add_entries(struct text *out, enum scope scope)
     }
 }
 
+/* Its default; or the example of a key that has none. */
+static const char *value_to_show(const struct key *key)
+{
+    const struct example *example = example_of("", key);
+    return key->fallback != NULL || example == NULL ? key->fallback : example->value;
+}
+
 static void add_plain_keys(struct text *out, enum scope scope, unsigned indent)
 {
     for (size_t i = 0; i < key_count; i++) {
         const struct key *key = &key_table[i];
         if (key->scope == scope) {
             add_key_comment(out, indent, key);
-            add_key(out, indent, key, key->fallback != NULL ? key->fallback : example_of("", key)->value);
+            add_key(out, indent, key, value_to_show(key));
         }
     }
 }

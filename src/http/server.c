@@ -226,12 +226,13 @@ static void read_request(struct http_connection *connection, const char *data, s
 static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
 {
     struct http_connection *connection = stream->data;
-    if (count < 0) {
-        close_connection(connection);
-    } else if (connection->state == HTTP_CONNECTION_READING) {
+    if (count >= 0 && connection->state == HTTP_CONNECTION_READING) {
         read_request(connection, buf->base, (size_t)count);
-    } else if ((connection->ignored += (size_t)count) > HTTP_SERVER_BODY_MAX) {
-        close_connection(connection); /* it was answered, and goes on talking */
+        return;
+    }
+    connection->ignored += count > 0 ? (size_t)count : 0;
+    if (count < 0 || connection->ignored > HTTP_SERVER_BODY_MAX) {
+        close_connection(connection); /* it has gone; or it was answered, and goes on talking */
     }
 }
 

@@ -459,11 +459,13 @@ static int refuse_scheme(struct reading *reading, const char *scheme, const char
     static const char *const names[] = {"vsock", "unix", "tcp", "hybrid"};
     char lowered[16];
     const char *near;
+    const struct form *form;
 
     snprintf(lowered, sizeof(lowered), "%s", scheme);
     lower(lowered);
-    if (find_form(lowered) != NULL) {
-        reading->expected = find_form(lowered)->expected;
+    form = find_form(lowered);
+    if (form != NULL) {
+        reading->expected = form->expected;
         return refuse(reading, "schemes are written in lower case", "%s://%s", lowered, rest);
     }
     if (strcmp(lowered, "http") == 0 || strcmp(lowered, "https") == 0) {

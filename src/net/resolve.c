@@ -84,8 +84,14 @@ static void unlink_request(struct resolve_request *request)
 
 static void unlink_all(struct resolve_request **list)
 {
-    while (*list != NULL)
-        unlink_request(*list);
+    struct resolve_request *next;
+
+    for (struct resolve_request *request = *list; request != NULL; request = next) {
+        next = request->next;
+        request->next = NULL;
+        request->link = NULL;
+    }
+    *list = NULL;
 }
 
 static void move_requests(struct resolve_request **from, struct resolve_request **to)
