@@ -1,0 +1,400 @@
+/*
+ * bench_attack: a good client beside thousands of bad ones, through the same daemon.
+ *
+ *     bench_attack --good ADDRESS --hello ADDRESS --flood ADDRESS --blackhole ADDRESS
+ *                  --echo-at ADDRESS --flood-at ADDRESS [--peers N] [--seconds N]
+ *
+ * The first four are listeners of the daemon: `good` and `flood` lead to the servers that this program runs at
+ * `echo-at` and `flood-at`, `hello` to a route that reads a ClientHello, `blackhole` to a destination that never
+ * answers. The good client makes a short connection each millisecond, through `good`: for `seconds` in quiet,
+ * then as long beside the bad ones, then until two seconds after they have all gone at once.
+ *
+ * The bad ones are, in equal parts: silent; slow (a byte a second); slow in the middle of a ClientHello; resetting (connect,
+ * send, abort, and again half a second later); of zero window (they ask for much and read nothing); and
+ * waiting for the destination that never answers. They share the good client's listener where they can.
+ */
+#include "load.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EXCHANGE    64
+#define PACE        0.001 /* seconds between the good client's connections */
+#define TICK_MS     10
+#define FLOOD_BYTES (256 * 1024)
+#define AFTER       2.0 /* seconds of the good client after the attack */
+#define WINDOW      0.1 /* seconds, for telling when it has recovered */
+#define SAMPLES_MAX 200000
+
+enum kind { SILENT, SLOW, SLOW_HELLO, RESETTING, ZERO_WINDOW, BLACKHOLED, KINDS };
+
+static const char *const kind_words[KINDS] = {"silent",    "slow",        "slow_hello",
+                                              "resetting", "zero_window", "blackholed"};
+
+struct bad_peer {
+    int fd; /* -1: to connect when due */
+    enum kind kind;
+    unsigned sent;
+    double due;
+};
+
+struct sample {
+    double at, took;
+};
+
+static struct settings {
+    struct address good, hello, flood, blackhole, echo_at, flood_at;
+    unsigned peers;
+    double seconds;
+} settings = {.peers = 4000, .seconds = 4};
+
+static struct sample samples[SAMPLES_MAX];
+static _Atomic unsigned sample_count, failed;
+static _Atomic bool over;
+static unsigned made[KINDS], lost[KINDS]; /* connections begun, and those that the daemon ended */
+
+/* Never returns a failure: this program is one measurement. */
+void die(const char *format, ...)
+{
+    va_list arguments;
+    fputs("bench_attack: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void sleep_until(double at)
+{
+    struct timespec time = {.tv_sec = (time_t)at, .tv_nsec = (long)((at - (double)(time_t)at) * 1e9)};
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
+}
+
+/* ---- The good client ---- */
+
+static bool exchange(int fd)
+{
+    static const char request[EXCHANGE] = "sixty-four bytes, which is what a small question comes to";
+    char reply[EXCHANGE];
+    if (send(fd, request, EXCHANGE, 0) != EXCHANGE) {
+        return false;
+    }
+    return recv(fd, reply, EXCHANGE, MSG_WAITALL) == EXCHANGE;
+}
+
+static void *run_good(void *data)
+{
+    double next = now();
+    (void)data;
+    while (!over && sample_count < SAMPLES_MAX) {
+        double began = now();
+        int fd = open_connection(&settings.good);
+        if (!exchange(fd)) {
+            failed++;
+        }
+        close(fd);
+        samples[sample_count] = (struct sample){.at = began, .took = now() - began};
+        sample_count++;
+        next = next + PACE > now() ? next + PACE : now();
+        sleep_until(next);
+    }
+    return NULL;
+}
+
+/* ---- The server that sends more than anybody reads ---- */
+
+static void *run_flood(void *data)
+{
+    static char bytes[65536];
+    int listener = *(const int *)data;
+    int small = 65536;
+    for (;;) {
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (fd < 0) {
+            return NULL;
+        }
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+        for (unsigned sent = 0; sent < FLOOD_BYTES; sent += sizeof bytes) {
+            if (send(fd, bytes, sizeof bytes, MSG_DONTWAIT) <= 0) {
+                break;
+            }
+        }
+        /* It stays open: the descriptor is the process's, which ends soon. */
+    }
+}
+
+/* ---- The bad peers ---- */
+
+static const struct address *target_of(enum kind kind)
+{
+    switch (kind) {
+    case SLOW_HELLO:
+        return &settings.hello;
+    case ZERO_WINDOW:
+        return &settings.flood;
+    case BLACKHOLED:
+        return &settings.blackhole;
+    default:
+        return &settings.good;
+    }
+}
+
+static void leave(struct bad_peer *peer, bool abort)
+{
+    struct linger cut = {.l_onoff = 1, .l_linger = 0};
+    if (abort) {
+        setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &cut, sizeof cut);
+    }
+    close(peer->fd);
+    peer->fd = -1;
+}
+
+static void come(struct bad_peer *peer, int epoll_fd, double at)
+{
+    const struct address *target = target_of(peer->kind);
+    int small = 2048;
+    peer->fd = open_socket(target, SOCK_NONBLOCK);
+    if (peer->kind == ZERO_WINDOW) {
+        setsockopt(peer->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    }
+    if (connect(peer->fd, &target->u.base, target->length) != 0 && errno != EINPROGRESS) {
+        die("cannot connect to the daemon: %s", strerror(errno));
+    }
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = peer};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, peer->fd, &event) != 0) {
+        die("cannot watch a socket: %s", strerror(errno));
+    }
+    made[peer->kind]++;
+    peer->sent = 0;
+    peer->due = at + 0.25;
+}
+
+/* A TLS record and a ClientHello that goes on for longer than anybody waits. */
+static char hello_byte(unsigned at)
+{
+    static const char begin[] = {22, 3, 1, 2, 0, 1, 0, 1, (char)0xfc, 3, 3};
+    return at < sizeof begin ? begin[at] : 'x';
+}
+
+static void act(struct bad_peer *peer, int epoll_fd, double at)
+{
+    char byte = 'x';
+    if (peer->fd < 0) {
+        come(peer, epoll_fd, at);
+        return;
+    }
+    peer->due = at + 1;
+    switch (peer->kind) {
+    case SLOW_HELLO:
+        byte = hello_byte(peer->sent);
+        break;
+    case RESETTING:
+        (void)send(peer->fd, "and away", 8, MSG_DONTWAIT | MSG_NOSIGNAL);
+        leave(peer, true);
+        peer->due = at + 0.25;
+        return;
+    case SILENT:
+        return;
+    default:
+        break;
+    }
+    if (send(peer->fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
+        peer->sent++;
+    }
+}
+
+static void hear(int epoll_fd, double at)
+{
+    struct epoll_event events[256];
+    int count = epoll_wait(epoll_fd, events, 256, TICK_MS);
+    for (int i = 0; i < count; i++) {
+        struct bad_peer *peer = events[i].data.ptr;
+        if ((events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && peer->fd >= 0) {
+            lost[peer->kind]++;
+            leave(peer, false);
+            peer->due = at + 0.25;
+        }
+    }
+}
+
+static struct bad_peer *attack(double *ret_began, double *ret_ended)
+{
+    struct bad_peer *peers = calloc(settings.peers, sizeof *peers);
+    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (peers == NULL || epoll_fd < 0) {
+        die("out of memory");
+    }
+    double begin = now();
+    for (unsigned i = 0; i < settings.peers; i++) {
+        /* They come within a second, not in one instant: the kernel's backlog is not what is looked at. */
+        peers[i] = (struct bad_peer){.fd = -1, .kind = i % KINDS, .due = begin + (double)i / settings.peers};
+    }
+    *ret_began = begin + 1.5;
+    *ret_ended = *ret_began + settings.seconds;
+    while (now() < *ret_ended) {
+        double at = now();
+        for (unsigned i = 0; i < settings.peers; i++) {
+            if (peers[i].due <= at) {
+                act(&peers[i], epoll_fd, at);
+            }
+        }
+        hear(epoll_fd, at);
+    }
+    for (unsigned i = 0; i < settings.peers; i++) {
+        if (peers[i].fd >= 0) {
+            leave(&peers[i], i % 2 == 0);
+        }
+    }
+    *ret_ended = now();
+    close(epoll_fd);
+    return peers;
+}
+
+/* ---- What came of it ---- */
+
+static int ascending(const void *a, const void *b)
+{
+    double first = *(const double *)a, second = *(const double *)b;
+    return (first > second) - (first < second);
+}
+
+/* Of the good client's connections begun in that time; in microseconds. */
+static double percentile(double share, double from, double to)
+{
+    static double took[SAMPLES_MAX];
+    unsigned count = 0;
+    for (unsigned i = 0; i < sample_count; i++) {
+        if (samples[i].at >= from && samples[i].at < to) {
+            took[count++] = samples[i].took;
+        }
+    }
+    if (count == 0) {
+        return 0;
+    }
+    qsort(took, count, sizeof *took, ascending);
+    unsigned index = (unsigned)(share * count);
+    return 1e6 * took[index < count ? index : count - 1];
+}
+
+/* Seconds after `ended` from which on two windows in a row are as in quiet. */
+static double recovery(double ended, double quiet_p99_us)
+{
+    unsigned good = 0;
+    for (unsigned window = 0; window < (unsigned)(AFTER / WINDOW); window++) {
+        double from = ended + window * WINDOW;
+        good = percentile(0.98, from, from + WINDOW) <= 2 * quiet_p99_us ? good + 1 : 0;
+        if (good == 2) {
+            return (window - 1) * WINDOW;
+        }
+    }
+    return AFTER;
+}
+
+static void report(double quiet_from, double quiet_to, double began, double ended, double last)
+{
+    double quiet = percentile(0.99, quiet_from, quiet_to), attacked = percentile(0.99, began, ended);
+    printf("{\"peers\": %u, \"quiet_p50_us\": %.0f, \"quiet_p99_us\": %.0f, \"attacked_p50_us\": %.0f, "
+           "\"attacked_p99_us\": %.0f, \"p99_ratio\": %.3f, \"recovery_s\": %.1f, \"connections\": %u, "
+           "\"failed\": %u, \"after_p99_us\": %.0f",
+           settings.peers, percentile(0.5, quiet_from, quiet_to), quiet, percentile(0.5, began, ended),
+           attacked, quiet > 0 ? attacked / quiet : 0, recovery(ended, quiet), sample_count, failed,
+           percentile(0.99, ended + 1, last));
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        printf(", \"%s\": {\"begun\": %u, \"ended_by_the_daemon\": %u}", kind_words[kind], made[kind],
+               lost[kind]);
+    }
+    printf("}\n");
+}
+
+static void read_options(int argc, char **argv)
+{
+    enum { GOOD = 1, HELLO, FLOOD, BLACKHOLE, ECHO_AT, FLOOD_AT, PEERS, SECONDS };
+    static const struct option options[] = {{"good", required_argument, NULL, GOOD},
+                                            {"hello", required_argument, NULL, HELLO},
+                                            {"flood", required_argument, NULL, FLOOD},
+                                            {"blackhole", required_argument, NULL, BLACKHOLE},
+                                            {"echo-at", required_argument, NULL, ECHO_AT},
+                                            {"flood-at", required_argument, NULL, FLOOD_AT},
+                                            {"peers", required_argument, NULL, PEERS},
+                                            {"seconds", required_argument, NULL, SECONDS},
+                                            {NULL, 0, NULL, 0}};
+    struct address *const places[] = {NULL,
+                                      &settings.good,
+                                      &settings.hello,
+                                      &settings.flood,
+                                      &settings.blackhole,
+                                      &settings.echo_at,
+                                      &settings.flood_at};
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option >= GOOD && option <= FLOOD_AT) {
+            *places[option] = address_parse(optarg);
+        } else if (option == PEERS) {
+            settings.peers = (unsigned)strtoul(optarg, NULL, 10);
+        } else if (option == SECONDS) {
+            settings.seconds = strtod(optarg, NULL);
+        } else {
+            exit(2);
+        }
+    }
+    for (int i = GOOD; i <= FLOOD_AT; i++) {
+        if (places[i]->length == 0) {
+            die("--%s is missing", options[i - 1].name);
+        }
+    }
+    if (settings.peers > 8000 || !(settings.seconds > 0 && settings.seconds <= 60)) {
+        die("at most 8000 peers, and 60 seconds");
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct rlimit limit;
+    struct echo echo;
+    pthread_t good, flood;
+    double began, ended;
+    read_options(argc, argv);
+    signal(SIGPIPE, SIG_IGN);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    echo_start(&echo, &settings.echo_at);
+    int flood_listener = open_socket(&settings.flood_at, 0);
+    int one = 1;
+    setsockopt(flood_listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(flood_listener, &settings.flood_at.u.base, settings.flood_at.length) != 0 ||
+        listen(flood_listener, 4096) != 0 || pthread_create(&flood, NULL, run_flood, &flood_listener) != 0 ||
+        pthread_create(&good, NULL, run_good, NULL) != 0) {
+        die("cannot start: %s", strerror(errno));
+    }
+    sleep_until(now() + 0.5); /* caches, and the daemon's first allocations */
+    double quiet_from = now(), quiet_to = quiet_from + settings.seconds;
+    sleep_until(quiet_to);
+    struct bad_peer *peers = attack(&began, &ended);
+    sleep_until(ended + AFTER);
+    over = true;
+    pthread_join(good, NULL);
+    report(quiet_from, quiet_to, began, ended, ended + AFTER);
+    free(peers);
+    return failed == 0 ? 0 : 1;
+}

@@ -1,0 +1,187 @@
+/*
+ * bench_cost: what one input costs one parser, for bench/cost.
+ *
+ *     bench_cost PARSER PIECE FILE
+ *
+ * Gives the file's bytes to the parser in pieces of PIECE bytes (0: whole) and prints, as JSON, how many there were
+ * and the most memory that was allocated at a time. Run under callgrind with --toggle-collect=measured, which
+ * counts the instructions of the parser and of what it calls. The allocator is this program's own, to see what
+ * libraries allocate too.
+ */
+#include "base/diag.h"
+#include "base/error.h"
+#include "config/allowlist.h"
+#include "config/config.h"
+#include "http/message.h"
+#include "net/addr.h"
+#include "relay/hello.h"
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INPUT_MAX ((size_t)4 * 1024 * 1024)
+
+/* ---- What is allocated ---- */
+
+static size_t allocated, most;
+
+static void *count(void *block)
+{
+    allocated += block != NULL ? malloc_usable_size(block) : 0;
+    most = allocated > most ? allocated : most;
+    return block;
+}
+
+static void discount(void *block)
+{
+    size_t size = block != NULL ? malloc_usable_size(block) : 0;
+    allocated -= size < allocated ? size : allocated;
+}
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t number, size_t size);
+void *__libc_realloc(void *block, size_t size);
+void __libc_free(void *block);
+
+void *malloc(size_t size)
+{
+    return count(__libc_malloc(size));
+}
+
+void *calloc(size_t number, size_t size)
+{
+    return count(__libc_calloc(number, size));
+}
+
+void *realloc(void *block, size_t size)
+{
+    discount(block);
+    return count(__libc_realloc(block, size));
+}
+
+void free(void *block)
+{
+    discount(block);
+    __libc_free(block);
+}
+
+/* ---- The parsers ---- */
+
+struct input {
+    const char *data;
+    size_t size;
+    size_t piece;
+};
+
+static void feed_hello(const struct input *input)
+{
+    struct hello hello;
+    enum hello_state state = HELLO_MORE;
+    hello_init(&hello);
+    for (size_t at = 0; at < input->size && state == HELLO_MORE; at += input->piece) {
+        size_t left = input->size - at;
+        state = hello_feed(&hello, input->data + at, left < input->piece ? left : input->piece);
+    }
+    hello_release(&hello);
+}
+
+static void feed_http(const struct input *input)
+{
+    struct http_message message;
+    int rv = 0;
+    http_message_init(&message, HTTP_MESSAGE_REQUEST, (size_t)8 * 1024, (size_t)64 * 1024);
+    for (size_t at = 0; at < input->size && rv == 0; at += input->piece) {
+        size_t left = input->size - at;
+        rv = http_message_feed(&message, input->data + at, left < input->piece ? left : input->piece);
+    }
+    http_message_release(&message);
+}
+
+static void read_config(const struct input *input)
+{
+    struct config *config = NULL;
+    struct diags diags;
+    struct text text = TEXT_INIT;
+    diags_init(&diags, "input");
+    if (config_parse("input", input->data, input->size, &config, &diags) == 0) {
+        config_unref(config);
+    }
+    diags_format(&diags, &text);
+    text_release(&text);
+    diags_release(&diags);
+}
+
+static void read_allowlist(const struct input *input)
+{
+    struct allowlist list;
+    struct error err = ERROR_INIT;
+    if (allowlist_parse("input", input->data, input->size, &list, &err) == 0) {
+        allowlist_release(&list);
+    }
+}
+
+/* The file's bytes as one address; they have to end with '\0'. */
+static void read_address(const struct input *input)
+{
+    struct addr addr;
+    struct error err = ERROR_INIT;
+    (void)!addr_parse(input->data, &addr, &err);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(const struct input *input);
+} parsers[] = {{"hello", feed_hello},
+               {"http", feed_http},
+               {"config", read_config},
+               {"allowlist", read_allowlist},
+               {"address", read_address}};
+
+/* By its name callgrind knows what to count. */
+void measured(void (*run)(const struct input *), const struct input *input);
+
+__attribute__((noinline)) void measured(void (*run)(const struct input *), const struct input *input)
+{
+    run(input);
+    __asm__ volatile("" ::: "memory"); /* the call stays a call */
+}
+
+static char *read_file(const char *path, size_t *ret_size)
+{
+    char *data = calloc(INPUT_MAX + 1, 1);
+    FILE *file = fopen(path, "rb");
+    if (data == NULL || file == NULL) {
+        perror(path);
+        exit(1);
+    }
+    *ret_size = fread(data, 1, INPUT_MAX, file);
+    fclose(file);
+    return data;
+}
+
+int main(int argc, char **argv)
+{
+    struct input input;
+    if (argc != 4) {
+        fputs("usage: bench_cost PARSER PIECE FILE\n", stderr);
+        return 2;
+    }
+    char *data = read_file(argv[3], &input.size);
+    input.data = data;
+    input.piece = strtoul(argv[2], NULL, 10);
+    if (input.piece == 0) {
+        input.piece = input.size;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(parsers); i++) {
+        if (strcmp(argv[1], parsers[i].name) == 0) {
+            size_t before = most = allocated;
+            measured(parsers[i].run, &input);
+            printf("{\"bytes\": %zu, \"most_allocated\": %zu}\n", input.size, most - before);
+            free(data);
+            return 0;
+        }
+    }
+    fprintf(stderr, "bench_cost: '%s' is no parser\n", argv[1]);
+    return 2;
+}
