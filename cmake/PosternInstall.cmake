@@ -48,20 +48,19 @@ foreach(section 1 5 8)
   endif()
 endforeach()
 
-# postern_install_config(FILE FOLDER): an operator's configuration is never overwritten; what is new stands among the
-# examples.
+# postern_install_config(FILE FOLDER): an operator's configuration is never overwritten.
 function(postern_install_config file folder)
   if(NOT EXISTS "${PROJECT_SOURCE_DIR}/${file}")
     return()
   endif()
   get_filename_component(name "${file}" NAME)
-  install(FILES "${file}" DESTINATION "${CMAKE_INSTALL_DOCDIR}/examples")
   install(CODE "
     if(NOT EXISTS \"\$ENV{DESTDIR}${POSTERN_CONFIG_DIR}/${folder}/${name}\")
       file(INSTALL DESTINATION \"${POSTERN_CONFIG_DIR}/${folder}\" TYPE FILE FILES \"${PROJECT_SOURCE_DIR}/${file}\")
     endif()")
 endfunction()
-postern_install_config(conf/postern.yaml postern)
+# A fresh installation opens nothing that nobody asked for; the file with every key has examples that would.
+postern_install_config(conf/fresh/postern.yaml postern)
 postern_install_config(conf/vsock-proxy.yaml nitro_enclaves)
-install(FILES conf/prometheus-alerts.yaml DESTINATION "${CMAKE_INSTALL_DOCDIR}/examples")
+install(FILES conf/postern.yaml conf/vsock-proxy.yaml conf/prometheus-alerts.yaml DESTINATION "${CMAKE_INSTALL_DOCDIR}/examples")
 install(FILES README.md CHANGELOG.md LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}" OPTIONAL)

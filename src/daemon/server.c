@@ -261,6 +261,15 @@ static void warn_unclaimed(const struct server *server)
     }
 }
 
+static void warn_nothing_to_do(const struct config *config)
+{
+    if (config->listener_count == 0) {
+        log_event(LOG_LEVEL_WARN, "no listeners",
+                  "nobody can connect: put listeners and routes into %s, then `posternctl reload`",
+                  config->file);
+    }
+}
+
 static int start(struct server *server, struct error *err)
 {
     struct text verdict = TEXT_INIT;
@@ -283,6 +292,7 @@ static int start(struct server *server, struct error *err)
         log_event(LOG_LEVEL_INFO, "started", "posternd %s, %u workers: %s", POSTERN_VERSION,
                   server->workers.count, text_string(&verdict));
         warn_unclaimed(server);
+        warn_nothing_to_do(config);
     }
     text_release(&verdict);
     return rv;

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #define CONF   PROJECT_DIR "/conf/postern.yaml"
+#define FRESH  PROJECT_DIR "/conf/fresh/postern.yaml"
 #define MANUAL PROJECT_DIR "/docs/configuration.md"
 #define PAGE   PROJECT_DIR "/docs/man/postern.yaml.5"
 
@@ -186,6 +187,35 @@ static void test_conf_holds_defaults(void **state)
     text_release(&text);
 }
 
+/* What a fresh installation has lets nobody in; its example, without the comment signs, is a configuration. */
+static void test_the_installed_file(void **state)
+{
+    struct text shown = TEXT_INIT;
+    struct diags diags;
+    struct config *config = NULL;
+    char line[256];
+    FILE *file = fopen(FRESH, "re");
+    (void)state;
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL) {
+        bool prose =
+            line[0] == '#' && line[1] == ' ' && (line[2] != ' ' || (line[3] >= '1' && line[3] <= '9'));
+        text_add(&shown, prose ? "" : line[0] == '#' ? line + 1 : line);
+    }
+    fclose(file);
+    diags_init(&diags, FRESH);
+    assert_int_equal(config_load(FRESH, &config, &diags), 0);
+    assert_int_equal(config->enclave_count + config->listener_count + config->route_count, 0);
+    config_unref(config);
+    assert_int_equal(config_parse(FRESH, shown.data, shown.length, &config, &diags), 0);
+    assert_int_equal(config->enclave_count, 1);
+    assert_int_equal(config->listener_count, 1);
+    assert_int_equal(config->route_count, 1);
+    config_unref(config);
+    diags_release(&diags);
+    text_release(&shown);
+}
+
 /* Whether the line is a key of that name: "  name: ...". */
 static bool line_has_key(const char *line, const char *name)
 {
@@ -262,6 +292,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_conf_has_every_key),
         cmocka_unit_test(test_conf_holds_defaults),
+        cmocka_unit_test(test_the_installed_file),
         cmocka_unit_test(test_conf),
         cmocka_unit_test(test_manual),
         cmocka_unit_test(test_page),
