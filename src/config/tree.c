@@ -407,7 +407,7 @@ static int read_events(struct reader *reader)
     if (reader->root == NULL || reader->root->kind == NODE_NULL) {
         return refuse(
             reader, (struct place){0, 0},
-            "the file is empty: expected at least `version: 1` (conf/postern.yaml shows every key)");
+            "the file is empty: expected at least `version: 1` (postern.yaml(5) explains every key)");
     }
     return 0;
 }
