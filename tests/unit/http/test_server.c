@@ -432,14 +432,13 @@ static void closing_waits_for_answers_only_so_long(void **state)
     while (fixture->handled == 0) {
         turn(fixture, 1);
     }
+    uint64_t begun = now_ms();
     http_server_close(&fixture->server, on_server_closed, fixture);
-    turn(fixture, 3);
-    assert_int_equal(fixture->closed, 0);
-    uint64_t end = now_ms() + PATIENCE;
     while (fixture->closed == 0) {
-        assert_true(now_ms() < end);
+        assert_true(now_ms() < begun + PATIENCE);
         turn(fixture, 1);
     }
+    assert_true(now_ms() >= begun + 250); /* libuv's clock is as old as the turn */
     close(fd);
 }
 
