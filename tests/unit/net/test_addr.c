@@ -183,6 +183,7 @@ static const struct refusal refusals[] = {
     /* paths */
     {"unix://", "the path is missing", "unix:///PATH"},
     {"unix://run/x", "the path is not absolute", "unix:///PATH, such as unix:///run/x"},
+    {"unix://run/\xe9", "the path is not absolute", "unix:///PATH"}, /* not to be shown, nor suggested */
     {"unix://./x", "the path is not absolute", "unix:///PATH, such as unix:///./x"},
     {"unix://@", "the abstract name is missing", "unix:///PATH"},
     {"unix:///run/", "the path is a directory's, not a socket's", "unix:///PATH"},
