@@ -279,6 +279,16 @@ static void refused_for_a_listener(void **state)
                                   "expected tcp://HOST:PORT");
 }
 
+static void a_long_suggestion_is_none(void **state)
+{
+    struct addr addr;
+    struct error err = ERROR_INIT;
+    (void)state;
+    assert_int_equal(addr_parse("tcp://" FIFTY "." FIFTY "." FIFTY ":443/", &addr, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "nothing may follow the port"));
+    assert_null(strstr(err.text, "such as"));
+}
+
 static void a_long_address_is_cut(void **state)
 {
     static const char *const heads[] = {"tcp://",  "vsock://", "unix:///", "hybrid:///",
@@ -448,6 +458,7 @@ int main(void)
         cmocka_unit_test(port_zero_is_for_listeners),
         cmocka_unit_test(refused),
         cmocka_unit_test(refused_for_a_listener),
+        cmocka_unit_test(a_long_suggestion_is_none),
         cmocka_unit_test(a_long_address_is_cut),
         cmocka_unit_test(the_longest),
         cmocka_unit_test(hostnames),
