@@ -25,6 +25,10 @@ void doctor_check_config(struct doctor *doctor)
         const struct config *config = doctor->config;
         doctor_tell(doctor, FINDING_OK, "config", file, "valid: %u enclaves, %u listeners, %u routes",
                     config->enclave_count, config->listener_count, config->route_count);
+        if (config->listener_count == 0) {
+            doctor_tell(doctor, FINDING_WARN, "config", file, "it has no listener, so nobody can connect");
+            doctor_next(doctor, "sudoedit %s   # see postern.yaml(5) for an example", file);
+        }
     } else {
         doctor->config = NULL;
         const char *said = text_string(&mistakes);

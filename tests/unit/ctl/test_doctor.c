@@ -21,6 +21,7 @@ static void a_healthy_host_passes(void **state)
     assert_int_equal(fixture->code, CTL_DONE);
     assert_true(json_is_true(json_object_get(fixture->result, "ok")));
     expect_ok(fixture, "config", NULL, "valid: 0 enclaves, 0 listeners, 0 routes");
+    expect_fault(fixture, "warn", "config", NULL, "nobody can connect", "sudoedit ");
     expect_ok(fixture, "metadata", NULL, "can be reached");
     assert_string_equal(view_text(find(fixture, "unit", NULL, "systemd"), "verdict"), "skipped");
     assert_string_equal(view_text(find(fixture, "vsock", NULL, "no vsock address"), "verdict"), "skipped");
