@@ -191,7 +191,7 @@ int ctl_main(int argc, char **argv, FILE *out, FILE *err)
         return code;
     }
     if (optind >= argc) {
-        return ctl_usage_error(&ctl, "what shall be done?");
+        return ctl_usage_error(&ctl, "a command is missing, such as status");
     }
     argc -= optind;
     argv += optind;

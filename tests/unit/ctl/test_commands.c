@@ -402,7 +402,7 @@ static void wrong_usage_is_told(void **state)
         const char *arguments[4];
         const char *words;
     } samples[] = {
-        {{NULL}, "what shall be done?"},
+        {{NULL}, "a command is missing, such as status"},
         {{"statsu", NULL}, "did you mean status?"},
         {{"xyzzy", NULL}, "there is no command \"xyzzy\"\n"},
         {{"status", "now", NULL}, "status takes no arguments, but got \"now\""},
