@@ -7,7 +7,6 @@
 #define POSTERN_BASE_UNITS_H
 
 #include "base/compiler.h"
-#include <stddef.h>
 #include <stdint.h>
 
 #define UNITS_TEXT_MAX 32

@@ -1,6 +1,5 @@
 /* Listeners: where they listen, who may come, and which of them are in each other's way. */
 #include "config/build.h"
-#include "config/utf8.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -3,7 +3,6 @@
 #include "config/build.h"
 #include "config/utf8.h"
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,4 @@
 /* The doctor's look at where the routes lead: names, connections, certificates. */
-#include "base/units.h"
 #include "ctl/dial.h"
 #include "ctl/doctor.h"
 #include "ctl/probe.h"

@@ -1,13 +1,11 @@
 /* What the doctor tries on the network. */
 #include "ctl/probe.h"
 #include "ctl/dial.h"
-#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
 #include <stdio.h>
-#include <string.h>
 #include <uv.h>
 
 /* Names. The resolver lives on a loop of its own, which runs until the one answer is there. */

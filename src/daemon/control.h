@@ -9,7 +9,6 @@
 #include "config/config.h"
 #include "daemon/counters.h"
 #include "net/resolve.h"
-#include <stdbool.h>
 #include <stdint.h>
 
 enum server_state { SERVER_STARTING, SERVER_READY, SERVER_DRAINING };

@@ -13,7 +13,6 @@
 #include "base/compiler.h"
 #include "base/reason.h"
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 typedef _Atomic uint64_t counter;

@@ -1,7 +1,6 @@
 /* The service manager: see notify.h. */
 #include "daemon/notify.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,6 @@
  */
 #include "http/message.h"
 #include <errno.h>
-#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 

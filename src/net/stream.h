@@ -18,7 +18,6 @@
 #include "net/poller.h"
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
 
 enum { STREAM_READABLE = 1, STREAM_WRITABLE = 2 };

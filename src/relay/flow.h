@@ -19,7 +19,6 @@
 #include "net/stream.h"
 #include "relay/pipe_pool.h"
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #define FLOW_CHUNK_MIN 16384u   /* read at first, and again after the sink was slow */

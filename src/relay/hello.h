@@ -22,7 +22,6 @@
 #define POSTERN_RELAY_HELLO_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 #define HELLO_MESSAGE_MAX 65536 /* of the handshake message; the largest post-quantum hellos need 20 KiB */
 #define HELLO_WIRE_MAX    81920 /* of the records that carry it: a record a byte would be 6x */

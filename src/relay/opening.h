@@ -8,7 +8,6 @@
 #define POSTERN_RELAY_OPENING_H
 
 #include "base/compiler.h"
-#include "base/error.h"
 #include "base/reason.h"
 #include "config/config.h"
 #include "net/dial.h"

@@ -25,7 +25,6 @@
 #include "net/stream.h"
 #include "relay/flow.h"
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 enum relay_state { RELAY_HELLO, RELAY_DIALING, RELAY_OPEN, RELAY_HALF_CLOSED, RELAY_ENDED };
