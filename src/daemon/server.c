@@ -82,11 +82,11 @@ void server_drain(struct server *server, uint64_t deadline_ms)
         return;
     }
     server->state = SERVER_DRAINING;
+    post_drain(server); /* before it is told: whoever reads that a drain began is not to find a door open */
     server_status_line(server, status, sizeof status);
     notify_stopping(status);
     log_event(LOG_LEVEL_INFO, "draining", "%llu streams may finish within %llu ms",
               (unsigned long long)counter_get(&server->counters.active), (unsigned long long)wait);
-    post_drain(server);
     /* Set first, asked second: a stream that ends in between is seen by one or the other. */
     atomic_store(&server->workers.draining, true);
     if (atomic_load(&server->counters.active) == 0) {
