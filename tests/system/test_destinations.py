@@ -35,6 +35,7 @@ def test_a_unix_socket_that_is_not_there(relay, folder, listen):
 def test_a_unix_socket_that_is_left_over(relay, folder):
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(f"{folder}/left.sock")
+    os.chmod(f"{folder}/left.sock", 0o666)  # the daemon may be another user
     daemon = relay(f"unix://{folder}/left.sock")
     assert is_cut(daemon)
     daemon.wait_ended("connect_refused")
@@ -43,6 +44,7 @@ def test_a_unix_socket_that_is_left_over(relay, folder):
 def test_a_unix_socket_that_may_not_be_opened(relay, folder):
     """A file that is no socket stands for it: root may open every socket."""
     (folder / "file").write_text("")
+    (folder / "file").chmod(0o666)
     daemon = relay(f"unix://{folder}/file")
     assert is_cut(daemon)
     daemon.wait_ended("connect_refused")
@@ -52,6 +54,7 @@ def test_a_unix_socket_whose_backlog_is_full(relay, folder):
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.socket(socket.AF_UNIX))
         server.bind(f"{folder}/full.sock")
+        os.chmod(f"{folder}/full.sock", 0o666)
         server.listen(0)
         for _ in range(2):
             one = stack.enter_context(socket.socket(socket.AF_UNIX))
