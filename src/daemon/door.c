@@ -126,6 +126,7 @@ static void run_drain(struct worker *worker, struct job *job)
             close_door(door);
         }
     }
+    counter_sub(&worker->set->doors_closing, 1);
     door_job_discard(job);
 }
 

@@ -143,8 +143,7 @@ static void abandon(struct server *server, struct plan *plan)
     rules_unref(plan->rules);
 }
 
-/* A listener that the last reload took away is closed by its worker, and this one may bring it back. */
-static void await_closed_doors(const struct server *server)
+void server_await_doors(const struct server *server)
 {
     const struct timespec moment = {.tv_nsec = 1000000};
     for (unsigned i = 0; i < DOORS_CLOSE_MS && counter_get(&server->workers.doors_closing) > 0; i++) {
@@ -154,7 +153,8 @@ static void await_closed_doors(const struct server *server)
 
 static int prepare(struct server *server, struct config *config, struct plan *plan, struct error *err)
 {
-    await_closed_doors(server);
+    /* A listener that the last reload took away is closed by its worker, and this one may bring it back. */
+    server_await_doors(server);
     int rv = socket_set_prepare(&plan->sockets, &server->sockets, config, &server->activation, err);
     if (rv == 0) {
         rv = plan_admin(server, config, ADMIN_ROLE_ADMIN, server->admin, &plan->admin, err);

@@ -69,6 +69,7 @@ static void post_drain(struct server *server)
     for (unsigned i = 0; i < server->workers.count; i++) {
         struct job *job = door_job_drain();
         if (job != NULL) {
+            counter_add(&server->workers.doors_closing, 1);
             worker_post(&server->workers.workers[i], job);
         }
     }
@@ -82,7 +83,9 @@ void server_drain(struct server *server, uint64_t deadline_ms)
         return;
     }
     server->state = SERVER_DRAINING;
-    post_drain(server); /* before it is told: whoever reads that a drain began is not to find a door open */
+    /* Before it is told: whoever reads that a drain began is not to find a door open. */
+    post_drain(server);
+    server_await_doors(server);
     server_status_line(server, status, sizeof status);
     notify_stopping(status);
     log_event(LOG_LEVEL_INFO, "draining", "%llu streams may finish within %llu ms",

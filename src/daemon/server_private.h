@@ -44,6 +44,9 @@ struct server {
 int server_apply(struct server *server, struct config *config, struct text *verdict,
                  struct error *err) MUST_CHECK;
 
+/* Waits until the workers have shut the doors that they were told to, for a moment at most. */
+void server_await_doors(const struct server *server);
+
 /* Closes an admin listener; its memory goes when the loop has closed it. NULL is harmless. */
 void server_close_admin(struct admin_listener *listener);
 

@@ -64,7 +64,7 @@ struct worker_set {
     unsigned count;
     struct counters *counters;
     uv_barrier_t stopped;        /* when all are past it, none hands streams to another any more */
-    counter doors_closing;       /* doors that were told to close and have not yet */
+    counter doors_closing;       /* orders to shut doors, by a reload or a drain, not carried out yet */
     _Atomic bool draining;       /* `emptied` is called only then */
     void (*emptied)(void *data); /* on a worker's thread: the last stream of the daemon has ended */
     void *data;

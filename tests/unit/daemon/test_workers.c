@@ -280,6 +280,7 @@ static void test_a_drain_while_connections_arrive(void **state)
     for (unsigned i = 0; i < 3; i++) {
         struct job *job = door_job_drain();
         assert_non_null(job);
+        atomic_fetch_add(&bench.set.doors_closing, 1);
         worker_post(&bench.set.workers[i], job);
     }
     atomic_store(&bench.set.draining, true);
