@@ -48,12 +48,13 @@ static size_t take(const struct iovec *parts, int count)
     for (int i = 0; i < count; i++) {
         size_t length = parts[i].iov_len < room - taken ? parts[i].iov_len : room - taken;
 
-        while (sink.length + length > sink.capacity) {
+        while (sink.length + length >= sink.capacity) {
             sink.capacity = sink.capacity > 0 ? 2 * sink.capacity : RING;
             sink.text = realloc(sink.text, sink.capacity);
         }
         memcpy(sink.text + sink.length, parts[i].iov_base, length);
         sink.length += length;
+        sink.text[sink.length] = '\0'; /* for who scans it as a string */
         taken += length;
     }
     return taken;
