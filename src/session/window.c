@@ -1,0 +1,105 @@
+/*
+ * How much the peer may send: on a stream, and in all.
+ *
+ * The budget B is the hard bound on what the application holds. With N streams at most:
+ *
+ *     R = min(B / 2N, 64 KiB)    each stream's reserve: its first window, which it always has
+ *     S = 3B/4 - R*N             shared: windows grow out of this, and give it back
+ *     the last quarter of B      covers what was consumed and not yet told by MAX_DATA
+ *
+ * The sum of all windows is at most 3B/4, so a stream that has credit of its own always has the session's too, however
+ * many others stand still: no stalled stream can starve another.
+ *
+ * A window is told anew when half of it is used. If that half was gone within two round trips, the window was what
+ * limited the peer, and it doubles, as far as S goes and to half of S at most. When S is nearly gone, a
+ * window of more than an equal share is halved instead, so that those who came late get theirs.
+ */
+#include "session/session_private.h"
+
+static void set_window(struct channel *channel, uint64_t window)
+{
+    struct session *session = channel->session;
+
+    session->holders -= channel->window > session->reserve;
+    session->holders += window > session->reserve;
+    session->shared_given += window;
+    session->shared_given -= channel->window;
+    channel->window = (uint32_t)window;
+}
+
+static uint64_t at_least(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t at_most(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+void window_open(struct channel *channel)
+{
+    channel->window = channel->session->reserve;
+    channel->receive_max = channel->session->reserve;
+    channel->granted_at = channel->session->now;
+}
+
+/* `shared_given` is the sum of what windows have beyond the reserve; set_window() keeps it by differences. */
+static void resize(struct channel *channel)
+{
+    struct session *session = channel->session;
+    uint64_t outstanding = channel->receive_max - channel->consumed;
+    uint64_t excess = channel->window - session->reserve;
+    uint64_t left = session->shared - session->shared_given;
+
+    if (left < session->shared / 8 && excess > session->shared / (session->holders + 1)) {
+        set_window(channel, at_least(at_least(channel->window / 2, outstanding), session->reserve));
+        return;
+    }
+    if (session->now - channel->granted_at > 2 * at_least(session->rtt, 1))
+        return;
+    if (excess < session->shared / 2)
+        set_window(channel,
+                   channel->window + at_most(at_most(channel->window, session->shared / 2 - excess), left));
+}
+
+uint64_t window_grant(struct channel *channel)
+{
+    resize(channel);
+    channel->receive_max = channel->consumed + channel->window;
+    channel->granted_at = channel->session->now;
+    return channel->receive_max;
+}
+
+static void consume_in_session(struct session *session, uint64_t bytes)
+{
+    session->consumed += bytes;
+    if (session->consumed + session->config.budget - session->receive_max >= session->config.budget / 4)
+        session->owes |= OWES_MAX_DATA;
+}
+
+static uint64_t held(const struct channel *channel)
+{
+    return channel->received - channel->consumed;
+}
+
+void window_consumed(struct channel *channel, uint64_t bytes)
+{
+    channel->consumed += bytes;
+    consume_in_session(channel->session, bytes);
+    if (channel->receive_over || channel->discard)
+        window_close(channel);
+    else if (channel->receive_max - channel->consumed <= channel->window / 2)
+        channel_owe(channel, PENDING_CREDIT);
+}
+
+void window_close(struct channel *channel)
+{
+    set_window(channel, at_least(held(channel), channel->session->reserve));
+}
+
+void window_release(struct channel *channel)
+{
+    window_consumed(channel, held(channel));
+    set_window(channel, channel->session->reserve);
+}

@@ -1,0 +1,1 @@
+# postern_unit_test(session MODULE ...), one a line.
