@@ -122,6 +122,8 @@ void channel_fail(struct channel *channel, uint32_t code, bool retryable)
 
 void channel_release(struct channel *channel)
 {
+    struct session *session = channel->session;
+
     assert(!channel->released);
     channel_reset(channel, CODE_CANCEL);
     channel_stop(channel, CODE_CANCEL);
@@ -131,6 +133,8 @@ void channel_release(struct channel *channel)
         channel->discard = true;
     window_release(channel);
     channel_settle(channel);
+    if (!session->busy)
+        session_bury(session);
 }
 
 void channel_accept(struct channel *channel)

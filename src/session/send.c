@@ -190,7 +190,7 @@ static bool put_credit(struct channel *channel, struct output *output)
         return true;
     if (room(output) < FRAME_HEADER + 8)
         return false;
-    return put_u64(output, FRAME_MAX_STREAM_DATA, channel->id, window_grant(channel));
+    return !window_grant(channel) || put_u64(output, FRAME_MAX_STREAM_DATA, channel->id, channel->receive_max);
 }
 
 static bool put_pending(struct channel *channel, enum pending frame, struct output *output)

@@ -143,7 +143,7 @@ static void free_channel(struct channel *channel, void *arg UNUSED)
     free(channel);
 }
 
-static void bury(struct session *session)
+void session_bury(struct session *session)
 {
     struct channel *channel;
 
@@ -160,7 +160,7 @@ void session_free(struct session *session)
     if (!session)
         return;
     assert(!session->busy);
-    bury(session);
+    session_bury(session);
     table_each(&session->table, free_channel, NULL);
     table_release(&session->table);
     free(session->spare);
@@ -235,17 +235,18 @@ static void end(struct session *session)
         session->events->ended(session, &session->end);
 }
 
-/* Nothing is left to do, and both sides know that nothing will come. */
-static bool finished(struct session *session)
+bool session_is_done(const struct session *session)
 {
-    if (session->table.count > 0 || !session_running(session))
-        return false;
+    return session_running(session) && session->table.count == 0 &&
+           (session->goaway == GOAWAY_SENT || (session->peer_final && session->goaway != GOAWAY_FINAL));
+}
+
+static void part(struct session *session)
+{
     if (session->goaway == GOAWAY_SENT)
-        return true;
-    /* Who sent a GOAWAY opens no more, so ours needs no barrier. */
-    if (session->peer_final)
+        session_finish(session, CODE_NO_ERROR, false, control_text(NULL));
+    else
         session->goaway = GOAWAY_FINAL;
-    return false;
 }
 
 void session_enter(struct session *session, uint64_t now)
@@ -257,8 +258,8 @@ void session_enter(struct session *session, uint64_t now)
 
 void session_leave(struct session *session)
 {
-    if (finished(session))
-        session_finish(session, CODE_NO_ERROR, false, control_text(NULL));
+    if (session_is_done(session))
+        part(session);
     if (session->phase == PHASE_ENDING)
         end(session);
     if (session_owes_streams(session)) {
@@ -266,7 +267,7 @@ void session_leave(struct session *session)
         if (session->events->streams)
             session->events->streams(session);
     }
-    bury(session);
+    session_bury(session);
     session->busy = false;
 }
 

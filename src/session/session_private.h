@@ -152,6 +152,11 @@ void session_fail(struct session *session, struct breach breach);
 void session_finish(struct session *session, uint32_t code, bool by_peer, struct control_text text);
 void session_enter(struct session *session, uint64_t now);
 void session_leave(struct session *session);
+void session_bury(struct session *session); /* frees the dead list */
+
+/* Whether nothing is left to do, and no stream can come any more: our GOAWAY was sent, or the peer's final one came and
+ * ours needs no barrier. */
+bool session_is_done(const struct session *session);
 
 /* Owes a MAX_STREAMS if there is more to allow and the peer may soon need it. */
 void session_offer_streams(struct session *session);
@@ -189,7 +194,9 @@ void window_open(struct channel *channel);
 void window_consumed(struct channel *channel, uint64_t bytes);
 void window_close(struct channel *channel); /* no more credit will be given */
 void window_release(struct channel *channel);
-uint64_t window_grant(struct channel *channel); /* the value for MAX_STREAM_DATA */
+
+/* Sets receive_max for the MAX_STREAM_DATA that is sent now; false: none is due, since the window shrank. */
+bool window_grant(struct channel *channel) MUST_CHECK;
 
 /* timer.c */
 void timer_update(struct channel *channel, bool progress);

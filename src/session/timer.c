@@ -108,7 +108,7 @@ uint64_t session_next_deadline(const struct session *session)
 
     if (session->phase == PHASE_OVER)
         return SESSION_NEVER;
-    if (session->phase == PHASE_ENDING)
+    if (session->phase == PHASE_ENDING || session_is_done(session))
         return session->now;
     if (session->phase < PHASE_RUNNING)
         return earlier(next, after(session->started_at, session->config.handshake_timeout));

@@ -63,12 +63,20 @@ static void resize(struct channel *channel)
                    channel->window + at_most(at_most(channel->window, session->shared / 2 - excess), left));
 }
 
-uint64_t window_grant(struct channel *channel)
+/* Half of the window is used, or more: so that each grant is worth its frame. */
+static bool is_due(const struct channel *channel)
+{
+    return channel->receive_max - channel->consumed <= channel->window / 2;
+}
+
+bool window_grant(struct channel *channel)
 {
     resize(channel);
+    if (!is_due(channel))
+        return false;
     channel->receive_max = channel->consumed + channel->window;
     channel->granted_at = channel->session->now;
-    return channel->receive_max;
+    return true;
 }
 
 static void consume_in_session(struct session *session, uint64_t bytes)
@@ -89,7 +97,7 @@ void window_consumed(struct channel *channel, uint64_t bytes)
     consume_in_session(channel->session, bytes);
     if (channel->receive_over || channel->discard)
         window_close(channel);
-    else if (channel->receive_max - channel->consumed <= channel->window / 2)
+    else if (is_due(channel))
         channel_owe(channel, PENDING_CREDIT);
 }
 

@@ -1,1 +1,12 @@
 # postern_unit_test(session MODULE ...), one a line.
+
+# Both sides against each other, by seeds (scorecard R7). Sanitizers and coverage make it slow: fewer seeds then.
+add_executable(session_sim session/sim.c session/sim_app.c session/sim_wire.c)
+target_link_libraries(session_sim PRIVATE postern_session postern_options)
+set_target_properties(session_sim PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+if(POSTERN_SANITIZE OR POSTERN_COVERAGE)
+  add_test(NAME unit/session/sim COMMAND session_sim --seeds 2000)
+else()
+  add_test(NAME unit/session/sim COMMAND session_sim --seeds 20000)
+endif()
+set_tests_properties(unit/session/sim PROPERTIES TIMEOUT 300)

@@ -1,0 +1,83 @@
+/* The connection: bytes in order, late, in pieces of any size, and no more at once than fit. */
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH_MAX 31744u
+
+static void put(struct wire *wire, const uint8_t *bytes, size_t length)
+{
+    for (size_t i = 0; i < length;) {
+        size_t at = (wire->head + wire->length) % WIRE_CAPACITY;
+        size_t piece = length - i < WIRE_CAPACITY - at ? length - i : WIRE_CAPACITY - at;
+        memcpy(wire->bytes + at, bytes + i, piece);
+        wire->length += piece;
+        i += piece;
+    }
+}
+
+bool wire_write(struct sim *sim, unsigned from)
+{
+    struct wire *wire = &sim->wires[from];
+    struct session *session = sim->sides[from].session;
+    static uint8_t batch[BATCH_MAX];
+    size_t room = WIRE_CAPACITY - wire->length;
+    size_t size = SESSION_SEND_MIN + rng_below(&sim->rng, BATCH_MAX - SESSION_SEND_MIN);
+    uint64_t at = sim->now + (rng_chance(&sim->rng, 30) ? rng_below(&sim->rng, 40) : 0);
+
+    if (!session_has_output(session) || wire->count == CHUNKS_MAX)
+        return false;
+    if (size > room)
+        size = room;
+    if (size < SESSION_SEND_MIN)
+        return false;
+    size = session_send(session, sim->now, batch, size);
+    if (size == 0)
+        return true;
+    if (sim->black)
+        return true;
+    put(wire, batch, size);
+    if (at < wire->latest)
+        at = wire->latest;
+    wire->latest = at;
+    wire->chunks[(wire->first + wire->count) % CHUNKS_MAX].at = at;
+    wire->chunks[(wire->first + wire->count) % CHUNKS_MAX].length = size;
+    wire->count++;
+    sim->bytes += size;
+    return true;
+}
+
+uint64_t wire_next(const struct wire *wire)
+{
+    return wire->count > 0 ? wire->chunks[wire->first].at : SESSION_NEVER;
+}
+
+bool wire_deliver(struct sim *sim, unsigned from)
+{
+    struct wire *wire = &sim->wires[from];
+    struct session *session = sim->sides[1 - from].session;
+    size_t length;
+    uint8_t *copy;
+
+    if (wire->count == 0 || wire->chunks[wire->first].at > sim->now)
+        return false;
+    length = 1 + rng_below(&sim->rng, sim->split);
+    if (length > wire->chunks[wire->first].length)
+        length = wire->chunks[wire->first].length;
+    if (length > WIRE_CAPACITY - wire->head)
+        length = WIRE_CAPACITY - wire->head;
+    copy = malloc(length); /* its own memory, so that a sanitizer sees what is read past it or kept */
+    CHECK(sim, copy != NULL);
+    memcpy(copy, wire->bytes + wire->head, length);
+    wire->head = (wire->head + length) % WIRE_CAPACITY;
+    wire->length -= length;
+    wire->chunks[wire->first].length -= length;
+    if (wire->chunks[wire->first].length == 0) {
+        wire->first = (wire->first + 1) % CHUNKS_MAX;
+        wire->count--;
+    }
+    session_receive(session, sim->now, copy, length);
+    free(copy);
+    return true;
+}
