@@ -13,6 +13,14 @@ static bool was_opened(const struct session *session, uint32_t id)
     return ordinal < (session_is_own_id(session, id) ? session->own_sent : session->peer_opened);
 }
 
+/* One whose OPEN is still to be sent is not there yet, as far as the peer can know. */
+static struct channel *find(const struct session *session, uint32_t id)
+{
+    struct channel *channel = table_find(&session->table, id);
+
+    return channel && channel->pending & PENDING_OPEN ? NULL : channel;
+}
+
 /* The peer promised to end its direction with what came just now. */
 static void end_receiving(struct channel *channel)
 {
@@ -212,7 +220,7 @@ void receive_stream_frame(struct session *session, const struct frame *frame)
         receive_open(session, frame);
         return;
     }
-    channel = table_find(&session->table, frame->header.stream);
+    channel = find(session, frame->header.stream);
     if (!channel) {
         receive_stray(session, frame);
         return;
@@ -277,7 +285,7 @@ static void finish(struct channel *channel)
 
 void receive_data(struct session *session, const struct frame *frame)
 {
-    struct channel *channel = table_find(&session->table, frame->header.stream);
+    struct channel *channel = find(session, frame->header.stream);
 
     if (!channel) {
         receive_stray(session, frame);

@@ -190,7 +190,8 @@ static bool put_credit(struct channel *channel, struct output *output)
         return true;
     if (room(output) < FRAME_HEADER + 8)
         return false;
-    return !window_grant(channel) || put_u64(output, FRAME_MAX_STREAM_DATA, channel->id, channel->receive_max);
+    return !window_grant(channel) ||
+           put_u64(output, FRAME_MAX_STREAM_DATA, channel->id, channel->receive_max);
 }
 
 static bool put_pending(struct channel *channel, enum pending frame, struct output *output)

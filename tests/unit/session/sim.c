@@ -216,9 +216,10 @@ static void check_end(struct sim *sim)
     if (sim->fault == FAULT_BLACKHOLE)
         CHECK(sim,
               a->end_code == CODE_TIMEOUT || a->end_code == CODE_NO_ERROR || a->end_code == CODE_GOING_AWAY);
+    /* The deadline may pass for one side when the other has just finished. */
     if (sim->fault == FAULT_DRAIN)
-        CHECK(sim,
-              (a->end_code == CODE_GOING_AWAY || a->end_code == CODE_NO_ERROR) && a->end_code == b->end_code);
+        for (unsigned i = 0; i < 2; i++)
+            CHECK(sim, sim->sides[i].end_code == CODE_GOING_AWAY || sim->sides[i].end_code == CODE_NO_ERROR);
 }
 
 static void run(struct sim *sim)

@@ -53,7 +53,7 @@ uint64_t wire_next(const struct wire *wire)
     return wire->count > 0 ? wire->chunks[wire->first].at : SESSION_NEVER;
 }
 
-bool wire_deliver(struct sim *sim, unsigned from)
+static bool deliver_piece(struct sim *sim, unsigned from)
 {
     struct wire *wire = &sim->wires[from];
     struct session *session = sim->sides[1 - from].session;
@@ -80,4 +80,14 @@ bool wire_deliver(struct sim *sim, unsigned from)
     session_receive(session, sim->now, copy, length);
     free(copy);
     return true;
+}
+
+bool wire_deliver(struct sim *sim, unsigned from)
+{
+    unsigned pieces = 1 + rng_below(&sim->rng, sim->split < 64 ? 100 : 2);
+    bool moved = false;
+
+    while (pieces-- > 0 && deliver_piece(sim, from))
+        moved = true;
+    return moved;
 }

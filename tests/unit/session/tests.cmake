@@ -10,3 +10,12 @@ else()
   add_test(NAME unit/session/sim COMMAND session_sim --seeds 20000)
 endif()
 set_tests_properties(unit/session/sim PROPERTIES TIMEOUT 300)
+
+# A session spoken to by hand, and what docs/protocol.md says.
+add_library(session_peer STATIC session/document.c session/peer.c session/transcript.c)
+target_link_libraries(session_peer PUBLIC postern_session PRIVATE postern_options cmocka)
+target_include_directories(session_peer PUBLIC session)
+target_compile_definitions(session_peer PRIVATE PROTOCOL_DOCUMENT="${PROJECT_SOURCE_DIR}/docs/protocol.md")
+
+postern_unit_test(session vectors USES session_peer)
+postern_unit_test(session rules USES session_peer)
