@@ -19,3 +19,6 @@ target_compile_definitions(session_peer PRIVATE PROTOCOL_DOCUMENT="${PROJECT_SOU
 
 postern_unit_test(session vectors USES session_peer)
 postern_unit_test(session rules USES session_peer)
+target_sources(test_session_rules PRIVATE session/rules_frames.c session/rules_streams.c)
+postern_unit_test(session session FAULTS USES session_peer)
+postern_unit_test(session channel USES session_peer)
