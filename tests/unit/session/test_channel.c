@@ -358,34 +358,39 @@ static void test_session_stall(void **state)
 }
 
 /* Turns of 16 KiB, whatever the frames are; a frame that is cut by the room for it goes on when there is room again. */
-static void test_turns(void **state)
+static void open_two(uint64_t bytes)
 {
-    (void)state;
     peer_start(&peer, SESSION_CLIENT);
-    peer.session->peer.max_payload = 8192;
     put_u64(&peer, FRAME_MAX_DATA, 0, 1 << 30);
     for (uint32_t id = 1; id <= 3; id += 2) {
         peer_open(&peer, "kms");
         peer_said(&peer);
         put_opened(&peer, id);
         put_u64(&peer, FRAME_MAX_STREAM_DATA, id, 1 << 20);
-        send(id, 40000, true);
     }
+    send(1, bytes, true);
+    send(3, bytes, true);
+}
+
+static void test_turns(void **state)
+{
+    (void)state;
+    open_two(40000);
+    peer.session->peer.max_payload = 8192;
     assert_said(&peer, "DATA(1,8192) DATA(1,8192) DATA(3,8192) DATA(3,8192) DATA(1,8192) DATA(1,8192) "
                        "DATA(3,8192) DATA(3,8192) DATA(1,7232,fin) DATA(3,7232,fin)");
     peer_stop(&peer);
 
-    peer_start(&peer, SESSION_CLIENT);
-    put_u64(&peer, FRAME_MAX_DATA, 0, 1 << 30);
-    for (uint32_t id = 1; id <= 3; id += 2) {
-        peer_open(&peer, "kms");
-        peer_said(&peer);
-        put_opened(&peer, id);
-        put_u64(&peer, FRAME_MAX_STREAM_DATA, id, 1 << 20);
-        send(id, 20000, true);
-    }
+    open_two(20000);
     peer.send_size = 16384 + 8 + 8 + 511; /* what is left is too little to begin a frame in */
     assert_said(&peer, "DATA(1,16384) DATA(3,16384) DATA(1,3616,fin) DATA(3,3616,fin)");
+    peer_stop(&peer);
+
+    open_two(20000);
+    peer.send_size = 8192; /* the turn goes on where the room ended */
+    assert_said(&peer,
+                "DATA(1,8184) DATA(1,8184) DATA(1,16) DATA(3,8152) DATA(3,8184) DATA(3,48) DATA(1,3616,fin) "
+                "DATA(3,3616,fin)");
     peer_stop(&peer);
 }
 
