@@ -301,6 +301,6 @@ void receive_data(struct session *session, const struct frame *frame)
         take(channel, frame);
         timer_update(channel, true);
     }
-    if (frame->last && frame->header.flags & FRAME_FIN)
+    if (frame->last && frame->header.flags & FRAME_FIN && session_running(session))
         finish(channel);
 }

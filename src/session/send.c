@@ -273,10 +273,10 @@ static void account(struct channel *channel, size_t length, enum channel_more mo
         channel->wants = false;
         channel->send_over = true;
         channel_unschedule(channel);
-    } else if (more == CHANNEL_PAUSE && !channel->wants) {
+    } else if (more == CHANNEL_PAUSE) {
+        channel->wants = false;
         channel_unschedule(channel);
     } else {
-        channel->wants = true;
         session->turn -= (uint32_t)length;
         if (session->turn == 0)
             next_turn(channel);
@@ -295,7 +295,6 @@ static void put_data(struct channel *channel, struct output *output)
     enum channel_more more = CHANNEL_PAUSE;
     size_t length;
 
-    channel->wants = false; /* unless channel_ready() is called meanwhile */
     length = session->events->fill(channel, output->at + FRAME_HEADER, size, &more);
     assert(length <= size);
     if (channel->send_over) /* it was reset meanwhile */

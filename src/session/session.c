@@ -179,11 +179,9 @@ uint32_t session_last_peer_id(const struct session *session)
     return session->peer_opened == 0 ? 0 : 2 * (session->peer_opened - 1) + first;
 }
 
-/* The first cause is the one that counts. `text` is copied. */
+/* The first cause is the one that counts: the callers see to that. `text` is copied. */
 static void end_with(struct session *session, uint32_t code, bool by_peer, struct control_text text)
 {
-    if (session->phase >= PHASE_ENDING)
-        return;
     session->phase = PHASE_ENDING;
     snprintf(session->end_text, sizeof(session->end_text), "%.*s", (int)text.length,
              text.data ? text.data : "");

@@ -92,7 +92,8 @@ struct session_events {
     void (*failed)(struct channel *channel, uint32_t code, bool retryable);
 
     /* Puts up to `size` bytes into `buffer`, returns how many and says in `*more` what follows. Without bytes, MORE is
-     * taken as PAUSE. May reset or release the channel: then what it returns is not sent. */
+     * taken as PAUSE. May reset or release the channel: then what it returns is not sent; channel_ready() from
+     * within has no effect, since what is returned counts. */
     size_t (*fill)(struct channel *channel, uint8_t *buffer, size_t size, enum channel_more *more);
 
     /* session_open() may succeed again. */

@@ -103,6 +103,18 @@ static void versions_backwards(struct peer *peer)
             "\x98");
 }
 
+static void versions_is_number(struct peer *peer)
+{
+    put_preface(peer);
+    CONTROL(peer, FRAME_HELLO, 0, "\xa1\x01\x01");
+}
+
+static void huge_version(struct peer *peer)
+{
+    put_preface(peer);
+    CONTROL(peer, FRAME_HELLO, 0, "\xa1\x01\x82\x01\x1a\x00\x01\x00\x00");
+}
+
 static void three_versions(struct peer *peer)
 {
     put_preface(peer);
@@ -195,6 +207,11 @@ static void no_map(struct peer *peer)
 static void cut_map(struct peer *peer)
 {
     CONTROL(peer, FRAME_OPEN, 1, "\xa1\x01\x63km");
+}
+
+static void cut_meta(struct peer *peer)
+{
+    CONTROL(peer, FRAME_OPEN, 1, "\xa2\x01\x63kms\x03\xa1\x61z");
 }
 
 static void after_the_map(struct peer *peer)
@@ -389,6 +406,7 @@ const struct rule_row rules_of_frames[] = {
     {"F-6", half_a_frame, false},
     {"C-1", no_map, false},
     {"C-1", cut_map, false},
+    {"C-1", cut_meta, false},
     {"C-1", after_the_map, false},
     {"C-2", long_integer, false},
     {"C-2", long_length, false},
@@ -425,5 +443,7 @@ const struct rule_row rules_of_frames[] = {
     {"C-9", tiny_window, true},
     {"C-9", versions_backwards, true},
     {"C-9", three_versions, true},
+    {"C-9", versions_is_number, true},
+    {"C-9", huge_version, true},
     {NULL, NULL, false},
 };

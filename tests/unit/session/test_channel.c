@@ -377,6 +377,7 @@ static void test_turns(void **state)
     (void)state;
     open_two(40000);
     peer.session->peer.max_payload = 8192;
+    peer.send_size = 1 << 20;
     assert_said(&peer, "DATA(1,8192) DATA(1,8192) DATA(3,8192) DATA(3,8192) DATA(1,8192) DATA(1,8192) "
                        "DATA(3,8192) DATA(3,8192) DATA(1,7232,fin) DATA(3,7232,fin)");
     peer_stop(&peer);
@@ -389,7 +390,7 @@ static void test_turns(void **state)
     open_two(20000);
     peer.send_size = 8192; /* the turn goes on where the room ended */
     assert_said(&peer,
-                "DATA(1,8184) DATA(1,8184) DATA(1,16) DATA(3,8152) DATA(3,8184) DATA(3,48) DATA(1,3616,fin) "
+                "DATA(1,8184) DATA(1,8184) DATA(1,16) DATA(3,8160) DATA(3,8184) DATA(3,40) DATA(1,3616,fin) "
                 "DATA(3,3616,fin)");
     peer_stop(&peer);
 }
@@ -443,13 +444,12 @@ static void test_room_for_control(void **state)
 }
 
 /* Frames of each kind that do not fit in what an OPENED, a STOP and so on left. */
-static void test_no_room(void **state)
+static void crowd(size_t more_room)
 {
-    static uint8_t buffer[SESSION_SEND_MIN];
+    static uint8_t buffer[SESSION_SEND_MIN + 64];
     size_t total = 0, n;
     unsigned calls = 0;
 
-    (void)state;
     peer_config(&peer, SESSION_SERVER);
     peer.config.max_streams = 300;
     peer.config.budget = 4 << 20;
@@ -472,7 +472,7 @@ static void test_no_room(void **state)
         if (id % 10 == 5)
             channel_reset(peer_channel(&peer, id), CODE_CANCEL);
     }
-    while ((n = session_send(peer.session, peer.now, buffer, sizeof(buffer))) > 0) {
+    while ((n = session_send(peer.session, peer.now, buffer, SESSION_SEND_MIN + more_room)) > 0) {
         total += n;
         calls++;
     }
@@ -481,6 +481,13 @@ static void test_no_room(void **state)
     assert_true(total > 270 * 9 + 210 * 16 + 60 * 12 + 60 * 20);
     assert_false(session_has_output(peer.session));
     peer_stop(&peer);
+}
+
+static void test_no_room(void **state)
+{
+    (void)state;
+    for (size_t more_room = 0; more_room < 64; more_room++)
+        crowd(more_room);
 }
 
 static void meddle(struct peer *p, struct channel *channel, const char *event)
@@ -512,7 +519,7 @@ static void test_fill(void **state)
     size_t n = session_send(peer.session, peer.now, buffer, sizeof(buffer));
     peer.in_event = NULL;
     assert_true(n > 0);
-    /* 1 was reset before it sent; 3 sent, and was asked again; 5 sent, said MORE without bytes, and rests */
+    /* 1 was reset before it sent; 3 sent, and rests as it said; 5 sent, said MORE without bytes, and rests */
     assert_int_equal(channel_bytes_sent(peer_channel(&peer, 1)), 0);
     assert_int_equal(channel_bytes_sent(peer_channel(&peer, 3)), 10);
     assert_int_equal(channel_bytes_sent(peer_channel(&peer, 5)), 10);
@@ -533,7 +540,7 @@ static void test_timers(void **state)
     assert_events(&peer, "failed(1,open_timeout)");
     peer.said[0] = '\0';
     session_tick(peer.session, peer.now);
-    assert_said(&peer, "STOP(1,open_timeout) RESET(1,open_timeout,0)");
+    assert_said(&peer, "PING STOP(1,open_timeout) RESET(1,open_timeout,0)");
     put_refused(&peer, 1, CODE_OPEN_TIMEOUT); /* no other event */
     assert_events(&peer, "");
     peer_stop(&peer);
@@ -554,7 +561,8 @@ static void test_timers(void **state)
     peer.events[0] = '\0';
     session_tick(peer.session, peer.now += 1);
     assert_events(&peer, "failed(1,no_progress)");
-    assert_said(&peer, "STOP(1,no_progress) RESET(1,no_progress,10000)");
+    assert_said(&peer, "PING STOP(1,no_progress) RESET(1,no_progress,10000)");
+    put_pong(&peer);
     put_data(&peer, 1, 0, true);
     peer_wait(&peer, 199999, true);
     peer.events[0] = '\0';
@@ -573,7 +581,7 @@ static void test_timers(void **state)
     peer.events[0] = '\0';
     session_tick(peer.session, peer.now += 1);
     assert_events(&peer, "failed(1,half_closed_timeout)");
-    assert_said(&peer, "RESET(1,half_closed_timeout,5)");
+    assert_said(&peer, "PING RESET(1,half_closed_timeout,5)");
     release(1);
     peer_stop(&peer);
 

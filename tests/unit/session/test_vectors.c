@@ -220,6 +220,8 @@ static void check_encoding(const struct expected *expected, const struct vector 
     uint8_t bytes[VECTOR_MAX];
     size_t size = expected->size;
 
+    for (size_t less = 0; expected->control && less + FRAME_HEADER < vector->length; less++)
+        assert_int_equal(encode_control(expected->type, expected->control, bytes, less), 0);
     if (expected->control)
         size = encode_control(expected->type, expected->control, bytes + FRAME_HEADER,
                               sizeof(bytes) - FRAME_HEADER);

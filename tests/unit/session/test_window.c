@@ -1,0 +1,195 @@
+/* Windows: the reserve, growth, shares, and what comes back when. */
+#include "peer.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct peer peer;
+
+/* Each stream's reserve is 4096, 16384 are shared, and one takes half of that at most. */
+static void start(void)
+{
+    peer_start(&peer, SESSION_SERVER);
+    for (uint32_t id = 1; id <= 7; id += 2)
+        put_open(&peer, id, "k");
+    peer_said(&peer);
+    peer.events[0] = '\0';
+}
+
+static void pass(uint32_t id, size_t bytes)
+{
+    put_data(&peer, id, bytes, false);
+    channel_consumed(peer_channel(&peer, id), bytes);
+}
+
+static uint32_t window(uint32_t id)
+{
+    return peer_channel(&peer, id)->window;
+}
+
+static void test_growth(void **state)
+{
+    (void)state;
+    start();
+    assert_int_equal(peer.session->reserve, 4096);
+    assert_int_equal(peer.session->shared, 16384);
+    pass(1, 2047);
+    assert_said(&peer, "");
+    pass(1, 1);
+    assert_said(&peer, "MAX_STREAM_DATA(1,10240)"); /* 2048 + twice 4096 */
+    pass(1, 4096);
+    assert_said(&peer, "MAX_STREAM_DATA(1,18432)"); /* 6144 + 12288: half of what is shared */
+    peer.now += 100;
+    pass(1, 6144);
+    assert_said(&peer, "MAX_STREAM_DATA(1,24576)");
+    peer_stop(&peer);
+}
+
+/* A window that lasts longer than two round trips does not hold the peer up. */
+static void test_no_growth(void **state)
+{
+    (void)state;
+    start();
+    peer.session->rtt = 50;
+    session_set_now(peer.session, peer.now += 101);
+    pass(1, 2048);
+    assert_said(&peer, "MAX_STREAM_DATA(1,6144)");
+    session_set_now(peer.session, peer.now += 100);
+    pass(1, 2048);
+    assert_said(&peer, "MAX_STREAM_DATA(1,12288)");
+    peer_stop(&peer);
+}
+
+/* Two take all there is; a third comes, and they give way; nobody is below the reserve. */
+static void test_shares(void **state)
+{
+    (void)state;
+    start();
+    for (unsigned i = 0; i < 4; i++) {
+        pass(1, window(1) / 2);
+        peer_said(&peer);
+        pass(3, window(3) / 2);
+        peer_said(&peer);
+    }
+    assert_true(peer.session->shared_given > 8000);
+    for (unsigned i = 0; i < 20; i++) {
+        for (uint32_t id = 1; id <= 5; id += 2) {
+            uint64_t credit = peer_channel(&peer, id)->receive_max - peer_channel(&peer, id)->received;
+            pass(id, credit < 8192 ? (size_t)credit : 8192);
+            peer_said(&peer);
+        }
+        assert_true(peer.session->shared_given <= peer.session->shared);
+    }
+    assert_true(window(1) >= 4096 && window(3) >= 4096 && window(5) > 4096);
+    assert_int_equal(window(7), 4096);
+    peer_stop(&peer);
+}
+
+/* Three streams stand still with all they were given; the fourth goes on for as long as it likes. */
+static void test_no_starvation(void **state)
+{
+    (void)state;
+    start();
+    for (unsigned i = 0; i < 4; i++) {
+        pass(1, window(1) / 2);
+        peer_said(&peer);
+        pass(3, window(3) / 2);
+        peer_said(&peer);
+    }
+    for (uint32_t id = 1; id <= 5; id += 2)
+        while (peer_channel(&peer, id)->receive_max > peer_channel(&peer, id)->received) {
+            uint64_t left = peer_channel(&peer, id)->receive_max - peer_channel(&peer, id)->received;
+            put_data(&peer, id, left < 8192 ? (size_t)left : 8192, false);
+        }
+    for (unsigned i = 0; i < 1000; i++) {
+        uint64_t credit = peer_channel(&peer, 7)->receive_max - peer_channel(&peer, 7)->received;
+        assert_true(credit >= 2048);
+        pass(7, credit < 8192 ? (size_t)credit : 8192);
+        peer_said(&peer);
+    }
+    assert_false(session_is_over(peer.session));
+    peer_stop(&peer);
+}
+
+/* What is over gives back what it had of the shared part, but for what is still held. */
+static void test_giving_back(void **state)
+{
+    struct channel *channel;
+
+    (void)state;
+    start();
+    pass(1, 2048);
+    peer_said(&peer);
+    pass(1, 4096);
+    peer_said(&peer);
+    channel = peer_channel(&peer, 1);
+    assert_int_equal(peer.session->shared_given, 8192);
+    put_data(&peer, 1, 6000, true);
+    assert_int_equal(channel->window, 6000);
+    assert_int_equal(peer.session->shared_given, 1904);
+    channel_consumed(channel, 5000);
+    assert_int_equal(peer.session->shared_given, 0);
+    assert_int_equal(peer.session->holders, 0);
+    channel_release(channel);
+    assert_int_equal(peer.session->consumed, 12144);
+    peer_stop(&peer);
+}
+
+/* The session's credit is told by quarters of the budget. */
+static void test_session_credit(void **state)
+{
+    (void)state;
+    start();
+    session_set_now(peer.session, peer.now += 1000);
+    for (unsigned i = 0; i < 7; i++) {
+        pass(1, 2048);
+        peer_said(&peer);
+        assert_null(strstr(peer.said, "MAX_DATA"));
+        session_set_now(peer.session, peer.now += 1000);
+    }
+    pass(1, 2048);
+    assert_said(&peer, "MAX_DATA(81920) MAX_STREAM_DATA(1,20480)");
+    peer_stop(&peer);
+}
+
+/* A grant that was owed and is not due any more, since the window gave way, is not sent. */
+static void test_grant_gone(void **state)
+{
+    struct channel *channel;
+
+    (void)state;
+    start();
+    pass(1, 2048);
+    peer_said(&peer);
+    pass(1, 4096);
+    peer_said(&peer);
+    channel = peer_channel(&peer, 1);
+    assert_int_equal(channel->window, 12288);
+    peer.session->shared_given += 8192; /* somebody took the rest */
+    peer.session->holders += 5;
+    pass(1, 6144);
+    assert_said(&peer, "");
+    assert_int_equal(channel->window, 6144);
+    pass(1, 3072);
+    peer.session->shared_given -= 8192;
+    peer.session->holders -= 5;
+    session_set_now(peer.session, peer.now += 1000);
+    assert_said(&peer, "MAX_STREAM_DATA(1,21504)");
+    peer_stop(&peer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_growth),      cmocka_unit_test(test_no_growth),
+        cmocka_unit_test(test_shares),      cmocka_unit_test(test_no_starvation),
+        cmocka_unit_test(test_giving_back), cmocka_unit_test(test_session_credit),
+        cmocka_unit_test(test_grant_gone),
+    };
+
+    return cmocka_run_group_tests_name("window", tests, NULL, NULL);
+}
