@@ -212,6 +212,15 @@ struct channel *peer_channel(struct peer *peer, uint32_t id)
     return peer_place(peer, id)->channel;
 }
 
+void peer_release(struct peer *peer, uint32_t id)
+{
+    struct peer_channel *place = peer_place(peer, id);
+    struct channel *channel = place->channel;
+
+    place->channel = NULL;
+    channel_release(channel);
+}
+
 struct channel *peer_open(struct peer *peer, const char *route)
 {
     struct control_open open = {.route = control_text(route)};

@@ -131,8 +131,7 @@ static void close_both(struct peer *peer)
     peer_open(peer, "kms");
     peer_said(peer);
     put_refused(peer, 2, CODE_CANCEL);
-    channel_release(peer_channel(peer, 2));
-    peer->channels[0].channel = NULL;
+    peer_release(peer, 2);
     peer_said(peer);
 }
 
@@ -319,8 +318,7 @@ static void many_opens(struct peer *peer)
             put_data(peer, 2 * i + 1, 0, true);
         if (session_is_over(peer->session))
             return;
-        channel_release(peer_channel(peer, 2 * i + 1));
-        peer->channels[0].channel = NULL;
+        peer_release(peer, 2 * i + 1);
         peer_said(peer);
     }
     assert_int_equal(peer->session->peer_opened, peer->config.opens.burst);
@@ -334,8 +332,7 @@ static void many_resets(struct peer *peer)
         put_reset(peer, 2 * i + 1, CODE_CANCEL, 0);
         if (session_is_over(peer->session))
             return;
-        channel_release(peer_channel(peer, 2 * i + 1));
-        peer->channels[0].channel = NULL;
+        peer_release(peer, 2 * i + 1);
         peer_said(peer);
     }
 }
@@ -349,8 +346,7 @@ static void many_stops(struct peer *peer)
         put_stop(peer, 2 * i + 1, CODE_CANCEL);
         if (session_is_over(peer->session))
             return;
-        channel_release(peer_channel(peer, 2 * i + 1));
-        peer->channels[0].channel = NULL;
+        peer_release(peer, 2 * i + 1);
         peer_said(peer);
     }
 }

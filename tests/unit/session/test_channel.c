@@ -22,10 +22,7 @@ static void send(uint32_t id, uint64_t bytes, bool fin)
 
 static void release(uint32_t id)
 {
-    struct peer_channel *place = peer_place(&peer, id);
-
-    channel_release(place->channel);
-    place->channel = NULL;
+    peer_release(&peer, id);
 }
 
 static void test_opener(void **state)

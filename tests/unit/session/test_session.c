@@ -148,9 +148,8 @@ static void test_drain(void **state)
     }
     assert_said(&peer, "OPENED(1) OPENED(3) DATA(1,0,fin) DATA(3,0,fin)");
     assert_events(&peer, "fin(1) fin(3)");
-    channel_release(peer_channel(&peer, 1));
-    peer_place(&peer, 3)->fin = false;
-    channel_release(peer.channels[1].channel);
+    peer_release(&peer, 1);
+    peer_release(&peer, 3);
     assert_int_equal(session_next_deadline(peer.session), peer.session->now); /* to be told */
     session_tick(peer.session, peer.now);
     assert_events(&peer, "ended(no_error)");
@@ -235,19 +234,19 @@ static void test_peer_drains(void **state)
     put_opened(&peer, 1);
     peer_open(&peer, "late");
     peer_open(&peer, "given up");
-    channel_release(peer_channel(&peer, 5));
+    peer_release(&peer, 5);
     put_goaway(&peer, CONTROL_LAST_WARNING, CODE_NO_ERROR, NULL);
     assert_events(&peer, "opened(1) failed(3,going_away,retryable) going_away(4294967295,0)");
     assert_said(&peer, "");
     assert_int_equal(session_open(peer.session, &open, NULL, &channel), -ESHUTDOWN);
     put_goaway(&peer, 1, CODE_NO_ERROR, NULL);
     assert_events(&peer, "going_away(1,0)");
-    channel_release(peer_channel(&peer, 3));
+    peer_release(&peer, 3);
     put_data(&peer, 1, 0, true);
     peer_place(&peer, 1)->fin = true;
     channel_ready(peer_channel(&peer, 1));
     assert_said(&peer, "DATA(1,0,fin)");
-    channel_release(peer_channel(&peer, 1));
+    peer_release(&peer, 1);
     session_tick(peer.session, peer.now);
     assert_said(&peer, "GOAWAY(0,no_error)");
     assert_events(&peer, "fin(1) ended(no_error)");
@@ -270,7 +269,7 @@ static void test_clean_end(void **state)
     put_end(&peer);
     assert_events(&peer, "opened(1) data(1,3) fin(1) going_away(1,0) ended(no_error)");
     channel_consumed(peer_channel(&peer, 1), 3);
-    channel_release(peer_channel(&peer, 1));
+    peer_release(&peer, 1);
     peer_stop(&peer);
 }
 
@@ -303,7 +302,7 @@ static void test_abort(void **state)
     assert_events(&peer, "failed(1,internal_error,retryable) ended(internal_error,a?b)");
     assert_said(&peer, "GOAWAY(0,internal_error,a?b)");
     channel_ready(peer_channel(&peer, 1));
-    channel_release(peer_channel(&peer, 1));
+    peer_release(&peer, 1);
     session_ping(peer.session);
     assert_said(&peer, "");
     peer_stop(&peer);

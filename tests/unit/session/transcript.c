@@ -69,10 +69,8 @@ void transcript_make(struct transcript *transcript)
     channel_refuse(peer_channel(&peers[1], 3), code_of_reason(REASON_DENIED_ROUTE), "no such route", false);
     talk(transcript, peers);
     for (uint32_t id = 1; id <= 3; id += 2) {
-        channel_release(peer_channel(&peers[0], id));
-        channel_release(peer_channel(&peers[1], id));
-        peer_place(&peers[0], id)->channel = NULL;
-        peer_place(&peers[1], id)->channel = NULL;
+        peer_release(&peers[0], id);
+        peer_release(&peers[1], id);
     }
     session_drain(peers[1].session, 0);
     talk(transcript, peers);
