@@ -341,9 +341,9 @@ void session_offer_streams(struct session *session)
         session->owes |= OWES_MAX_STREAMS;
 }
 
-static void fail_if_unsent(struct channel *channel, void *arg)
+static void fail_if_unsent(struct channel *channel, void *arg UNUSED)
 {
-    const struct session_events *events = arg;
+    const struct session_events *events = channel->session->events;
 
     if (!(channel->pending & PENDING_OPEN))
         return;
@@ -356,7 +356,7 @@ static void fail_if_unsent(struct channel *channel, void *arg)
 
 void session_fail_unsent(struct session *session)
 {
-    table_each(&session->table, fail_if_unsent, (void *)(uintptr_t)session->events);
+    table_each(&session->table, fail_if_unsent, NULL);
 }
 
 bool session_owes_streams(const struct session *session)

@@ -418,7 +418,7 @@ static void test_room_for_control(void **state)
     (void)state;
     memset(value, 'v', sizeof(value));
     for (unsigned i = 0; i < 3; i++)
-        open.meta[i] = (struct control_meta_entry){{"abc" + i, 1}, {value, sizeof(value)}, false};
+        open.meta[i] = (struct control_meta_entry){{&"abc"[i], 1}, {value, sizeof(value)}, false};
     peer_start(&peer, SESSION_CLIENT);
     peer.send_size = SESSION_SEND_MIN;
     for (unsigned i = 0; i < 3; i++) {
