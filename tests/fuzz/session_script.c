@@ -16,7 +16,6 @@ struct script {
     uint64_t held[CHANNELS_MAX];
     uint64_t now;
     bool ended, meddle;
-    uint64_t in, out, events;
 };
 
 static void need(bool good)
@@ -133,7 +132,6 @@ static void event(struct channel *channel)
 {
     struct script *script = script_of(channel);
 
-    script->events++;
     need(!script->ended && script->channels[place_of(channel)] == channel);
     if (script->meddle)
         act(script);
@@ -226,7 +224,6 @@ static void receive(struct script *script, const uint8_t *bytes, size_t length)
 
     need(copy != NULL);
     memcpy(copy, bytes, length);
-    script->in += length;
     session_receive(script->session, script->now, copy, length);
     free(copy);
 }
@@ -273,18 +270,18 @@ static void put_frame(struct script *script, uint8_t type)
     receive(script, frame, FRAME_HEADER + length);
 }
 
+/* Ends with the script at the latest, since without it `fill` says MORE for ever. */
 static void write_out(struct script *script)
 {
     static uint8_t buffer[16384];
+    size_t length;
 
-    while (session_has_output(script->session)) {
-        size_t before = script->at - script->end != 0;
-        size_t length = session_send(script->session, script->now, buffer, sizeof(buffer));
-        need(length <= sizeof(buffer));
-        script->out += length;
-        if (length == 0 || !before)
+    do {
+        if (!session_has_output(script->session))
             return;
-    }
+        length = session_send(script->session, script->now, buffer, sizeof(buffer));
+        need(length <= sizeof(buffer));
+    } while (length > 0 && script->at < script->end);
 }
 
 static void step(struct script *script)
