@@ -174,8 +174,13 @@ def blackhole(host="127.0.0.1"):
 @pytest.mark.parametrize("silent,answers", [("::1", "127.0.0.1"), ("127.0.0.1", "::1")])
 def test_ipv4_and_ipv6_are_raced(named, dns, silent, answers):
     """One family does not answer, so the other gets its turn after a quarter of a second, long before the timeout."""
-    with blackhole(silent) as port, socket.socket(socket.AF_INET6 if ":" in answers else socket.AF_INET) as server:
-        server.bind((answers, port))
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket(socket.AF_INET6 if ":" in answers else socket.AF_INET))
+        for _ in range(20):  # the port must be free in the other family, too
+            port = stack.enter_context(blackhole(silent))
+            with contextlib.suppress(OSError):
+                server.bind((answers, port))
+                break
         server.listen(8)
         dns.set(NAME, a=["127.0.0.1"], aaaa=["::1"])
         daemon = named(port, route={"connect_timeout": "20s"})
