@@ -1,13 +1,21 @@
-# postern_library(NAME SOURCES ... USES ...): the library of the folder src/NAME.
+# postern_library(NAME SOURCES ... USES ... [FOLDER NAME] [HEADERS ...]): the library of the folder src/NAME.
 #
 # Headers are included as "NAME/header.h". Each library exports a directory holding one link, NAME,
 # to its own folder: a folder that is not among USES is not on the include path, so an arrow that
-# points up fails to build.
+# points up fails to build. A library of some of a folder's files names that folder, and exports those HEADERS alone.
 function(postern_library name)
-  cmake_parse_arguments(arg "" "" "SOURCES;USES" ${ARGN})
+  cmake_parse_arguments(arg "" "FOLDER" "SOURCES;USES;HEADERS" ${ARGN})
   set(include_root "${CMAKE_BINARY_DIR}/include/${name}")
-  file(MAKE_DIRECTORY "${include_root}")
-  file(CREATE_LINK "${PROJECT_SOURCE_DIR}/src/${name}" "${include_root}/${name}" SYMBOLIC)
+  if(arg_FOLDER)
+    file(MAKE_DIRECTORY "${include_root}/${arg_FOLDER}")
+    foreach(header IN LISTS arg_HEADERS)
+      file(CREATE_LINK "${PROJECT_SOURCE_DIR}/src/${arg_FOLDER}/${header}"
+           "${include_root}/${arg_FOLDER}/${header}" SYMBOLIC)
+    endforeach()
+  else()
+    file(MAKE_DIRECTORY "${include_root}")
+    file(CREATE_LINK "${PROJECT_SOURCE_DIR}/src/${name}" "${include_root}/${name}" SYMBOLIC)
+  endif()
   add_library(postern_${name} STATIC ${arg_SOURCES})
   target_include_directories(postern_${name} PUBLIC "${include_root}")
   target_link_libraries(postern_${name} PUBLIC ${arg_USES} PRIVATE postern_options)
