@@ -1,0 +1,1 @@
+# postern_unit_test(client MODULE ...), one a line.
