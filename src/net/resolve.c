@@ -28,13 +28,13 @@
 struct resolve_query {
     struct resolver *resolver;
     struct cache_entry *entry; /* NULL when the answer comes too late */
-    struct channel_question question;
+    struct dns_channel_question question;
 };
 
 /* A channel, current or retired. */
 struct source {
     struct resolver *resolver;
-    struct channel *channel;
+    struct dns_channel *channel;
     LIST_ENTRY(source) link;
 };
 
@@ -118,7 +118,7 @@ static void make_ready(struct resolver *resolver, struct cache_entry *entry)
 
 /* The query of the entry has come to an end. */
 static void complete(struct resolver *resolver, struct cache_entry *entry, enum reason why,
-                     const struct channel_answer *answer)
+                     const struct dns_channel_answer *answer)
 {
     struct resolver_stats *stats = resolver->stats;
     uint64_t now = uv_now(resolver->loop);
@@ -154,7 +154,8 @@ static void detach_query(struct resolver *resolver, struct cache_entry *entry)
     TAILQ_REMOVE(&resolver->asked, entry, asked_link);
 }
 
-static void on_answer(struct channel_question *question, enum reason why, const struct channel_answer *answer)
+static void on_answer(struct dns_channel_question *question, enum reason why,
+                      const struct dns_channel_answer *answer)
 {
     struct resolve_query *query = CONTAINER_OF(question, struct resolve_query, question);
     struct resolver *resolver = query->resolver;
@@ -195,10 +196,10 @@ static int begin_query(struct resolver *resolver, struct cache_entry *entry)
     query = calloc(1, sizeof(*query));
     if (query == NULL)
         return -ENOMEM;
-    if (channel_outdated(resolver->source->channel)) {
+    if (dns_channel_outdated(resolver->source->channel)) {
         struct source *old = resolver->source;
         if (add_source(resolver, NULL) == 0) /* else the old settings must do */
-            channel_retire(old->channel);
+            dns_channel_retire(old->channel);
     }
     query->resolver = resolver;
     query->entry = entry;
@@ -208,7 +209,7 @@ static int begin_query(struct resolver *resolver, struct cache_entry *entry)
     arm_deadline(resolver);
     resolver->queries++;
     count(&resolver->stats->queries);
-    channel_ask(resolver->source->channel, entry->name, &query->question, on_answer);
+    dns_channel_ask(resolver->source->channel, entry->name, &query->question, on_answer);
     return 0;
 }
 
@@ -328,7 +329,8 @@ static int add_source(struct resolver *resolver, struct error *err)
     if (source == NULL)
         return error_errno(err, -ENOMEM, "cannot start the resolver");
     source->resolver = resolver;
-    int r = channel_new(resolver->loop, &resolver->options, on_channel_gone, source, &source->channel, err);
+    int r =
+        dns_channel_new(resolver->loop, &resolver->options, on_channel_gone, source, &source->channel, err);
     if (r != 0) {
         free(source);
         return r;
@@ -411,7 +413,7 @@ void resolver_close(struct resolver *resolver, void (*cb)(void *data), void *dat
     cache_clear(&resolver->cache, drop_entry);
     for (source = LIST_FIRST(&resolver->sources); source != NULL; source = next) {
         next = LIST_NEXT(source, link);
-        channel_close(source->channel);
+        dns_channel_close(source->channel);
     }
     uv_close((uv_handle_t *)&resolver->deadline, on_handle_closed);
     uv_close((uv_handle_t *)&resolver->idle, on_handle_closed);

@@ -99,7 +99,7 @@ static void set_content(struct cache *cache, struct cache_entry *entry, enum cac
 }
 
 void cache_keep_answer(struct cache *cache, struct cache_entry *entry, uint64_t now,
-                       const struct channel_answer *answer)
+                       const struct dns_channel_answer *answer)
 {
     uint64_t ttl = (uint64_t)answer->ttl_s * 1000;
 

@@ -61,7 +61,7 @@ void cache_release(struct cache *cache, struct cache_entry *entry);
 
 /* What a query brought at the time `now`: addresses, or a reason. */
 void cache_keep_answer(struct cache *cache, struct cache_entry *entry, uint64_t now,
-                       const struct channel_answer *answer);
+                       const struct dns_channel_answer *answer);
 void cache_keep_failure(struct cache *cache, struct cache_entry *entry, uint64_t now, enum reason why);
 
 /* Marks the entry as the one used last. */

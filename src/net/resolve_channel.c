@@ -1,12 +1,12 @@
 /*
  * c-ares on a libuv loop.
  *
- * Happy path: channel_ask() has c-ares open a socket, which it tells on_socket(), which watches it with a
+ * Happy path: dns_channel_ask() has c-ares open a socket, which it tells on_socket(), which watches it with a
  * uv_poll_t. on_poll() and on_timer() let c-ares work, c-ares calls on_addrinfo(), and that the caller.
  * When the last question has ended, c-ares closes its sockets and the watchers go.
  *
  * Lifetimes: c-ares must not be destroyed while one of its functions is on the stack. So that is done in
- * settle() alone, after c-ares returned, and in channel_close(), which no callback from inside may call.
+ * settle() alone, after c-ares returned, and in dns_channel_close(), which no callback from inside may call.
  * The memory of the channel goes when its last handle, of the timer and of each watcher, is closed.
  */
 #define CARES_NO_DEPRECATED /* ares_get_servers_ports(): its successor is not in 1.18 */
@@ -29,7 +29,7 @@
 /* One socket of c-ares'. */
 struct socket_watch {
     uv_poll_t poll;
-    struct channel *channel;
+    struct dns_channel *channel;
     ares_socket_t fd;
     int events;
     LIST_ENTRY(socket_watch) link;
@@ -43,7 +43,7 @@ struct stamp {
     struct timespec modified;
 };
 
-struct channel {
+struct dns_channel {
     uv_loop_t *loop;
     const struct resolver_options *options;
     ares_channel ares; /* NULL once destroyed */
@@ -60,7 +60,7 @@ struct channel {
 
 /* ---- The end ---- */
 
-static void release_handle(struct channel *channel)
+static void release_handle(struct dns_channel *channel)
 {
     if (--channel->handles > 0)
         return;
@@ -70,18 +70,18 @@ static void release_handle(struct channel *channel)
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-    release_handle(CONTAINER_OF(handle, struct channel, timer));
+    release_handle(CONTAINER_OF(handle, struct dns_channel, timer));
 }
 
 static void on_watch_closed(uv_handle_t *handle)
 {
     struct socket_watch *watch = CONTAINER_OF(handle, struct socket_watch, poll);
-    struct channel *channel = watch->channel;
+    struct dns_channel *channel = watch->channel;
     free(watch);
     release_handle(channel);
 }
 
-static void destroy(struct channel *channel)
+static void destroy(struct dns_channel *channel)
 {
     ares_channel ares = channel->ares;
     if (ares == NULL)
@@ -96,7 +96,7 @@ static void destroy(struct channel *channel)
 static void on_timer(uv_timer_t *timer);
 
 /* After every call into c-ares. */
-static void settle(struct channel *channel)
+static void settle(struct dns_channel *channel)
 {
     struct timeval wait;
 
@@ -114,7 +114,7 @@ static void settle(struct channel *channel)
 
 static void on_timer(uv_timer_t *timer)
 {
-    struct channel *channel = CONTAINER_OF(timer, struct channel, timer);
+    struct dns_channel *channel = CONTAINER_OF(timer, struct dns_channel, timer);
     ares_process_fd(channel->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
     settle(channel);
 }
@@ -122,7 +122,7 @@ static void on_timer(uv_timer_t *timer)
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct socket_watch *watch = CONTAINER_OF(poll, struct socket_watch, poll);
-    struct channel *channel = watch->channel;
+    struct dns_channel *channel = watch->channel;
 
     if (status < 0) /* c-ares finds out what is wrong by trying */
         events = UV_READABLE | UV_WRITABLE;
@@ -134,7 +134,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     settle(channel);
 }
 
-static struct socket_watch *find_watch(const struct channel *channel, ares_socket_t fd)
+static struct socket_watch *find_watch(const struct dns_channel *channel, ares_socket_t fd)
 {
     struct socket_watch *watch;
     LIST_FOREACH (watch, &channel->watches, link) {
@@ -145,7 +145,7 @@ static struct socket_watch *find_watch(const struct channel *channel, ares_socke
 }
 
 /* Without memory the socket is not watched, and the question ends by its timeout. */
-static struct socket_watch *add_watch(struct channel *channel, ares_socket_t fd)
+static struct socket_watch *add_watch(struct dns_channel *channel, ares_socket_t fd)
 {
     struct socket_watch *watch = calloc(1, sizeof(*watch));
     if (watch == NULL)
@@ -164,7 +164,7 @@ static struct socket_watch *add_watch(struct channel *channel, ares_socket_t fd)
 /* c-ares opened a socket, wants other events of it, or is about to close it (none of both). */
 static void on_socket(void *data, ares_socket_t fd, int readable, int writable)
 {
-    struct channel *channel = data;
+    struct dns_channel *channel = data;
     struct socket_watch *watch = find_watch(channel, fd);
 
     if (!readable && !writable) {
@@ -207,7 +207,7 @@ static const struct ares_addrinfo_node *of_family(const struct ares_addrinfo_nod
     return node;
 }
 
-static void take_address(struct channel_answer *answer, const struct ares_addrinfo_node *node)
+static void take_address(struct dns_channel_answer *answer, const struct ares_addrinfo_node *node)
 {
     struct resolve_ip ip = {.is_ipv6 = node->ai_family == AF_INET6};
     struct sockaddr_in in;
@@ -229,7 +229,7 @@ static void take_address(struct channel_answer *answer, const struct ares_addrin
 }
 
 /* Families alternate, beginning with that of the first; so both are among what is kept of a long answer. */
-static void take_addresses(struct channel_answer *answer, const struct ares_addrinfo *info)
+static void take_addresses(struct dns_channel_answer *answer, const struct ares_addrinfo *info)
 {
     int first = info->nodes != NULL ? info->nodes->ai_family : AF_INET;
     int family[2] = {first, first == AF_INET ? AF_INET6 : AF_INET};
@@ -252,7 +252,7 @@ static uint32_t least_ttl(uint32_t least, int ttl)
     return value < least ? value : least;
 }
 
-static void read_answer(const struct ares_addrinfo *info, struct channel_answer *ret)
+static void read_answer(const struct ares_addrinfo *info, struct dns_channel_answer *ret)
 {
     ret->count = 0;
     ret->ttl_s = UINT32_MAX;
@@ -265,8 +265,8 @@ static void read_answer(const struct ares_addrinfo *info, struct channel_answer 
 
 static void on_addrinfo(void *data, int status, int timeouts, struct ares_addrinfo *info)
 {
-    struct channel_question *question = data;
-    struct channel_answer answer = {.count = 0};
+    struct dns_channel_question *question = data;
+    struct dns_channel_answer answer = {.count = 0};
     enum reason why = reason_of(status);
 
     (void)timeouts;
@@ -280,7 +280,8 @@ static void on_addrinfo(void *data, int status, int timeouts, struct ares_addrin
     question->cb(question, why, why == REASON_NONE ? &answer : NULL);
 }
 
-void channel_ask(struct channel *channel, const char *name, struct channel_question *question, channel_cb cb)
+void dns_channel_ask(struct dns_channel *channel, const char *name, struct dns_channel_question *question,
+                     dns_channel_cb cb)
 {
     const struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
@@ -303,7 +304,7 @@ static struct stamp stamp_of(const struct resolver_options *options)
     return (struct stamp){status.st_dev, status.st_ino, status.st_size, status.st_mtim};
 }
 
-bool channel_outdated(struct channel *channel)
+bool dns_channel_outdated(struct dns_channel *channel)
 {
     uint64_t now = uv_now(channel->loop);
 
@@ -324,7 +325,7 @@ static int timeout_of_first_try(uint64_t whole_ms, unsigned servers)
 }
 
 /* Returns a status of c-ares'. */
-static int open_ares(struct channel *channel, unsigned servers)
+static int open_ares(struct dns_channel *channel, unsigned servers)
 {
     const struct resolver_options *options = channel->options;
     struct ares_options settings = {
@@ -370,7 +371,7 @@ static int count_servers(ares_channel ares, unsigned *ret)
 }
 
 /* The timeout depends on how many servers there are, and c-ares knows them only when it is open. */
-static int open_with_timeout(struct channel *channel)
+static int open_with_timeout(struct dns_channel *channel)
 {
     unsigned servers;
     int status = open_ares(channel, 1);
@@ -407,11 +408,11 @@ static int open_failed(const struct resolver_options *options, int status, struc
                      ares_strerror(status));
 }
 
-int channel_new(uv_loop_t *loop, const struct resolver_options *options, void (*gone)(void *data), void *data,
-                struct channel **ret, struct error *err)
+int dns_channel_new(uv_loop_t *loop, const struct resolver_options *options, void (*gone)(void *data),
+                    void *data, struct dns_channel **ret, struct error *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    struct channel *channel = calloc(1, sizeof(*channel));
+    struct dns_channel *channel = calloc(1, sizeof(*channel));
     int status;
 
     if (channel == NULL)
@@ -435,14 +436,14 @@ int channel_new(uv_loop_t *loop, const struct resolver_options *options, void (*
     return 0;
 }
 
-void channel_retire(struct channel *channel)
+void dns_channel_retire(struct dns_channel *channel)
 {
     channel->retired = true;
     if (channel->questions == 0)
         destroy(channel);
 }
 
-void channel_close(struct channel *channel)
+void dns_channel_close(struct dns_channel *channel)
 {
     channel->retired = true;
     destroy(channel);

@@ -21,44 +21,45 @@ struct resolve_ip {
     uint8_t bytes[16]; /* IPv4 uses the first four, and leaves the others 0 */
 };
 
-struct channel_answer {
+struct dns_channel_answer {
     uint32_t ttl_s; /* the least of all records of the answer; 0 from /etc/hosts */
     unsigned count;
     struct resolve_ip ip[RESOLVE_ADDRS_MAX]; /* in the order of struct resolved */
 };
 
-struct channel; /* opaque */
-struct channel_question;
+struct dns_channel; /* opaque */
+struct dns_channel_question;
 
-/* `why` is REASON_NONE and `answer` set, or a DNS reason. May come from inside channel_ask(). Must not call
+/* `why` is REASON_NONE and `answer` set, or a DNS reason. May come from inside dns_channel_ask(). Must not call
  * back into the channel: c-ares is at work below. The question is the caller's again. */
-typedef void (*channel_cb)(struct channel_question *question, enum reason why,
-                           const struct channel_answer *answer);
+typedef void (*dns_channel_cb)(struct dns_channel_question *question, enum reason why,
+                               const struct dns_channel_answer *answer);
 
 /* Embedded by the caller; all fields private. */
-struct channel_question {
-    struct channel *channel;
-    channel_cb cb;
+struct dns_channel_question {
+    struct dns_channel *channel;
+    dns_channel_cb cb;
 };
 
 /* Returns 0, or a negative errno value and leaves no handle open. `options` and its strings outlive the
  * channel. `gone` is called from the loop when the channel's memory is freed. */
-int channel_new(uv_loop_t *loop, const struct resolver_options *options, void (*gone)(void *data), void *data,
-                struct channel **ret, struct error *err) MUST_CHECK;
+int dns_channel_new(uv_loop_t *loop, const struct resolver_options *options, void (*gone)(void *data),
+                    void *data, struct dns_channel **ret, struct error *err) MUST_CHECK;
 
 /* Asks for both families. `cb` is called exactly once. The question cannot be taken back, but it ends by
  * itself shortly before the options' timeout has passed: then a server that answers for one family alone
  * has still given an answer. */
-void channel_ask(struct channel *channel, const char *name, struct channel_question *question, channel_cb cb);
+void dns_channel_ask(struct dns_channel *channel, const char *name, struct dns_channel_question *question,
+                     dns_channel_cb cb);
 
 /* Whether the settings were changed since they were read. Looks at most once a second. */
-bool channel_outdated(struct channel *channel);
+bool dns_channel_outdated(struct dns_channel *channel);
 
 /* Ends the channel as soon as no question is outstanding. */
-void channel_retire(struct channel *channel);
+void dns_channel_retire(struct dns_channel *channel);
 
 /* Ends the channel at once, retired or not: outstanding questions are called back from inside, with
  * REASON_DNS_FAILED. */
-void channel_close(struct channel *channel);
+void dns_channel_close(struct dns_channel *channel);
 
 #endif
