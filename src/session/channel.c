@@ -125,7 +125,8 @@ void channel_release(struct channel *channel)
     struct session *session = channel->session;
 
     assert(!channel->released);
-    channel_reset(channel, CODE_CANCEL);
+    if (!channel->finishing || (!channel->own && !channel->answered))
+        channel_reset(channel, CODE_CANCEL);
     channel_stop(channel, CODE_CANCEL);
     channel->released = true;
     channel->user = NULL;
@@ -184,6 +185,17 @@ void channel_ready(struct channel *channel)
         return;
     channel->wants = true;
     channel_schedule(channel);
+}
+
+void channel_finish(struct channel *channel)
+{
+    if (channel->send_over)
+        return;
+    channel->finishing = true;
+    channel->stalled = false;
+    channel->wants = true;
+    channel_schedule(channel);
+    timer_update(channel, false);
 }
 
 void channel_consumed(struct channel *channel, size_t bytes)

@@ -8,7 +8,7 @@
  * Life. A channel begins with session_open() or the `open` event and is the application's until it calls
  * channel_release(), once, at any time. Release it when what stands behind the stream (a socket, a file) is really gone:
  * for a stream that the peer opened, this is what lets it open another. No event tells of a channel after its
- * release. A channel that is released before its stream is over is cancelled.
+ * release. What is not over at the release is cancelled, but for a direction that was finished.
  */
 #ifndef POSTERN_SESSION_CHANNEL_H
 #define POSTERN_SESSION_CHANNEL_H
@@ -30,6 +30,10 @@ void channel_refuse(struct channel *channel, uint32_t code, const char *message,
 
 /* There is something to send, or the end of it: `fill` will be asked, until it says CHANNEL_PAUSE. */
 void channel_ready(struct channel *channel);
+
+/* All was sent: the end follows what `fill` gave so far, and `fill` is asked no more. Also from within `fill`: what that one
+ * returns comes before it. It waits for no credit. A release that comes after it does not cancel this direction. */
+void channel_finish(struct channel *channel);
 
 /* So many bytes of what `data` handed over are gone for good. At most what was handed over. */
 void channel_consumed(struct channel *channel, size_t bytes);

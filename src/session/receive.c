@@ -221,20 +221,28 @@ static void watch_frame(struct session *session)
     session->frame_watched = session->reader.begun;
 }
 
-void session_receive(struct session *session, uint64_t now, const void *bytes, size_t length)
+void session_yield(struct session *session)
 {
+    session->yielded = true;
+}
+
+size_t session_receive(struct session *session, uint64_t now, const void *bytes, size_t length)
+{
+    size_t given = length;
     const uint8_t *at = bytes;
     enum frame_event event;
     struct frame frame;
 
     session_enter(session, now);
+    session->yielded = false;
     receive_preface(session, &at, &length);
-    while (session->phase < PHASE_ENDING &&
+    while (session->phase < PHASE_ENDING && !session->yielded &&
            (event = frame_read(&session->reader, &at, &length, &frame)) != FRAME_NOTHING) {
         receive_frame(session, event, &frame);
     }
     watch_frame(session);
     session_leave(session);
+    return session->phase < PHASE_ENDING ? given - length : given;
 }
 
 static void find_unfinished(struct channel *channel, void *arg)

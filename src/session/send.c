@@ -293,12 +293,15 @@ static void put_data(struct channel *channel, struct output *output)
     size_t size = (size_t)least(least(room(output) - FRAME_HEADER, session->peer.max_payload),
                                 least(session->turn, credit));
     enum channel_more more = CHANNEL_PAUSE;
-    size_t length;
+    size_t length = 0;
 
-    length = session->events->fill(channel, output->at + FRAME_HEADER, size, &more);
+    if (!channel->finishing)
+        length = session->events->fill(channel, output->at + FRAME_HEADER, size, &more);
     assert(length <= size);
     if (channel->send_over) /* it was reset meanwhile */
         return;
+    if (channel->finishing)
+        more = CHANNEL_FIN;
     if (length == 0 && more == CHANNEL_MORE)
         more = CHANNEL_PAUSE;
     if (length > 0 || more == CHANNEL_FIN) {
@@ -318,7 +321,7 @@ static void put_all_data(struct session *session, struct output *output)
     while (session_running(session) && (channel = TAILQ_FIRST(&session->ready))) {
         if (room(output) < FRAME_HEADER + (output->at == output->start ? 1 : SMALL_TAIL))
             return;
-        if (channel->sent == channel->send_max) {
+        if (channel->sent == channel->send_max && !channel->finishing) {
             stall(channel);
             continue;
         }

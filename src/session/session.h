@@ -55,7 +55,7 @@ struct session_config {
 struct session_end {
     uint32_t code;    /* CODE_NO_ERROR: both sides were done */
     bool by_peer;     /* it was the peer's GOAWAY that said so */
-    const char *text; /* what is known, "" if nothing; valid during the event */
+    const char *text; /* what is known, "" if nothing; the session's */
 };
 
 enum channel_more {
@@ -92,8 +92,8 @@ struct session_events {
     void (*failed)(struct channel *channel, uint32_t code, bool retryable);
 
     /* Puts up to `size` bytes into `buffer`, returns how many and says in `*more` what follows. Without bytes, MORE is
-     * taken as PAUSE. May reset or release the channel: then what it returns is not sent; channel_ready() from
-     * within has no effect, since what is returned counts. */
+     * taken as PAUSE. May reset the channel, or release one that it has not finished: then what it returns is not sent;
+     * channel_ready() from within has no effect, since what is returned counts. */
     size_t (*fill)(struct channel *channel, uint8_t *buffer, size_t size, enum channel_more *more);
 
     /* session_open() may succeed again. */
@@ -122,7 +122,10 @@ void session_free(struct session *session);
 
 void *session_user(const struct session *session);
 
-void session_receive(struct session *session, uint64_t now, const void *bytes, size_t length);
+/* Returns how much it took: all, unless an event said that this is enough for now. Give it the rest later. */
+size_t session_receive(struct session *session, uint64_t now, const void *bytes, size_t length);
+void session_yield(struct session *session);
+
 void session_receive_end(struct session *session,
                          uint64_t now); /* the peer sends no more bytes: EOF, or an error */
 

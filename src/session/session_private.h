@@ -70,6 +70,7 @@ struct channel {
     bool wants : 1;     /* the application has something to send */
     bool ready : 1;     /* in the ready list */
     bool stalled : 1;   /* wants, and the peer gives no credit */
+    bool finishing : 1; /* the end is to follow what was sent */
     bool retryable : 1; /* of REFUSED */
     bool silent : 1;    /* no event is to come any more */
     bool released : 1;
@@ -101,7 +102,8 @@ struct session {
     const struct session_events *events;
     void *user;
     uint64_t now;
-    bool busy; /* within one of the functions that events come from */
+    bool busy;    /* within one of the functions that events come from */
+    bool yielded; /* an event wants session_receive() to stop */
     enum phase phase;
     uint8_t preface_seen;
     bool hello_sent;
