@@ -46,4 +46,21 @@ void loop_close(struct loop *loop)
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&loop->uv);
     free(loop->scratch);
+    free(loop->spare);
+}
+
+unsigned char *loop_lend(struct loop *loop)
+{
+    unsigned char *buffer = loop->spare;
+    loop->spare = NULL;
+    return buffer != NULL ? buffer : malloc(LOOP_BUFFER_SIZE);
+}
+
+void loop_take_back(struct loop *loop, unsigned char *buffer)
+{
+    if (loop->spare == NULL) {
+        loop->spare = buffer;
+    } else {
+        free(buffer);
+    }
 }

@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #define LOOP_SCRATCH_SIZE ((size_t)64 * 1024)
+#define LOOP_BUFFER_SIZE  ((size_t)64 * 1024)
 
 struct loop {
     uv_loop_t uv;
@@ -21,6 +22,8 @@ struct loop {
     struct resolver *resolver;
     struct resolver_stats dns;
     unsigned char *scratch; /* LOOP_SCRATCH_SIZE bytes, never held across a return to the loop */
+    unsigned char
+        *spare; /* one kept of the buffers that are lent; NULL: it is lent itself, or was never needed */
 };
 
 /* Returns 0 or a negative errno value. */
@@ -29,6 +32,10 @@ int loop_init(struct loop *loop, const struct resolver_options *dns, struct erro
 /* Closes what loop_init() made, runs the loop until the last handle is closed, and frees it. Everything
  * else on the loop must have been closed before. On the loop's own thread, outside of uv_run(). */
 void loop_close(struct loop *loop);
+
+/* Lends LOOP_BUFFER_SIZE bytes, to be held as long as need be, and takes them back. NULL: out of memory. */
+unsigned char *loop_lend(struct loop *loop) MUST_CHECK;
+void loop_take_back(struct loop *loop, unsigned char *buffer);
 
 /* Milliseconds of a clock that never goes back, as of this turn of the loop. */
 static inline uint64_t loop_now(const struct loop *loop)

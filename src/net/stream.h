@@ -1,11 +1,13 @@
 /*
  * A stream of bytes in both directions, as the relay sees one: told when it is ready, read and written
- * without ever blocking, finished one direction at a time. Today a connected socket (struct sock_stream);
- * a stream inside a framed session, or a TLS connection, is one more set of operations.
+ * without ever blocking, finished one direction at a time: a connected socket (struct sock_stream), or a stream inside
+ * a framed session (framed/channel_stream.h).
  *
  * Readiness is edge-triggered: after a report, read or write until -EAGAIN (or a count below what was asked, which
  * says the same, but not of a read while `hung_up` or `patchy`), or ask for another report with stream_again().
- * Nothing is buffered here.
+ *
+ * A stream may have memory of its own where its bytes lie, or are to lie. Then it lends it (`borrow`, `reserve`), and who moves bytes
+ * need not copy them. A socket buffers nothing, and lends nothing.
  *
  * Lifetimes: the owner embeds the stream. After stream_close() no report comes and the memory is the
  * owner's; it may be called from inside a report.
@@ -33,6 +35,16 @@ struct stream_ops {
     void (*again)(struct stream *stream, unsigned events);
     void (*mute)(struct stream *stream, bool muted);
     void (*close)(struct stream *stream, bool abort);
+
+    /* Both or neither. Bytes that lie ready, for `*data` to point to until the next call for this stream, or the end of the
+     * report: how many, 0: end, or -errno; and how many of them were taken away. */
+    ssize_t (*borrow)(struct stream *stream, const void **data);
+    void (*consumed)(struct stream *stream, size_t size);
+
+    /* Both or neither. Room for bytes, while the stream reports that it is writable: how much, or -errno; and how many were put
+     * there. -EAGAIN has it report so, later. */
+    ssize_t (*reserve)(struct stream *stream, void **room);
+    void (*commit)(struct stream *stream, size_t size);
 };
 
 struct stream {
@@ -78,6 +90,36 @@ static inline void stream_mute(struct stream *stream, bool muted)
         stream->muted = muted;
         stream->ops->mute(stream, muted);
     }
+}
+
+static inline bool stream_can_borrow(const struct stream *stream)
+{
+    return stream->ops->borrow != NULL;
+}
+
+static inline ssize_t stream_borrow(struct stream *stream, const void **data)
+{
+    return stream->ops->borrow(stream, data);
+}
+
+static inline void stream_consumed(struct stream *stream, size_t size)
+{
+    stream->ops->consumed(stream, size);
+}
+
+static inline bool stream_can_reserve(const struct stream *stream)
+{
+    return stream->ops->reserve != NULL;
+}
+
+static inline ssize_t stream_reserve(struct stream *stream, void **room)
+{
+    return stream->ops->reserve(stream, room);
+}
+
+static inline void stream_commit(struct stream *stream, size_t size)
+{
+    stream->ops->commit(stream, size);
 }
 
 /* With `abort`, the peer is told that the stream was cut, where the transport can tell. */
