@@ -178,6 +178,12 @@ static enum flow_result source_failed(ssize_t code)
     return code == -ENOMEM ? FLOW_NO_MEMORY : FLOW_SOURCE_FAILED;
 }
 
+/* A short count means an empty source, as a rule (see stream.h): no need to ask again. */
+static bool is_drained(const struct flow *flow, size_t n, size_t asked)
+{
+    return n < asked && !flow->from->hung_up && !flow->from->patchy;
+}
+
 /* One step of copying. FLOW_TIRED: go on. */
 static enum flow_result step_copy(struct flow *flow, const struct flow_tools *tools, uint32_t *moved)
 {
@@ -200,9 +206,46 @@ static enum flow_result step_copy(struct flow *flow, const struct flow_tools *to
         return FLOW_WAITING;
     }
     adapt(flow, (size_t)n);
-    /* A short count means an empty source, as a rule (see stream.h): no need to ask again. */
-    bool drained = (uint32_t)n < asked && !flow->from->hung_up && !flow->from->patchy;
-    return drained ? FLOW_WAITING : FLOW_TIRED;
+    return is_drained(flow, (size_t)n, asked) ? FLOW_WAITING : FLOW_TIRED;
+}
+
+/* One step from where the bytes lie. What the sink does not take, the source keeps. FLOW_TIRED: go on. */
+static enum flow_result step_borrow(struct flow *flow, uint32_t *moved)
+{
+    const void *data;
+    ssize_t n = stream_borrow(flow->from, &data);
+    if (n <= 0) {
+        return n == 0 ? source_ended(flow) : n == -EAGAIN ? FLOW_WAITING : source_failed(n);
+    }
+    ssize_t written = stream_write(flow->to, data, (size_t)n);
+    if (written < 0 && written != -EAGAIN) {
+        return sink_failed(flow, (int)written);
+    }
+    written = written > 0 ? written : 0;
+    stream_consumed(flow->from, (size_t)written);
+    flow->bytes += (uint64_t)written;
+    *moved += (uint32_t)written;
+    flow->blocked = written < n;
+    return flow->blocked ? FLOW_WAITING : FLOW_TIRED;
+}
+
+/* One step to where the bytes are to lie. FLOW_TIRED: go on. */
+static enum flow_result step_reserve(struct flow *flow, uint32_t *moved)
+{
+    void *room;
+    ssize_t size = stream_reserve(flow->to, &room);
+    if (size < 0) {
+        flow->blocked = size == -EAGAIN;
+        return flow->blocked ? FLOW_WAITING : sink_failed(flow, (int)size);
+    }
+    ssize_t n = stream_read(flow->from, room, (size_t)size);
+    if (n <= 0) {
+        return n == 0 ? source_ended(flow) : n == -EAGAIN ? FLOW_WAITING : source_failed(n);
+    }
+    stream_commit(flow->to, (size_t)n);
+    flow->bytes += (uint64_t)n;
+    *moved += (uint32_t)n;
+    return is_drained(flow, (size_t)n, (size_t)size) ? FLOW_WAITING : FLOW_TIRED;
 }
 
 /* One step of splicing. FLOW_TIRED: go on. */
@@ -230,6 +273,17 @@ static enum flow_result step_splice(struct flow *flow, const struct flow_tools *
     return source_failed(n);
 }
 
+static enum flow_result step(struct flow *flow, const struct flow_tools *tools, uint32_t *moved)
+{
+    if (stream_can_borrow(flow->from)) {
+        return step_borrow(flow, moved);
+    }
+    if (stream_can_reserve(flow->to)) {
+        return step_reserve(flow, moved);
+    }
+    return can_splice(flow) ? step_splice(flow, tools, moved) : step_copy(flow, tools, moved);
+}
+
 enum flow_result flow_run(struct flow *flow, const struct flow_tools *tools)
 {
     uint32_t moved = 0;
@@ -245,8 +299,7 @@ enum flow_result flow_run(struct flow *flow, const struct flow_tools *tools)
         if (flow->ended) {
             return finish(flow);
         }
-        enum flow_result result =
-            can_splice(flow) ? step_splice(flow, tools, &moved) : step_copy(flow, tools, &moved);
+        enum flow_result result = step(flow, tools, &moved);
         if (result != FLOW_TIRED) {
             return result;
         }

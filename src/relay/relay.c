@@ -67,7 +67,7 @@ static void discard_unread(struct relay *relay, const struct flow *from)
 }
 
 /* A side that was not given all that was meant for it must not take the stream for complete. */
-static void close_side(struct relay *relay, struct sock_stream *side, const struct flow *from, bool abort)
+static void close_sock(struct relay *relay, struct sock_stream *side, const struct flow *from, bool abort)
 {
     if (!abort) {
         discard_unread(relay, from);
@@ -75,12 +75,23 @@ static void close_side(struct relay *relay, struct sock_stream *side, const stru
     sock_stream_close(side, abort);
 }
 
+/* Each direction is told by itself; nothing that a peer sent unread can spoil it. */
+static void close_channel(struct relay *relay, const char *detail, bool opened)
+{
+    if (!opened) {
+        channel_stream_refuse(&relay->client.channel, relay->why, detail);
+    }
+    channel_stream_give_up(&relay->client.channel, relay->why);
+    stream_close(&relay->client.stream, !relay->out.finished);
+}
+
 static void end(struct relay *relay, enum reason why, const char *detail)
 {
     if (relay->state == RELAY_ENDED) {
         return;
     }
-    bool told = relay->opening != NULL && opening_send_alert(relay->opening, why);
+    bool opened = relay->state == RELAY_OPEN || relay->state == RELAY_HALF_CLOSED;
+    bool told = !relay->framed && relay->opening != NULL && opening_send_alert(relay->opening, why);
     relay->state = RELAY_ENDED;
     relay->why = why;
     relay->detail = detail != NULL ? strdup(detail) : NULL;
@@ -88,8 +99,12 @@ static void end(struct relay *relay, enum reason why, const char *detail)
     relay->opening = NULL;
     flow_release(&relay->in, &relay->worker->tools);
     flow_release(&relay->out, &relay->worker->tools);
-    close_side(relay, &relay->client, &relay->in, !relay->out.finished && !told);
-    close_side(relay, &relay->upstream, &relay->out, !relay->in.finished);
+    if (relay->framed) {
+        close_channel(relay, detail, opened);
+    } else {
+        close_sock(relay, &relay->client.sock, &relay->in, !relay->out.finished && !told);
+    }
+    close_sock(relay, &relay->upstream, &relay->out, !relay->in.finished);
     uv_close((uv_handle_t *)&relay->timer, on_timer_closed);
 }
 
@@ -298,6 +313,9 @@ static void become_open(struct relay *relay)
     }
     opening_free(opening);
     relay->opening = NULL;
+    if (relay->framed) {
+        channel_stream_accept(&relay->client.channel);
+    }
     enter(relay, RELAY_OPEN);
     relay->ops->opened(relay, connect_us);
     if (relay->state == RELAY_OPEN) {
@@ -367,6 +385,30 @@ static void on_client_ready(struct stream *stream, unsigned events)
     }
 }
 
+/* The peer gave the stream up, or its session is lost. */
+static void channel_failed(struct relay *relay)
+{
+    char detail[64];
+    const struct channel_stream *channel = &relay->client.channel;
+    snprintf(detail, sizeof detail, "the client's side ended it: %s", code_word(channel->code));
+    report_moved(relay);
+    end(relay, channel->why, detail);
+}
+
+static void on_channel_ready(struct stream *stream, unsigned events)
+{
+    struct relay *relay = of_client(stream);
+    bool opened = relay->state == RELAY_OPEN || relay->state == RELAY_HALF_CLOSED;
+    if (stream->failed || (stream->gone && !opened)) {
+        channel_failed(relay);
+        return;
+    }
+    if (stream->gone && !flow_is_over(&relay->out)) {
+        break_flow(relay, &relay->out);
+    }
+    on_client_ready(stream, events);
+}
+
 static void init(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
                  const struct config *config, const struct config_route *route)
 {
@@ -377,12 +419,22 @@ static void init(struct relay *relay, struct relay_worker *worker, const struct 
     relay->route = route;
     relay->why = REASON_NONE;
     relay->started_at = relay->moved_at = loop_now(worker->loop);
-    relay->client.watcher.fd = relay->upstream.watcher.fd = -1;
-    relay->client.poller = relay->upstream.poller = &worker->loop->poller;
+    relay->upstream.watcher.fd = -1;
+    relay->upstream.poller = &worker->loop->poller;
     flow_init(&relay->in, &relay->client.stream, &relay->upstream.stream);
     flow_init(&relay->out, &relay->upstream.stream, &relay->client.stream);
     uv_timer_init(&worker->loop->uv, &relay->timer);
     relay->timer.data = relay;
+}
+
+static void begin(struct relay *relay)
+{
+    if (relay->route->sni_count > 0) {
+        relay->state = RELAY_HELLO;
+        arm(relay);
+    } else {
+        start_dialing(relay);
+    }
 }
 
 void relay_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
@@ -390,19 +442,33 @@ void relay_start(struct relay *relay, struct relay_worker *worker, const struct 
 {
     init(relay, worker, ops, config, route);
     struct sock_kind_options options = kind_options(relay, kind);
+    relay->client.sock.watcher.fd = -1;
+    relay->client.sock.poller = &worker->loop->poller;
     relay->opening = opening_new(relay);
     int rv = relay->opening != NULL
-                 ? sock_stream_open(&relay->client, &worker->loop->poller, fd, &options, on_client_ready)
+                 ? sock_stream_open(&relay->client.sock, &worker->loop->poller, fd, &options, on_client_ready)
                  : -ENOMEM;
-    if (rv != 0) {
-        sock_set_abort(fd);
-        close(fd);
-        end(relay, rv == -ENOMEM ? REASON_NO_MEMORY : REASON_INTERNAL, error_words(rv));
-    } else if (route->sni_count > 0) {
-        relay->state = RELAY_HELLO;
-        arm(relay);
+    if (rv == 0) {
+        begin(relay);
+        return;
+    }
+    sock_set_abort(fd);
+    close(fd);
+    end(relay, rv == -ENOMEM ? REASON_NO_MEMORY : REASON_INTERNAL, error_words(rv));
+}
+
+void relay_start_channel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
+                         const struct config *config, const struct config_route *route, struct session_io *io,
+                         struct channel *channel)
+{
+    init(relay, worker, ops, config, route);
+    relay->framed = true;
+    channel_stream_open(&relay->client.channel, io, channel, on_channel_ready);
+    relay->opening = opening_new(relay);
+    if (relay->opening != NULL) {
+        begin(relay);
     } else {
-        start_dialing(relay);
+        end(relay, REASON_NO_MEMORY, error_words(-ENOMEM));
     }
 }
 

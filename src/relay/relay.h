@@ -1,5 +1,5 @@
 /*
- * A relay: one stream through a `relay` route, from the accepted socket to its end.
+ * A relay: one stream through a `relay` route, to its end: from an accepted socket, or from a channel of a framed session.
  *
  *     START -> [HELLO] -> DIALING -> OPEN -> HALF_CLOSED -> ENDED
  *
@@ -21,6 +21,7 @@
 #include "base/compiler.h"
 #include "base/reason.h"
 #include "config/config.h"
+#include "framed/channel_stream.h"
 #include "net/loop.h"
 #include "net/stream.h"
 #include "relay/flow.h"
@@ -54,7 +55,13 @@ struct relay {
     char *detail;      /* owned: what a failed opening tried, and what happened; NULL otherwise */
     char *server_name; /* owned: what the ClientHello named; NULL if none was read */
     struct sockaddr_in6 upstream_ip; /* or a sockaddr_in: where a tcp destination led; family 0 otherwise */
-    struct sock_stream client, upstream;
+    union {
+        struct stream stream; /* whichever it is */
+        struct sock_stream sock;
+        struct channel_stream channel;
+    } client;
+    bool framed; /* the client is a channel */
+    struct sock_stream upstream;
     struct flow in, out;          /* client to upstream, upstream to client */
     uint64_t moved_in, moved_out; /* of the flows' bytes, those told to moved() */
     uint64_t moved_at;            /* loop time of the last byte, or of the state's beginning */
@@ -69,6 +76,12 @@ void relay_worker_release(struct relay_worker *worker); /* after the last relay 
 /* Starts relaying the accepted `fd`, a socket of that kind, under `route` of `config`. */
 void relay_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
                  const struct config *config, const struct config_route *route, int fd, enum addr_kind kind);
+
+/* The same for a stream that the peer of a session opened: to be called from within the session's open(), whose channel it
+ * takes over. The peer's OPEN is answered when the destination is connected, or why it is not. */
+void relay_start_channel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
+                         const struct config *config, const struct config_route *route, struct session_io *io,
+                         struct channel *channel);
 
 /* Ends it from outside, for a reason of the caller's; also from inside opened() and moved(). Harmless when it
  * has ended. */

@@ -139,6 +139,6 @@ void relay_bench_finish(struct relay_bench *bench, enum reason why)
     turn_a_little(bench);
     assert_int_equal(bench->ended, 1);
     assert_string_equal(bench->why == REASON_NONE ? "none" : reason_word(bench->why), reason_word(why));
-    assert_int_equal(bench->relay.client.watcher.fd, -1);
+    assert_int_equal(bench->relay.client.sock.watcher.fd, -1);
     assert_int_equal(bench->relay.upstream.watcher.fd, -1);
 }
