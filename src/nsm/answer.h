@@ -1,0 +1,34 @@
+/*
+ * Finding things in the CBOR that an NSM answers with, with nothing allocated: a place in it, and steps from there.
+ *
+ * Devices differ: maps are of definite or of indefinite length, and their keys in any order. What no device uses (text in
+ * pieces, say) is passed over; the depth is bounded. libcbor tells the items apart.
+ */
+#ifndef POSTERN_NSM_ANSWER_H
+#define POSTERN_NSM_ANSWER_H
+
+#include "base/compiler.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where an item begins, and where the bytes that it lies in end. */
+struct answer {
+    const uint8_t *at, *end;
+};
+
+/* True if the bytes are one whole item, and nothing behind it. */
+bool answer_is_whole(const uint8_t *bytes, size_t length, struct answer *ret) MUST_CHECK;
+
+/* The value under a key of the map at `map`. False: there is none, or it is no map. */
+bool answer_find(const struct answer *map, const char *key, struct answer *ret) MUST_CHECK;
+
+/* Entry `index` of an array of exactly `count` entries. */
+bool answer_entry(const struct answer *array, size_t index, size_t count, struct answer *ret) MUST_CHECK;
+
+bool answer_uint(const struct answer *at, uint64_t *ret) MUST_CHECK;
+bool answer_bytes(const struct answer *at, const uint8_t **ret, size_t *ret_length) MUST_CHECK;
+bool answer_text(const struct answer *at, const char **ret,
+                 size_t *ret_length) MUST_CHECK; /* not terminated */
+
+#endif
