@@ -1,7 +1,7 @@
 # Everything the project is built on, by the names Debian 12 gives it.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
-find_package(OpenSSL 3.0)
+find_package(OpenSSL 3.0 REQUIRED)
 
 pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv>=1.44)
 pkg_check_modules(CBOR REQUIRED IMPORTED_TARGET libcbor>=0.8)
