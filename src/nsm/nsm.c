@@ -125,7 +125,7 @@ int nsm_parse_time(const uint8_t *answer, size_t length, uint64_t *ret_ms, struc
 int nsm_random(int fd, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length, struct error *err)
 {
     uint8_t answer[NSM_RESPONSE_MAX];
-    size_t length;
+    size_t length = 0;
     int code = call(fd, random_request, sizeof random_request - 1, answer, &length, err);
 
     if (code == 0) {
@@ -138,7 +138,7 @@ int nsm_random(int fd, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length, struct
 int nsm_time(int fd, uint64_t *ret_ms, struct error *err)
 {
     uint8_t answer[NSM_RESPONSE_MAX];
-    size_t length;
+    size_t length = 0;
     int code = call(fd, time_request, sizeof time_request - 1, answer, &length, err);
 
     return code < 0 ? code : nsm_parse_time(answer, length, ret_ms, err);
