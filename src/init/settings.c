@@ -335,7 +335,7 @@ static void parse(struct settings *settings, char *text, struct diags *diags)
 
 int settings_read(struct settings *settings, const char *path, struct diags *diags, struct error *err)
 {
-    size_t length, before = diags->total;
+    size_t length = 0, before = diags->total;
     int fd, code;
 
     fd = open(path, O_RDONLY | O_CLOEXEC);
