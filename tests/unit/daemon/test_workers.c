@@ -120,6 +120,14 @@ static void sleep_ms(unsigned ms)
     usleep(ms * 1000);
 }
 
+static void await_some(atomic_uint *count)
+{
+    for (unsigned i = 0; i < 30000 && atomic_load(count) == 0; i++) {
+        sleep_ms(1);
+    }
+    assert_true(atomic_load(count) > 0);
+}
+
 /* The counters of a stream's end come a moment after its bytes. */
 static void wait_until_empty(void)
 {
@@ -194,11 +202,10 @@ static void test_a_stop_while_connections_arrive(void **state)
     for (unsigned workers = 2; workers <= 4; workers++) {
         start(workers);
         clients_start(0);
-        sleep_ms(60);
+        await_some(&bench.answered);
         worker_set_stop(&bench.set); /* clients go on, and are refused by nobody's being there */
         atomic_store(&bench.enough, true);
         clients_join();
-        assert_true(bench.answered > 0);
         release();
     }
 }
@@ -208,6 +215,7 @@ static void test_other_rules_while_connections_arrive(void **state)
     (void)state;
     start(3);
     clients_start(0);
+    await_some(&bench.answered);
     for (unsigned i = 0; i < 100; i++) {
         struct rules *rules =
             daemon_rules(&bench.counters, daemon_config(yaml, 1000 + i, bench.upstream.port));
@@ -220,7 +228,6 @@ static void test_other_rules_while_connections_arrive(void **state)
     atomic_store(&bench.enough, true);
     clients_join();
     assert_int_equal(bench.failed, 0);
-    assert_true(bench.answered > 0);
     wait_until_empty();
     release();
 }
@@ -276,7 +283,7 @@ static void test_a_drain_while_connections_arrive(void **state)
     int held = connect_client();
     await_active(1);
     clients_start(0);
-    sleep_ms(30);
+    await_some(&bench.answered);
     for (unsigned i = 0; i < 3; i++) {
         struct job *job = door_job_drain();
         assert_non_null(job);
@@ -284,10 +291,9 @@ static void test_a_drain_while_connections_arrive(void **state)
         worker_post(&bench.set.workers[i], job);
     }
     atomic_store(&bench.set.draining, true);
-    sleep_ms(30);
+    await_some(&bench.failed); /* refused, and told so */
     atomic_store(&bench.enough, true);
     clients_join();
-    assert_true(bench.failed > 0); /* refused, and told so */
     assert_true(counter_get(&bench.rules->routes[0]->ended[REASON_DRAINING]) > 0);
     await_active(1);
     assert_int_equal(bench.emptied, 0);
@@ -310,17 +316,18 @@ static void test_a_caller_shed_by_a_door(void **state)
     (void)state;
     start(2);
     struct listener_counters *listener = bench.rules->listeners[0];
-    for (unsigned i = 0; i < 1000 && counter_get(&listener->accept_errors) == 0; i++) {
+    for (unsigned i = 0; i < 1000 && counter_get(&listener->refused) == 0; i++) {
         fault_arm(FAULT_ACCEPT | FAULT_EVERY_THREAD, 1);
         (void)ping(bench.port);
         fault_disarm();
     }
-    assert_int_equal(counter_get(&listener->accept_errors), 1);
     assert_true(ping(bench.port));
     wait_until_empty();
-    assert_int_equal(counter_get(&listener->refused), 1);
-    assert_int_equal(counter_get(&bench.rules->routes[0]->ended[REASON_NO_DESCRIPTORS]), 1);
-    counter_add(&listener->accepted, 1); /* it was not, and its end was told: so that the books balance */
+    uint64_t refused = counter_get(&listener->refused);
+    assert_true(refused >= 1 && counter_get(&listener->accept_errors) >= refused);
+    assert_int_equal(counter_get(&bench.rules->routes[0]->ended[REASON_NO_DESCRIPTORS]), refused);
+    counter_add(&listener->accepted,
+                refused); /* they were not, and their end was told: so that the books balance */
     release();
 }
 
