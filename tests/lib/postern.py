@@ -9,6 +9,8 @@ import os
 import pathlib
 import random
 import re
+import resource
+import select
 import shutil
 import signal
 import socket
@@ -25,6 +27,13 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", REPOSITORY / "build"))
 PROGRAMS = BUILD / "bin"
 
+# For what comes within milliseconds on a machine that has time. One that has none may need many of these seconds, and only a
+# test that would fail anyway waits for them all. Nothing is told by how long something took.
+PATIENCE = 240.0 if "POSTERN_IN_VM" in os.environ else 60.0
+
+# Of a route: what is not to end a stream on such a machine.
+PATIENT = {"connect_timeout": "10m", "hello_timeout": "10m"}
+
 # What a sanitizer writes when it has found something.
 FINDING = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 
@@ -35,7 +44,7 @@ def sanitizers():
     return [line.split()[2] for line in needed.splitlines() if line.split()[0].startswith(("libasan", "libtsan"))]
 
 
-def wait_until(condition, seconds=10.0, what="the condition"):
+def wait_until(condition, seconds=PATIENCE, what="the condition"):
     """Returns what the condition returns, once that is true. Fails when the time has passed."""
     end = time.monotonic() + seconds
     while not (result := condition()):
@@ -55,7 +64,7 @@ def free_port(host="127.0.0.1"):
     raise AssertionError("no port is free")
 
 
-def connect(address, timeout=10.0):
+def connect(address, timeout=PATIENCE):
     """A connected socket. The address is written as in the configuration."""
     if address.startswith("unix://"):
         family, target = socket.AF_UNIX, address.removeprefix("unix://")
@@ -96,6 +105,18 @@ def listen(address, backlog=1024):
     if address.startswith("tcp://"):
         address = f"tcp://{host}:{one.getsockname()[1]}"
     return one, address
+
+
+@contextlib.contextmanager
+def blackhole(host="127.0.0.1"):
+    """The port of a destination that never answers: its backlog is full, so that connecting is not refused either."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as server, socket.socket(family) as first:
+        server.bind((host, 0))
+        server.listen(0)  # there is room for one
+        first.connect(server.getsockname()[:2])
+        select.select([server], [], [])  # and it is taken: whoever comes now is not heard
+        yield server.getsockname()[1]
 
 
 def abort(connection):
@@ -232,7 +253,7 @@ class Authority:
 
 class _UnixHTTP(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=PATIENCE)
         self.path = path
 
     def connect(self):
@@ -253,7 +274,7 @@ class Daemon:
         self.environment = environment or {}
         self.process = None
         self.stopped = False
-        self._events, self._parsed = [], 0
+        self._events, self._parsed, self._parsing = [], 0, threading.Lock()
         self.notified = []
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(str(self.folder / "notify"))
@@ -307,7 +328,7 @@ class Daemon:
             while message := self.notify.recv(4096):
                 self.notified.append(message.decode().splitlines())
 
-    def wait_notified(self, line, seconds=20.0):
+    def wait_notified(self, line, seconds=PATIENCE):
         """Until the daemon has told the service manager this line."""
         end = time.monotonic() + seconds
         while not any(line in message for message in self.notified):
@@ -319,8 +340,8 @@ class Daemon:
         return self.log_file.read_text(errors="replace")
 
     def events(self, **fields):
-        """The log's lines as objects, those with these fields."""
-        with open(self.log_file, "rb") as log:
+        """The log's lines as objects, those with these fields. From any thread."""
+        with self._parsing, open(self.log_file, "rb") as log:
             log.seek(self._parsed)
             for line in log:
                 if not line.endswith(b"\n"):
@@ -328,15 +349,15 @@ class Daemon:
                 self._parsed += len(line)
                 if line.startswith(b"{"):
                     self._events.append(json.loads(line))
-        return [event for event in self._events if all(event.get(key) == value for key, value in fields.items())]
+            return [event for event in self._events if all(event.get(key) == value for key, value in fields.items())]
 
-    def wait_event(self, seconds=10.0, **fields):
+    def wait_event(self, seconds=PATIENCE, **fields):
         """The first line of the log with these fields."""
         return wait_until(lambda: self.events(**fields), seconds, f"a log line with {fields} in {self.log_file}")[0]
 
-    def wait_ended(self, reason, count=1, route="out", seconds=10.0):
-        """Until so many streams of the route have ended for the reason: by the log's lines, which it returns, and by the
-        metric; and until the gauges say that these streams are gone."""
+    def wait_ended(self, reason, count=1, route="out", seconds=PATIENCE):
+        """Until so many streams of the route have ended for the reason, by the log's lines, which it returns, and by the metric.
+        The gauges may still count the last of them: see wait_quiet()."""
         def find():
             return [event for event in self.events(reason=reason, route=route)
                     if event["event"] in ("stream ended", "stream refused")]
@@ -346,8 +367,9 @@ class Daemon:
         assert self.metrics()[series] == len(find()) == count, self.log()
         return find()
 
-    def wait_quiet(self, seconds=10.0):
-        """Until no stream is open any more, by every gauge there is."""
+    def wait_quiet(self, seconds=PATIENCE):
+        """Until no stream is open any more, by every gauge there is. A connection that the daemon has not accepted yet is in none
+        of them."""
         gauges = ("postern_streams_active{", "postern_enclave_streams_active{", "postern_daemon_streams_active",
                   "postern_worker_streams_active{")
         wait_until(lambda: not any(value for name, value in self.metrics().items() if name.startswith(gauges)), seconds,
@@ -375,17 +397,44 @@ class Daemon:
         lines = [line.rpartition(" ") for line in body.splitlines() if line and not line.startswith("#")]
         return {name: float(value) for name, _, value in lines}
 
+    def wait_idle(self):
+        """Until the main thread has nothing to do: what it did before is done, and nobody is on the admin socket."""
+        def connections():
+            with open("/proc/net/unix") as table:
+                return sum(line.rstrip().endswith(f" {self.admin}") for line in table) - 1  # one listens
+        self.status()
+        wait_until(lambda: connections() == 0, what="the end of all connections to the admin socket")
+
+    def descriptors(self):
+        """The numbers of those it has open."""
+        return {int(fd) for fd in os.listdir(f"/proc/{self.process.pid}/fd")}
+
+    def leave_descriptors(self, count):
+        """From now on it may open so many more. The kernel bounds their numbers, and gives the lowest that is free."""
+        taken = self.descriptors()
+        free = [number for number in range(len(taken) + count + 1) if number not in taken]
+        hard = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (free[count], hard))
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def ctl(self, *arguments, check=True):
         run = subprocess.run([PROGRAMS / "posternctl", "--socket", f"unix://{self.admin}", *arguments], text=True,
-                             capture_output=True, timeout=30)
+                             capture_output=True, timeout=PATIENCE)
         assert not check or run.returncode == 0, run.stdout + run.stderr
         return run
 
-    def stop(self, seconds=20.0):
+    def stop(self):
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self):
+        """The exit code of one that ends by itself, or was told to."""
         self.stopped = True
-        return self.process.wait(seconds)
+        return self.process.wait(PATIENCE)
 
     def kill(self):
         self.process.kill()
@@ -405,7 +454,7 @@ class Daemon:
                 if self.process.poll() is None:
                     self.process.send_signal(signal.SIGTERM)  # streams are still open: now at once
                 try:
-                    code = self.process.wait(10)
+                    code = self.process.wait(PATIENCE)
                     if code not in (0, 1):
                         problems.append(f"the daemon ended with {code}:\n{self.log()}")
                 except subprocess.TimeoutExpired:

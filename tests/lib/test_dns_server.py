@@ -12,6 +12,7 @@ import time
 import pytest
 
 from dns_server import DnsServer, encode_name
+from postern import PATIENCE
 
 PROGRAM = os.path.join(os.path.dirname(__file__), "dns_server.py")
 NUMBERS = {"A": 1, "AAAA": 28}
@@ -21,7 +22,7 @@ def query(name, kind):
     return struct.pack(">HHHHHH", 0x1234, 0x0100, 1, 0, 0, 0) + encode_name(name) + struct.pack(">HH", NUMBERS[kind], 1)
 
 
-def ask(port, name, kind="A", timeout=2.0):
+def ask(port, name, kind="A", timeout=PATIENCE):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.settimeout(timeout)
         udp.sendto(query(name, kind), ("127.0.0.1", port))
@@ -29,7 +30,7 @@ def ask(port, name, kind="A", timeout=2.0):
 
 
 def ask_tcp(port, name, kind="A"):
-    with socket.create_connection(("127.0.0.1", port), 2) as tcp:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as tcp:
         message = query(name, kind)
         tcp.sendall(struct.pack(">H", len(message)) + message)
         stream = tcp.makefile("rb")

@@ -3,6 +3,8 @@ import random
 import socket
 import threading
 
+from postern import PATIENCE
+
 # A prime, so that no buffer's size is a multiple of it: a chunk that is lost, doubled or swapped shows.
 PERIOD = 1000003
 
@@ -55,7 +57,7 @@ class Background:
         except BaseException as problem:  # raised again by result()
             self.problem = problem
 
-    def result(self, seconds=50):
+    def result(self, seconds=2 * PATIENCE):
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "the thread is still at work"
         if self.problem is not None:
@@ -84,6 +86,14 @@ def is_cut(daemon, says=b""):
             return client.recv(1) == b""
     except ConnectionError:
         return True
+
+
+def exhaust(daemon, count, event):
+    """Leaves the daemon, which has one worker, `count` descriptors, and has a client cut for it, of which the log says `event`."""
+    daemon.wait_idle()
+    daemon.leave_descriptors(count)
+    assert is_cut(daemon)
+    return daemon.wait_event(event=event, reason="no_descriptors")
 
 
 def hybrid_backend(handler, seen):

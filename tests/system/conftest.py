@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from postern import Daemon, connect, free_port
+from postern import PATIENT, Daemon, connect, free_port
 
 
 class Relay(Daemon):
@@ -25,7 +25,7 @@ class Relay(Daemon):
         self.config |= config
         self.config["listeners"] = {"in": {"listen": self.at, "route": "out", "allow": "any", **(listener or {})}} | (
             config.get("listeners") or {})
-        self.config["routes"] = {"out": {"type": "relay", "to": self.to, **(route or {})}} | (config.get("routes") or {})
+        self.config["routes"] = {"out": {"type": "relay", "to": self.to, **PATIENT, **(route or {})}} | (config.get("routes") or {})
         self.write_config(self.config)
         return self
 

@@ -80,7 +80,6 @@ def test_an_upstream_that_answers_and_refuses_to_read_on(relay, peer):
     with daemon.connect() as client:
         with contextlib.suppress(ConnectionError):  # the reset may be there before all of it is sent
             send_pattern(client, UP, 100000)
-        client.settimeout(10)
         assert receive(client, 13) == b"413 too large"
         with pytest.raises(ConnectionError):
             send_pattern(client, UP, 500 * MIB)
@@ -103,7 +102,7 @@ def test_a_client_that_aborts_after_its_half_close(relay, peer):
 
     def serve(connection):
         assert connection.recv(1) == b""
-        aborted.wait(20)
+        aborted.wait()
         try:
             send_pattern(connection, DOWN, 500 * MIB)
         except ConnectionError as problem:
@@ -171,7 +170,7 @@ def test_what_a_client_sent_before_it_left_arrives(relay, peer, listen):
     received, left = [], threading.Event()
 
     def serve(connection):
-        left.wait(20)
+        left.wait()
         received.append(check_pattern(connection, UP))
 
     daemon = relay(peer(serve).address, listen)
@@ -188,7 +187,7 @@ def test_an_answer_that_nobody_reads_does_not_cost_the_upload(relay, peer):
     received, left = [], threading.Event()
 
     def serve(connection):
-        left.wait(20)
+        left.wait()
         connection.sendall(b"250 ok\r\n")
         received.append(check_pattern(connection, UP))
 
@@ -217,9 +216,12 @@ def test_two_hundred_clients_that_abort_at_every_moment(relay, peer):
             abort(client)
         else:
             client.close()
-    daemon.wait_quiet()
-    ended = daemon.status()["routes"][0]["ended"]
-    assert sum(ended.values()) == 200 and set(ended) <= {"client_reset", "finished"}
+    ended = wait_until(lambda: sum(outcomes(daemon).values()) == 200 and outcomes(daemon))
+    assert set(ended) <= {"client_reset", "finished"}
+
+
+def outcomes(daemon):
+    return daemon.status()["routes"][0]["ended"]
 
 
 def test_an_end_that_follows_an_error_is_no_end(relay, peer):
@@ -250,6 +252,7 @@ def test_a_relay_to_itself_ends_at_its_limit(relay):
     daemon.configure(route={"max_streams": 50}).start()
     for _ in range(20):
         with daemon.connect() as client:
-            client.sendall(b"x")
-            assert is_reset(client)
+            with contextlib.suppress(ConnectionError):  # already, when those before have not unwound
+                client.sendall(b"x")
+                assert is_reset(client)
     wait_until(lambda: len(daemon.events(reason="limit_route")) == 20)

@@ -2,18 +2,15 @@
 scripts/mutate-bounds shows."""
 import contextlib
 import os
-import pathlib
-import resource
 import signal
-import socket
 import ssl
 import stat
 import time
 
 import pytest
 
-from postern import abort, connect, http_ok, listen, read_all, sanitizers, wait_until
-from traffic import Background
+from postern import abort, connect, http_ok, listen, read_all, receive, sanitizers, wait_until
+from traffic import Background, exhaust, is_cut
 
 SECRET = b"correct-horse-battery-staple"
 ALLOWED = "kms.example.test"
@@ -43,17 +40,6 @@ def echo(connection):
     with contextlib.suppress(ConnectionError):
         while piece := connection.recv(65536):
             connection.sendall(piece)
-
-
-def resident_bytes(daemon):
-    for line in pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
-
-
-def descriptors(daemon):
-    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
 
 
 # ---- what passes
@@ -110,11 +96,13 @@ def test_places_come_back_from_callers_that_abort(relay, peer):
             abort(one)
         daemon.wait_quiet()
 
-    storm(300)
-    before = descriptors(daemon), resident_bytes(daemon)
-    storm(1500)
-    wait_until(lambda: descriptors(daemon) <= before[0], what="the end of the descriptors' growth")
-    assert sanitizers() or resident_bytes(daemon) < before[1] + 512 * 1024
+    def leaves_nothing():
+        descriptors, memory = len(daemon.descriptors()), daemon.resident_bytes()
+        storm(600)
+        return len(daemon.descriptors()) <= descriptors and (daemon.resident_bytes() <= memory or sanitizers())
+
+    # What a storm takes for good, it takes every time; what else grows, a heap or the log's ring, does so for a while.
+    wait_until(leaves_nothing)
 
 
 def test_without_descriptors_callers_are_told_at_once(relay, peer):
@@ -124,25 +112,19 @@ def test_without_descriptors_callers_are_told_at_once(relay, peer):
             client.sendall(b"x")
             return client.recv(1) == b"x"
 
-    daemon = relay(peer(echo).address)
-    before = descriptors(daemon)
+    daemon = relay(peer(echo).address, workers=1)
     with contextlib.ExitStack() as stack:
         good = [stack.enter_context(daemon.connect()) for _ in range(4)]
         for one in good:
             one.sendall(b"x")
             assert one.recv(1) == b"x"
-        taken = {int(fd) for fd in os.listdir(f"/proc/{daemon.process.pid}/fd")}
-        lowest_free = min(set(range(len(taken) + 1)) - taken)
-        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (lowest_free, lowest_free))
-        for _ in range(10):
-            with contextlib.suppress(ConnectionError), daemon.connect(timeout=1) as client:
-                assert is_over(client)
+        exhaust(daemon, 0, "accept failed")
+        assert all(is_cut(daemon) for _ in range(10))
         for one in good:
             one.sendall(b"y")
             assert one.recv(1) == b"y"
     wait_until(serves)
-    wait_until(lambda: descriptors(daemon) <= before + 1)
-    assert daemon.metrics()['postern_streams_ended_total{route="out",reason="no_descriptors"}'] >= 10
+    assert daemon.metrics()['postern_streams_ended_total{route="out",reason="no_descriptors"}'] >= 11
 
 
 # ---- what is told
@@ -159,7 +141,6 @@ def test_names_from_outside_add_no_series(relay, peer):
     assert set(daemon.metrics()) == before
 
 
-@pytest.mark.slow(120)
 def test_callers_cannot_fill_the_log(relay, peer):
     """A line for each up to a burst of 2,000 and then 1,000 a second; those left out are counted, none is forgotten."""
     refused = 8000
@@ -178,19 +159,15 @@ def test_callers_cannot_fill_the_log(relay, peer):
         time.sleep(0.1)
         with contextlib.suppress(ConnectionError), daemon.connect() as client:
             client.recv(1)  # its line tells how many went without
-    lines = wait_until(lambda: [event for event in daemon.events(event="stream refused")])
-    told = wait_until(lambda: sum(1 + event.get("suppressed", 0) for event in daemon.events(event="stream refused"))
-                      == refused + 1)
-    assert told and len(lines) <= most
-    if most < refused:
-        assert len(lines) < refused
+    wait_until(lambda: sum(1 + event.get("suppressed", 0) for event in daemon.events(event="stream refused")) == refused + 1)
+    assert len(daemon.events(event="stream refused")) <= most
 
 
 def test_no_byte_that_passes_is_told(relay, peer):
     daemon = relay(peer(echo).address)
     with daemon.connect() as client:
         client.sendall(SECRET)
-        assert client.recv(len(SECRET), socket.MSG_WAITALL) == SECRET
+        assert receive(client, len(SECRET)) == SECRET
         told = daemon.request("GET", "/status")[1] + daemon.request("GET", "/metrics")[1]
         abort(client)
     daemon.wait_ended("client_reset")
@@ -236,8 +213,7 @@ def test_nothing_but_a_leftover_socket_is_replaced(relay, peer, kind):
         else:
             stack.enter_context(listen(f"unix://{path}")[0])
         daemon.spawn()
-        daemon.stopped = True
-        assert daemon.process.wait(10) == 1
+        assert daemon.wait() == 1
         assert "in use" in daemon.log()
         if kind == "listener":
             connect(f"unix://{path}").close()
@@ -266,18 +242,19 @@ def test_a_stall_is_told_with_its_route(relay, peer):
             while not over:
                 client.sendall(bytes(1 << 20))
 
-    over = []
-    sender = Background(send)
-    wait_until(lambda: daemon.status()["routes"][0]["bytes_in"] > 0)
-    for _ in range(50):
+    def told():
+        """Whether the worker is in a turn just then is chance. A stall may come without our doing and without a route, too."""
         daemon.process.send_signal(signal.SIGSTOP)
         time.sleep(0.15)
         daemon.process.send_signal(signal.SIGCONT)
         time.sleep(0.02)
-        if daemon.events(event="event loop stalled"):
-            break
+        return daemon.events(event="event loop stalled", route="out")
+
+    over = []
+    sender = Background(send)
+    wait_until(lambda: daemon.status()["routes"][0]["bytes_in"] > 0)
+    stall = wait_until(told)[0]
     over.append(True)
     sender.result()
-    stall = daemon.wait_event(event="event loop stalled")
-    assert stall["route"] == "out" and stall["worker"] == 0
+    assert stall["worker"] == 0 and stall["busy_ms"] >= 100
     assert daemon.metrics()["postern_event_loop_stalls_total"] >= 1

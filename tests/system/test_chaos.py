@@ -72,7 +72,7 @@ def choose(rng):
 def test_a_proper_end_means_that_everything_came(relay, peer, seed):
     rng = random.Random(seed)
     plans = [(choose(rng), choose(rng)) for _ in range(80)]
-    served = {}
+    served, done = {}, []
 
     def serve(connection):
         try:
@@ -81,11 +81,12 @@ def test_a_proper_end_means_that_everything_came(relay, peer, seed):
             return  # its client was too quick
         served[number] = Side(connection, DOWN, UP, plans[number][1])
         served[number].run()
+        done.append(number)
 
     daemon = relay(peer(serve).address)
 
     def call(number):
-        with contextlib.suppress(ConnectionError), daemon.connect(timeout=50) as connection:
+        with contextlib.suppress(ConnectionError), daemon.connect() as connection:
             connection.sendall(struct.pack(">I", number))
             side = Side(connection, UP, DOWN, plans[number][0])
             side.run()
@@ -94,8 +95,9 @@ def test_a_proper_end_means_that_everything_came(relay, peer, seed):
 
     callers = [Background(call, number) for number in range(len(plans))]
     sides = [caller.result() for caller in callers]
-    daemon.wait_quiet(20)
     wait_until(lambda: sum(daemon.status()["routes"][0]["ended"].values()) == len(plans))
+    daemon.wait_quiet()
+    wait_until(lambda: set(done) == set(served), what="the end of every side")
     for number, client in enumerate(sides):
         upstream = served.get(number)
         for one, other in ((client, upstream), (upstream, client)):

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from postern import PROGRAMS, REPOSITORY, echo, sanitizers
+from postern import PATIENCE, PROGRAMS, REPOSITORY, echo, sanitizers
 
 POSTERND = PROGRAMS / "posternd"
 GOOD = """version: 1
@@ -37,7 +37,7 @@ BAD = {
 
 
 def check(path):
-    return subprocess.run([POSTERND, "--check", "--config", path], capture_output=True, timeout=30)
+    return subprocess.run([POSTERND, "--check", "--config", path], capture_output=True, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -51,7 +51,7 @@ def test_what_is_refused(tmp_path, what):
     assert run.returncode == 1 and run.stdout == b"" and len(text) < 100000
     assert re.search(wanted, text), text
     assert all(re.match(rf"{re.escape(str(path))}:(\d+:\d+: )?|and \d+ more|\d+ ", line) for line in text.splitlines()), text
-    start = subprocess.run([POSTERND, "--config", path], capture_output=True, timeout=30)
+    start = subprocess.run([POSTERND, "--config", path], capture_output=True, timeout=PATIENCE)
     assert (start.returncode, start.stderr.decode()) == (1, text)
 
 

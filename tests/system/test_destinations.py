@@ -13,10 +13,6 @@ MIB = 1 << 20
 UP = Pattern(1)
 
 
-def resident(daemon):
-    return daemon.metrics()["process_resident_memory_bytes"]
-
-
 def test_a_port_that_nobody_listens_at(relay):
     at = f"127.0.0.1:{free_port()}"
     daemon = relay(f"tcp://{at}")
@@ -124,7 +120,7 @@ def test_a_hybrid_peer_gets_one_connect_a_stream(relay, peer, folder):
 
 def slow_reader(total, go):
     def serve(connection):
-        go.wait(40)
+        go.wait()
         assert check_pattern(connection, UP) == total
         connection.sendall(b"ok")
     return serve
@@ -134,10 +130,10 @@ def test_memory_is_bounded_while_a_destination_does_not_read(relay, peer):
     """Twenty clients push ten MiB each. Beside the kernel's buffers the daemon may hold 64 KiB or a pipe for each."""
     total, count, go = 10 * MIB, 20, threading.Event()
     daemon = relay(peer(slow_reader(total, go)).address)
-    before = resident(daemon)
+    before = daemon.resident_bytes()
 
     def push():
-        with daemon.connect(timeout=50) as client:
+        with daemon.connect() as client:
             send_pattern(client, UP, total)
             client.shutdown(socket.SHUT_WR)
             return receive(client, 2)
@@ -150,11 +146,12 @@ def test_memory_is_bounded_while_a_destination_does_not_read(relay, peer):
         moved.append(daemon.metrics()[bytes_in])
         return moved[-1] > 0 and len(moved) > 20 and moved[-1] == moved[-20]
 
-    wait_until(is_stuck, 30)
-    assert sanitizers() or resident(daemon) - before < 4 * MIB
+    wait_until(is_stuck)
+    most = daemon.resident_bytes()
     go.set()
     assert [client.result() for client in clients] == [b"ok"] * count
     daemon.wait_ended("finished", count=count)
+    assert sanitizers() or most - before < 10 * MIB  # of 200
 
 
 def test_memory_is_given_back_after_a_rush(relay, peer):
@@ -172,25 +169,26 @@ def test_memory_is_given_back_after_a_rush(relay, peer):
             assert receive(client, 2) == b"ok"
         status = daemon.status()
         # Two sockets a stream, and what the daemon has of its own; a lent pipe would be two more.
-        assert status["process"]["open_fds"] < 2 * 200 + 100
+        assert status["process"]["open_fds"] < 3 * 200
     daemon.wait_ended("finished", count=200)
 
 
 def test_a_stream_that_stalls_does_not_stall_another(relay, peer):
     """One worker carries both."""
-    go = threading.Event()
-    state = iter(["stalls", "echoes"])
+    stalls, go = threading.Event(), threading.Event()
 
     def serve(connection):
-        if next(state) == "stalls":
-            go.wait(40)
+        if not stalls.is_set():
+            stalls.set()
+            go.wait()
             assert check_pattern(connection, UP) == 40 * MIB
         else:
             echo(connection)
 
     daemon = relay(peer(serve).address, workers=1)
-    with daemon.connect(timeout=50) as first:
+    with daemon.connect() as first:
         sender = Background(send_pattern, first, UP, 40 * MIB)
+        stalls.wait()
         wait_until(lambda: daemon.metrics()['postern_stream_bytes_total{route="out",direction="in"}'] > 0)
         with daemon.connect() as second:
             for _ in range(200):
@@ -204,29 +202,24 @@ def test_a_stream_that_stalls_does_not_stall_another(relay, peer):
 def test_a_destination_that_never_closes(relay, peer):
     """It is given the client's end, and the stream ends when it may be cut, not before."""
     done = threading.Event()
-    server = peer(lambda connection: done.wait(20))
+    server = peer(lambda connection: done.wait())
     daemon = relay(server.address, route={"half_closed_timeout": "500ms"})
     with daemon.connect() as client:
         client.sendall(b"bye")
         client.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
-    daemon.wait_ended("half_closed_timeout")
     done.set()
+    daemon.wait_ended("half_closed_timeout")
 
 
 def test_descriptors_do_not_leak(relay, peer):
     """Streams that end well and streams that are cut. Each worker keeps up to 16 pipes."""
     daemon = relay(peer(echo_until_cut).address)
-
-    def descriptors():
-        return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
-
-    before = descriptors()
+    before = len(daemon.descriptors())
     for turn in range(300):
         with daemon.connect() as client:
             client.sendall(UP.at(0, 1000 * (turn % 100)))
             if turn % 2:
                 receive(client, 1000 * (turn % 100))
-    daemon.wait_quiet()
-    assert descriptors() <= before + 2 * 16 * 2
+    wait_until(lambda: len(daemon.descriptors()) <= before + 2 * 16 * 2)

@@ -6,7 +6,7 @@ import pytest
 
 from dns_server import DnsServer
 from hello import Client, client_hello, context
-from postern import connect, echo, free_port, listen, read_all, receive, wait_until
+from postern import abort, blackhole, connect, echo, free_port, listen, read_all, receive, wait_until
 from traffic import Background, is_cut
 
 NAME = "kms.test"
@@ -22,7 +22,7 @@ def dns():
 def named(relay, dns):
     """named(port) starts a daemon whose route leads to NAME at that port, which may be on loopback."""
     def start(port, route=None, dns_settings=None, **config):
-        settings = {"servers": [dns.servers], "timeout": "2s", **(dns_settings or {})}
+        settings = {"servers": [dns.servers], "timeout": "5m", **(dns_settings or {})}
         return relay(f"tcp://{NAME}:{port}", route={"allow_private": True, **(route or {})}, dns=settings, **config)
     return start
 
@@ -54,7 +54,7 @@ def test_a_name_leads_to_its_address(named, dns, peer):
 def test_a_resolver_that_fails(named, dns, what, reason):
     if what != {"rcode": "nxdomain"}:
         dns.set(NAME, **what)
-    daemon = named(1, dns_settings={"timeout": "500ms"})
+    daemon = named(1, dns_settings={"timeout": "500ms"} if "drop" in what else {})
     assert is_cut(daemon)
     ended, = daemon.wait_ended(reason)
     assert NAME in ended["detail"] and ended["level"] == "warn"
@@ -72,12 +72,13 @@ def test_other_streams_do_not_wait_for_a_slow_name(named, dns, peer):
     at = f"tcp://127.0.0.1:{free_port()}"
     daemon = named(1, workers=1, listeners={"fast": {"listen": at, "route": "fast", "allow": "any"}},
                    routes={"fast": {"type": "relay", "to": server.address}})
-    with daemon.connect():
+    with daemon.connect() as waits:
         for _ in range(20):
             with connect(at) as client:
                 client.sendall(b"hello")
                 assert receive(client, 5) == b"hello"
         assert not daemon.events(route="out", event="stream ended")
+        abort(waits)
 
 
 def test_a_huge_answer(named, dns, peer):
@@ -156,34 +157,19 @@ def test_every_address_is_tried(named, dns):
     assert ended["address"] == address.removeprefix("tcp://")
 
 
-@contextlib.contextmanager
-def blackhole(host="127.0.0.1"):
-    """An address at which nothing ever answers: its backlog is full, so that connecting is not refused either."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(socket.socket(family))
-        server.bind((host, 0))
-        server.listen(0)
-        for _ in range(4):
-            one = stack.enter_context(socket.socket(family))
-            one.setblocking(False)
-            one.connect_ex(server.getsockname()[:2])
-        yield server.getsockname()[1]
-
-
 @pytest.mark.parametrize("silent,answers", [("::1", "127.0.0.1"), ("127.0.0.1", "::1")])
 def test_ipv4_and_ipv6_are_raced(named, dns, silent, answers):
-    """One family does not answer, so the other gets its turn after a quarter of a second, long before the timeout."""
+    """One family does not answer, so the other gets its turn after a quarter of a second, long before the timeout of minutes."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.socket(socket.AF_INET6 if ":" in answers else socket.AF_INET))
-        for _ in range(20):  # the port must be free in the other family, too
+        for _ in range(100):  # the port must be free in the other family, too
             port = stack.enter_context(blackhole(silent))
             with contextlib.suppress(OSError):
                 server.bind((answers, port))
+                server.listen(8)
                 break
-        server.listen(8)
         dns.set(NAME, a=["127.0.0.1"], aaaa=["::1"])
-        daemon = named(port, route={"connect_timeout": "20s"})
+        daemon = named(port)
         with daemon.connect() as client:
             client.sendall(b"x")
             connection, _ = server.accept()
@@ -191,7 +177,6 @@ def test_ipv4_and_ipv6_are_raced(named, dns, silent, answers):
                 assert connection.recv(1) == b"x"
     ended = daemon.wait_event(event="stream ended")
     assert ended["address"] == (f"[{answers}]:{port}" if ":" in answers else f"{answers}:{port}")
-    assert ended["duration_ms"] < 5000
 
 
 @pytest.mark.parametrize("family,other", [("ipv4", "AAAA"), ("ipv6", "A")])
@@ -221,23 +206,29 @@ def test_a_hundred_streams_ask_once(named, dns, peer, workers):
     assert dns.count(NAME, "A") <= workers and dns.count(NAME, "AAAA") <= workers
 
 
-def test_an_answer_is_kept_for_its_ttl_and_asked_for_again_after(named, dns, peer):
+def test_an_answer_is_kept_for_its_ttl(named, dns, peer):
+    dns.set(NAME, a=["127.0.0.1"], ttl=3600)
+    daemon = named(peer(echo).port, workers=1)
+    assert all(works(daemon) for _ in range(5))
+    assert dns.count(NAME, "A") == 1
+
+
+def test_an_answer_is_asked_for_again_after_its_ttl(named, dns, peer):
     dns.set(NAME, a=["127.0.0.1"], ttl=0)
     daemon = named(peer(echo).port, workers=1, dns_settings={"min_ttl": "200ms"})
-    assert works(daemon) and works(daemon)
-    assert dns.count(NAME, "A") == 1
-    wait_until(lambda: works(daemon) and dns.count(NAME, "A") == 2)
+    wait_until(lambda: works(daemon) and dns.count(NAME, "A") >= 2)
 
 
-def test_an_old_answer_serves_while_the_resolver_is_down(named, dns, peer):
+@pytest.mark.parametrize("down,timeout", [({"rcode": "servfail"}, "5m"), ({"drop": True}, "200ms")], ids=["fails", "is silent"])
+def test_an_old_answer_serves_while_the_resolver_is_down(named, dns, peer, down, timeout):
     dns.set(NAME, a=["127.0.0.1"], ttl=0)
-    daemon = named(peer(echo).port, workers=1, dns_settings={"min_ttl": "1ms", "timeout": "200ms", "stale": "1h"})
-    assert works(daemon)
-    dns.set(NAME, rcode="servfail")
+    daemon = named(peer(echo).port, workers=1, dns_settings={"min_ttl": "1ms", "timeout": timeout, "stale": "1h"})
+    wait_until(lambda: works(daemon))  # within the timeout, on a busy machine not always at once
+    before = len(daemon.events(event="stream ended", level="warn"))
+    dns.set(NAME, **down)
     wait_until(lambda: works(daemon) and daemon.metrics()["postern_dns_stale_answers_total"] >= 1)
-    dns.set(NAME, drop=True)
     assert works(daemon)
-    assert not daemon.events(event="stream ended", level="warn")
+    assert len(daemon.events(event="stream ended", level="warn")) == before
 
 
 def test_without_stale_an_old_answer_does_not_serve(named, dns, peer):

@@ -3,13 +3,12 @@ import http.client
 import json
 import socket
 import subprocess
-import time
 import urllib.parse
 import urllib.request
 
 import pytest
 
-from postern import connect, echo, free_port, receive, wait_until
+from postern import PATIENCE, connect, echo, free_port, receive, wait_until
 from traffic import is_cut
 
 
@@ -25,7 +24,7 @@ def measured(relay):
 
 
 def ask(daemon, method, path, body=None, headers={}):
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.metrics_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.metrics_port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
@@ -52,7 +51,7 @@ def test_promtool_has_nothing_to_say(measured, peer):
 
 def query(port, expression):
     address = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-    with urllib.request.urlopen(address, timeout=10) as response:
+    with urllib.request.urlopen(address, timeout=PATIENCE) as response:
         return [(result["metric"], float(result["value"][1])) for result in json.load(response)["data"]["result"]]
 
 
@@ -64,7 +63,7 @@ def test_a_real_prometheus_scrapes_it(measured, peer, tmp_path):
     daemon.wait_ended("finished", count=3)
     port = free_port()
     (tmp_path / "prometheus.yml").write_text(json.dumps({
-        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
         "scrape_configs": [{"job_name": "postern", "static_configs": [{"targets": [f"127.0.0.1:{daemon.metrics_port}"]}]}]}))
     with open(tmp_path / "log", "wb") as log:
         prometheus = subprocess.Popen(
@@ -72,15 +71,18 @@ def test_a_real_prometheus_scrapes_it(measured, peer, tmp_path):
              f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
         def found(expression):
-            try:
-                return query(port, expression)
-            except OSError:
-                return []
-        (labels, value), = wait_until(lambda: found('postern_streams_ended_total{reason="finished"}'), 30)
+            """Its one value, once there is one: a scrape that takes too long on a busy machine leaves a gap."""
+            def ask():
+                try:
+                    return query(port, expression)
+                except OSError:
+                    return []
+            return wait_until(ask, what=expression)[0]
+        labels, value = found('postern_streams_ended_total{reason="finished"}')
         assert labels["route"] == "out" and value == 3
-        assert found("up") == [(found("up")[0][0], 1.0)]
-        assert found('postern_connect_duration_seconds_bucket{le="+Inf"}')[0][1] == 3
-        assert found('scrape_samples_scraped')[0][1] > 50
+        wait_until(lambda: found("up")[1] == 1)
+        assert found('postern_connect_duration_seconds_bucket{le="+Inf"}')[1] == 3
+        wait_until(lambda: found("scrape_samples_scraped")[1] > 50)
     finally:
         prometheus.kill()
         prometheus.wait()
@@ -129,10 +131,8 @@ def test_idle_and_slow_clients_do_not_keep_prometheus_out(measured):
                 idle[-1].sendall(b"G")
             except ConnectionError:
                 pass
-        begun = time.monotonic()
-        assert wait_until(lambda: answers(daemon), 20)
+        assert wait_until(lambda: answers(daemon))
         assert daemon.status()["state"] == "ready"
-        assert time.monotonic() - begun < 20
     finally:
         for one in idle:
             one.close()
@@ -147,7 +147,7 @@ def answers(daemon):
 
 def test_many_requests_on_one_connection(measured):
     daemon = measured("tcp://127.0.0.1:1")
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.metrics_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.metrics_port, timeout=PATIENCE)
     for _ in range(50):
         connection.request("GET", "/metrics")
         response = connection.getresponse()
@@ -166,7 +166,7 @@ def test_the_connect_time_is_measured(relay, peer):
     name = "postern_connect_duration_seconds"
     buckets = [value for series, value in metrics.items() if series.startswith(name + "_bucket")]
     assert buckets == sorted(buckets) and buckets[-1] == metrics[f'{name}_count{{route="out"}}'] == 10
-    assert 0 < metrics[f'{name}_sum{{route="out"}}'] < 5
+    assert 0 < metrics[f'{name}_sum{{route="out"}}'] < 10 * PATIENCE
 
 
 def test_the_status_has_its_schema(relay, peer):

@@ -50,7 +50,7 @@ def test_a_hundred_megabytes_both_ways_at_once(relay, peer):
     total = 120 * MIB + 1
     server = peer(lambda connection: exchange(connection, DOWN, UP, total))
     daemon = relay(server.address)
-    with daemon.connect(timeout=50) as client:
+    with daemon.connect() as client:
         exchange(client, UP, DOWN, total)
     ended, = daemon.wait_ended("finished")
     assert (ended["bytes_in"], ended["bytes_out"]) == (total, total)
@@ -137,7 +137,7 @@ def test_a_client_that_sends_and_closes_at_once(relay, peer, listen, total):
     received, go = [], threading.Event()
 
     def serve(connection):
-        go.wait(20)
+        go.wait()
         received.append(check_pattern(connection, UP))
 
     daemon = relay(peer(serve).address, listen)
@@ -166,13 +166,14 @@ def test_many_streams_at_once_do_not_mix(relay, peer):
     daemon = relay(peer(serve).address)
 
     def run(seed):
-        with daemon.connect(timeout=50) as client:
+        with daemon.connect() as client:
             client.sendall(bytes([seed]))
             exchange(client, patterns[seed], Pattern(seed + 100), MIB)
 
     for client in [Background(run, seed) for seed in range(40)]:
         client.result()
     daemon.wait_ended("finished", count=40)
+    daemon.wait_quiet()
     status = daemon.status()
     assert [worker["active"] for worker in status["workers"]] == [0, 0]
     assert status["routes"][0]["ended"] == {"finished": 40}

@@ -296,7 +296,7 @@ def test_nothing_is_dropped_by_reloads_under_load(relay, peer):
         return count
 
     def long():
-        with connect(at, timeout=50) as client:
+        with connect(at) as client:
             send_pattern(client, up, total, piece=16384)
             return receive(client, 2)
 
@@ -322,17 +322,17 @@ def test_reloads_leave_nothing_behind(relay, peer):
     daemon = relay(peer(echo).address, "unix")
     extra = {"extra": {"listen": daemon.socket_path("extra.sock"), "route": "out", "allow": "any"}}
 
-    def turn(count):
-        for number in range(count):
-            daemon.configure(listeners=extra if number % 2 else {}, route={"sni": ["a.test"]} if number % 2 else {})
+    def leaves_nothing():
+        daemon.wait_idle()
+        descriptors, memory = len(daemon.descriptors()), daemon.resident_bytes()
+        for number in range(100):
+            daemon.configure(listeners={} if number % 2 else extra, route={} if number % 2 else {"sni": ["a.test"]})
             assert reload(daemon)[0]
-        process = daemon.status()["process"]
-        return process["open_fds"], process["resident_bytes"]
+        daemon.wait_idle()
+        return len(daemon.descriptors()) <= descriptors and (daemon.resident_bytes() <= memory or sanitizers())
 
-    descriptors, memory = turn(50)
-    more_descriptors, more_memory = turn(400)
-    assert more_descriptors < descriptors + 20  # answers that still linger; a leak would be hundreds
-    assert sanitizers() or more_memory - memory < 1 << 18
+    # What reloads take for good, they take every time; what else grows, a heap or the log's ring, does so for a while.
+    wait_until(leaves_nothing)
 
 
 def test_a_reload_in_a_storm_of_signals(relay, peer):
@@ -348,11 +348,11 @@ def test_a_draining_daemon_does_not_reload(relay, peer):
     with daemon.connect() as client:
         assert hello(client)
         daemon.process.send_signal(signal.SIGTERM)
+        daemon.stopped = True
         daemon.wait_event(event="draining")
         code, verdict = daemon.request("POST", "/reload")
         assert code == 409 and "draining" in verdict
         assert hello(client)
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
-    daemon.stopped = True
-    assert daemon.process.wait(20) == 0
+    assert daemon.wait() == 0

@@ -4,11 +4,10 @@ import os
 import signal
 import socket
 import threading
-import time
 
 import pytest
 
-from postern import PROGRAMS, connect, echo, echo_until_cut, receive, wait_until
+from postern import PATIENT, PROGRAMS, blackhole, connect, echo, echo_until_cut, receive, wait_until
 from traffic import Background, Pattern, check_pattern, is_cut, send_pattern
 
 MIB = 1 << 20
@@ -26,18 +25,11 @@ def terminate(daemon, count=1):
     daemon.stopped = True
 
 
-def ended(daemon):
-    return daemon.process.wait(20)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_daemon_ends_at_once(relay, number):
-    daemon = relay("tcp://127.0.0.1:1", "unix")
-    begun = time.monotonic()
+    daemon = relay("tcp://127.0.0.1:1", "unix", drain_timeout="1h")
     daemon.process.send_signal(number)
-    daemon.stopped = True
-    assert ended(daemon) == 0
-    assert time.monotonic() - begun < 5
+    assert daemon.wait() == 0
     wait_until(lambda: any("STOPPING=1" in message for message in daemon.notified))
     assert [event["event"] for event in daemon.events()][-2:] == ["draining", "stopped"]
     assert not os.path.exists(daemon.at.removeprefix("unix://")) and not daemon.admin.exists()
@@ -48,14 +40,14 @@ def test_streams_finish_and_new_ones_are_turned_away(relay, peer):
     total, go = 20 * MIB, threading.Event()
 
     def serve(connection):
-        go.wait(20)
+        go.wait()
         assert check_pattern(connection, UP) == total
         connection.sendall(b"ok")
 
-    daemon = relay(peer(serve).address)
+    daemon = relay(peer(serve).address, drain_timeout="10m")
 
     def upload():
-        with daemon.connect(timeout=50) as client:
+        with daemon.connect() as client:
             send_pattern(client, UP, total)
             client.shutdown(socket.SHUT_WR)
             return receive(client, 2)
@@ -68,11 +60,11 @@ def test_streams_finish_and_new_ones_are_turned_away(relay, peer):
     assert daemon.request("GET", "/readyz") == (503, "draining\n")
     assert daemon.request("GET", "/healthz")[0] == 200
     status = daemon.status()
-    assert status["state"] == "draining" and 0 < status["drain_left_ms"] <= 30000
+    assert status["state"] == "draining" and 0 < status["drain_left_ms"] <= 600000
     assert daemon.metrics()['postern_streams_ended_total{route="out",reason="draining"}'] >= 1
     go.set()
     assert [client.result() for client in clients] == [b"ok"] * 5
-    assert ended(daemon) == 0
+    assert daemon.wait() == 0
     assert len(daemon.events(reason="finished")) == 5 and not daemon.events(reason="shutdown")
 
 
@@ -83,7 +75,7 @@ def test_the_deadline_cuts_what_is_left(relay, peer):
         clients = [stack.enter_context(daemon.connect()) for _ in range(20)]
         assert all(hello(client) for client in clients)
         terminate(daemon)
-        assert ended(daemon) == 0
+        assert daemon.wait() == 0
         for client in clients:
             with pytest.raises(ConnectionResetError):
                 client.recv(1)
@@ -93,22 +85,16 @@ def test_the_deadline_cuts_what_is_left(relay, peer):
 
 def test_streams_that_are_still_opening_are_cut_too(relay, peer, folder):
     """In the middle of a hello, and in the middle of a connect."""
-    full = socket.create_server(("127.0.0.1", 0), backlog=0)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(full)
-        for _ in range(4):
-            one = stack.enter_context(socket.socket())
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
+        port = stack.enter_context(blackhole())
         daemon = relay(peer(echo).address, drain_timeout="200ms", route={"sni": ["a.test"]},
                        listeners={"slow": {"listen": f"unix://{folder}/slow.sock", "route": "slow", "allow": "any"}},
-                       routes={"slow": {"type": "relay", "to": f"tcp://127.0.0.1:{full.getsockname()[1]}",
-                                        "connect_timeout": "30s"}})
+                       routes={"slow": {"type": "relay", "to": f"tcp://127.0.0.1:{port}", **PATIENT}})
         stack.enter_context(daemon.connect())
         stack.enter_context(connect(daemon.config["listeners"]["slow"]["listen"]))
         wait_until(lambda: daemon.metrics()["postern_daemon_streams_active"] == 2)
         terminate(daemon)
-        assert ended(daemon) == 0
+        assert daemon.wait() == 0
     assert {event["route"] for event in daemon.events(reason="shutdown")} == {"out", "slow"}
 
 
@@ -120,7 +106,7 @@ def test_a_second_signal_ends_it_at_once(relay, peer):
         daemon.wait_event(event="draining")
         assert hello(client)
         terminate(daemon)
-        assert ended(daemon) == 1
+        assert daemon.wait() == 1
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(1) == b""
     assert daemon.events(event="exiting")
@@ -132,12 +118,12 @@ def test_a_drain_that_was_asked_for(relay, peer):
     assert daemon.request("POST", "/drain?deadline=soon")[0] == 400
     with daemon.connect() as client:
         assert hello(client)
-        code, said = daemon.request("POST", "/drain?deadline=20s")
+        code, said = daemon.request("POST", "/drain?deadline=10m")
         assert code == 202 and "1 streams" in said
         daemon.stopped = True
         assert hello(client)
-        assert daemon.status()["drain_left_ms"] <= 20000
-    assert ended(daemon) == 0
+        assert daemon.status()["drain_left_ms"] <= 600000
+    assert daemon.wait() == 0
     assert daemon.wait_event(event="stream ended")["reason"] == "finished"
 
 
@@ -148,21 +134,20 @@ def test_a_drain_without_patience(relay, peer):
         assert hello(client)
         assert daemon.request("POST", "/drain?deadline=0s")[0] == 202
         daemon.stopped = True
-        assert ended(daemon) == 0
+        assert daemon.wait() == 0
 
 
 @pytest.mark.skipif(not (PROGRAMS / "posternctl").exists(), reason="posternctl is not built")
 def test_posternctl_drain(relay):
     daemon = relay("tcp://127.0.0.1:1")
     assert daemon.ctl("drain").returncode == 0
-    daemon.stopped = True
-    assert ended(daemon) == 0
+    assert daemon.wait() == 0
 
 
 @pytest.mark.handover
 def test_the_end_comes_in_a_rush_of_clients(relay, peer):
     """Clients come and go all the time; each is served whole, or turned away."""
-    daemon = relay(peer(echo_until_cut).address)
+    daemon = relay(peer(echo_until_cut).address, drain_timeout="10m")
     outcomes, stop = [], threading.Event()
 
     def rush():
@@ -176,7 +161,7 @@ def test_the_end_comes_in_a_rush_of_clients(relay, peer):
     clients = [Background(rush) for _ in range(8)]
     wait_until(lambda: len(outcomes) > 200)
     terminate(daemon)
-    assert ended(daemon) == 0
+    assert daemon.wait() == 0
     stop.set()
     for client in clients:
         client.result()
@@ -207,8 +192,7 @@ def test_a_socket_that_answers_is_not_taken_away(relay, peer):
     other = relay("tcp://127.0.0.1:1", begin=False)
     other.at = daemon.at
     other.configure().spawn()
-    other.stopped = True
-    assert ended(other) == 1
+    assert other.wait() == 1
     assert "in use" in other.log() and "listener in" in other.log()
     with daemon.connect() as client:
         assert hello(client)
@@ -219,6 +203,5 @@ def test_a_file_that_is_no_socket_is_not_taken_away(relay, folder):
     daemon = relay("tcp://127.0.0.1:1", begin=False)
     daemon.at = f"unix://{folder}/precious"
     daemon.configure().spawn()
-    daemon.stopped = True
-    assert ended(daemon) == 1
+    assert daemon.wait() == 1
     assert (folder / "precious").read_text() == "data"

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from hello import Client, client_hello, context, hello_with, server_name
-from postern import echo, free_port, http_ok, receive, wait_until
+from postern import PATIENCE, echo, echo_until_cut, free_port, http_ok, receive, wait_until
 
 NAME = "kms.test"
 
@@ -18,7 +18,7 @@ NAME = "kms.test"
 @pytest.fixture
 def service(peer, authority):
     """A TLS server that sends everything back."""
-    return lambda name=NAME, handler=echo: peer(handler, tls=authority.server_context(name))
+    return lambda name=NAME, handler=echo_until_cut: peer(handler, tls=authority.server_context(name))
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def accepts(port):
 def curl(daemon, authority, name, *options):
     port = daemon.at.rpartition(":")[2]
     return subprocess.run(["curl", "-sS", "--cacert", authority.file, "--resolve", f"{name}:{port}:127.0.0.1",
-                           "--max-time", "20", *options, f"https://{name}:{port}/"], text=True, capture_output=True)
+                           "--max-time", f"{PATIENCE:.0f}", *options, f"https://{name}:{port}/"], text=True, capture_output=True)
 
 
 def listed(*names):
@@ -58,8 +58,14 @@ def test_curl_through_the_relay_to_openssl(relay, authority, run_server, curve, 
     daemon = relay(f"tcp://127.0.0.1:{port}", route=listed())
     run = curl(daemon, authority, NAME, "--curves", curve, *version.split("="))
     assert run.returncode == 0 and "Ciphers supported" in run.stdout, run.stderr
-    ended, = daemon.wait_ended("finished")
-    assert ended["sni"] == NAME and ended["bytes_in"] > 300 and ended["bytes_out"] > 1000
+    assert how_curl_ended(daemon)["bytes_out"] > 1000
+
+
+def how_curl_ended(daemon):
+    """Which side is the last to close, and whether something is still on its way to it that it resets then, is theirs to settle."""
+    ended = daemon.wait_event(event="stream ended", sni=NAME)
+    assert ended["reason"] in ("finished", "client_reset", "upstream_reset") and ended["bytes_in"] > 300
+    return ended
 
 
 def test_curl_through_the_relay_to_nginx(relay, authority, run_server, folder):
@@ -82,7 +88,7 @@ def test_curl_through_the_relay_to_nginx(relay, authority, run_server, folder):
     run = curl(daemon, authority, NAME, "-o", folder / "copy", "-w", "%{http_version} %{ssl_verify_result}")
     assert (run.returncode, run.stdout) == (0, "2 0"), run.stderr
     assert (folder / "copy").read_bytes() == (folder / "index.html").read_bytes()
-    daemon.wait_ended("finished")
+    assert how_curl_ended(daemon)["bytes_out"] > size
 
 
 def test_curl_sees_that_its_name_is_refused(relay, authority, service):
@@ -154,11 +160,11 @@ def test_a_hello_that_is_refused(relay, peer, what):
 def test_a_client_that_does_not_finish_its_hello(relay, peer, said):
     daemon = relay(peer(echo).address, route={**listed(), "hello_timeout": "300ms"})
     with daemon.connect() as client:
-        client.sendall(said)
-        with contextlib.suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionError):
+            client.sendall(said)
             assert client.recv(1) == b""
     ended, = daemon.wait_ended("hello_timeout")
-    assert 300 <= ended["duration_ms"] < 5000
+    assert 300 <= ended["duration_ms"]
 
 
 def test_a_hello_that_drips_past_its_time_is_cut(relay, peer):

@@ -88,8 +88,7 @@ def test_the_daemon_calls_nothing_that_is_not_allowed(relay, peer, folder):
         assert daemon.request("POST", "/reload")[0] == 200
         daemon.status()
         os.kill(posternd_under(daemon.process.pid), signal.SIGTERM)
-        daemon.stopped = True
-        assert daemon.process.wait(20) == 0
+        assert daemon.wait() == 0
         calls |= set(re.findall(r"(?m)^\d+ +(\w+)\(", (folder / f"trace-{listen}").read_text()))
     assert "splice" in calls and "epoll_wait" in calls
     assert calls - allowed_system_calls(SERVICE) <= NOT_MISSED

@@ -153,7 +153,6 @@ def test_a_killed_daemon_comes_back(service):
     assert echoes()
 
 
-@pytest.mark.slow(90)
 def test_the_watchdog_restarts_a_hung_daemon(service):
     pid = show("MainPID")
     start = time.monotonic()

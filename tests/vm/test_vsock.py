@@ -133,7 +133,6 @@ def test_the_world_reaches_an_enclave(daemon, peer):
         assert client.recv(100) == b"hello"
 
 
-@pytest.mark.slow(120)
 @pytest.mark.parametrize("vsock_behind", [False, True], ids=["vsock-tcp", "vsock-vsock"])
 def test_bulk_arrives_unchanged_both_ways(daemon, peer, vsock_behind):
     """More than every buffer on the way, sent while as much comes back."""
@@ -218,7 +217,6 @@ def test_a_killed_silent_client_looks_like_an_end(daemon, peer):
     wait_until(lambda: active_streams(one) == 0, what="the end of the stream")
 
 
-@pytest.mark.slow(300)
 def test_ten_thousand_connections_at_once(daemon, peer):
     """All open together, each carries a byte both ways, and nothing is left afterwards."""
     count = 10_000
