@@ -95,7 +95,7 @@ struct postern_error {
     uint32_t code; /* the protocol's number (docs/protocol.md, "Codes"); 0: it did not come to the protocol */
     const char *word;  /* the code's word, as in the daemon's log: "connect_refused"; a static string */
     int retryable;     /* not 0: the daemon did nothing, and the same may succeed later */
-    char message[484]; /* one line: what was tried, on what, why it failed, what to do; terminated */
+    char message[492]; /* one line: what was tried, on what, why it failed, what to do; terminated */
 };
 
 /* The word for a code; "unknown" for one that this version has no word for. A static string. */

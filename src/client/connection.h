@@ -123,7 +123,8 @@ void connection_drain(struct connection *connection, uint32_t deadline_ms);
 bool connection_is_over(const struct connection *connection);
 
 /* The block that the bytes of the present `data` event lie in, with a reference for the caller:
- * block_release() it. NULL: blocks that are kept take up the whole budget already, copy instead. */
+ * block_release() it, before connection_free(). NULL: blocks that are kept take up the whole budget
+ * already, copy instead. */
 struct block *connection_block(struct connection *connection);
 
 #endif

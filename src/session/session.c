@@ -309,13 +309,14 @@ void session_tick(struct session *session, uint64_t now)
     session_leave(session);
 }
 
-void session_ping(struct session *session)
+bool session_ping(struct session *session)
 {
     if (!session_running(session) || session->pong_by != SESSION_NEVER)
-        return;
+        return false;
     session->owes |= OWES_PING;
     session->ping_at = SESSION_NEVER;
     session->pong_by = session->now + session->config.pong_timeout;
+    return true;
 }
 
 void session_drain(struct session *session, uint32_t deadline_ms)

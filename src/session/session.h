@@ -144,8 +144,8 @@ void session_set_now(struct session *session, uint64_t now);
 int session_open(struct session *session, const struct control_open *open, void *user,
                  struct channel **ret) MUST_CHECK;
 
-/* Sends a PING if none is under way. */
-void session_ping(struct session *session);
+/* Sends a PING; false if one is under way, or the session does not run. */
+bool session_ping(struct session *session);
 
 /* Opens and takes no more streams, lets those there are finish, then ends; after `deadline_ms` (0: never) it is ended all
  * the same. Calling it again may only shorten the deadline. */

@@ -1,0 +1,322 @@
+/* One socket with a session on it: see link.h. */
+#include "client/link.h"
+#include "client/clock.h"
+#include "client/connection_private.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define OUT_SIZE      65536u
+#define OUT_VSOCK     31744u /* some kernels corrupt larger ones */
+#define CLOSING_MS    2000u
+#define READS_AT_ONCE 4 /* before others have their turn */
+
+int link_new(struct connection *connection, struct link **ret)
+{
+    struct link *link = calloc(1, sizeof(*link));
+    uint8_t *out = malloc(OUT_SIZE);
+
+    if (!link || !out) {
+        free(link);
+        free(out);
+        return -ENOMEM;
+    }
+    *link = (struct link){
+        .connection = connection,
+        .attempt.fd = -1,
+        .fd = -1,
+        .watched_fd = -1,
+        .deadline = LINK_NEVER,
+        .out_max = connection->to.kind == ADDR_VSOCK ? OUT_VSOCK : OUT_SIZE,
+        .out = out,
+    };
+    *ret = link;
+    return 0;
+}
+
+void link_free(struct link *link)
+{
+    attempt_end(&link->attempt);
+    if (link->fd >= 0)
+        close(link->fd);
+    session_free(link->session);
+    free(link->out);
+    free(link);
+}
+
+/* Closing a descriptor takes it out of the set. */
+static int watch(struct link *link, int fd, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = link};
+    int command = link->watched_fd == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+    if (link->watched_fd == fd && link->watched == events)
+        return 0;
+    if (epoll_ctl(link->connection->epoll, command, fd, &event) != 0)
+        return -errno;
+    link->watched_fd = fd;
+    link->watched = events;
+    return 0;
+}
+
+/* The socket is of no more use. */
+static void die(struct link *link)
+{
+    link->state = LINK_DEAD;
+    link->deadline = LINK_NEVER;
+    attempt_end(&link->attempt);
+    if (link->sending) /* its descriptor must not become another's under the sender's hands */
+        (void)shutdown(link->fd, SHUT_RDWR);
+}
+
+static void fail(struct link *link, int status, const struct error *err)
+{
+    struct connection_loss loss = {.status = status, .code = CODE_NO_ERROR, .message = err->text};
+
+    die(link);
+    connection_lost(link, &loss);
+}
+
+/* ---- The attempt ---- */
+
+static int new_session(struct link *link)
+{
+    struct session_config config = link->connection->config.session;
+
+    /* It spreads streams in a table, and is no secret where the kernel has no randomness yet. */
+    if (getrandom(&config.hash_seed, sizeof(config.hash_seed), GRND_NONBLOCK) < 0)
+        config.hash_seed = (uint32_t)clock_us();
+    link->session = session_new(&config, &link->connection->session_events, link, clock_ms());
+    return link->session ? 0 : -ENOMEM;
+}
+
+static void begin_session(struct link *link)
+{
+    struct error err;
+    int status = new_session(link);
+
+    link->fd = attempt_take(&link->attempt);
+    attempt_end(&link->attempt);
+    link->deadline = LINK_NEVER;
+    link->state = LINK_SESSION;
+    if (status == 0)
+        status = watch(link, link->fd, EPOLLIN);
+    if (status != 0)
+        fail(link, error_errno(&err, status, "cannot use the connection to the daemon"), &err);
+}
+
+static void attempt_result(struct link *link, int status, struct error *err)
+{
+    if (link->abandoned) {
+        die(link);
+        return;
+    }
+    if (status == -EAGAIN) {
+        status = watch(link, attempt_fd(&link->attempt),
+                       attempt_wants(&link->attempt) == POLLIN ? EPOLLIN : EPOLLOUT);
+        if (status == 0)
+            return;
+        error_errno(err, status, "cannot wait for the connection to the daemon");
+    }
+    if (status == 0)
+        begin_session(link);
+    else
+        fail(link, status, err);
+}
+
+void link_begin(struct link *link)
+{
+    struct connection *connection = link->connection;
+    struct error err = ERROR_INIT;
+    int status;
+
+    connection_unlock(connection);
+    status = attempt_begin(&link->attempt, &connection->to, connection->config.connect_timeout, &err);
+    connection_lock(connection);
+    link->deadline = clock_ms() + connection->config.connect_timeout;
+    attempt_result(link, status, &err);
+}
+
+static void step(struct link *link)
+{
+    struct connection *connection = link->connection;
+    unsigned sockets = link->attempt.sockets;
+    struct error err = ERROR_INIT;
+    int status;
+
+    connection_unlock(connection);
+    status = attempt_step(&link->attempt, &err);
+    connection_lock(connection);
+    if (link->attempt.sockets != sockets) /* closing the old one took it out of the set */
+        link->watched_fd = -1;
+    attempt_result(link, status, &err);
+}
+
+static void give_up(struct link *link)
+{
+    char text[ADDR_TEXT_MAX];
+    struct error err;
+
+    error_set(&err, -ETIMEDOUT, "cannot connect to %s: no answer within %u ms; see that posternd runs there",
+              addr_format(&link->connection->to, text), link->connection->config.connect_timeout);
+    fail(link, -ETIMEDOUT, &err);
+}
+
+/* ---- The session ---- */
+
+static bool has_output(const struct link *link)
+{
+    return link->state == LINK_SESSION && !link->mute &&
+           (link->out_at < link->out_end || session_has_output(link->session));
+}
+
+/* The socket takes nothing more, ever. What it still has to say is read, and then its end. */
+static void go_mute(struct link *link)
+{
+    link->mute = true;
+    (void)shutdown(link->fd, SHUT_RDWR);
+}
+
+/* One system call; false if there is nothing left to do now. */
+static bool send_some(struct link *link)
+{
+    struct connection *connection = link->connection;
+    ssize_t n;
+    int error;
+
+    connection_unlock(connection);
+    n = send(link->fd, link->out + link->out_at, link->out_end - link->out_at, MSG_NOSIGNAL);
+    error = errno;
+    connection_lock(connection);
+    if (n >= 0) {
+        link->out_at += (size_t)n;
+        return true;
+    }
+    if (error == EINTR)
+        return true;
+    if (error == EAGAIN)
+        link->blocked = true;
+    else
+        go_mute(link);
+    return false;
+}
+
+static void begin_closing(struct link *link)
+{
+    link->state = LINK_CLOSING;
+    if (!link->mute)
+        (void)shutdown(link->fd, SHUT_WR);
+}
+
+void link_flush(struct link *link, uint64_t now)
+{
+    if (link->state != LINK_SESSION || link->sending || link->blocked)
+        return;
+    link->sending = true;
+    while (has_output(link)) {
+        if (link->out_at == link->out_end) {
+            link->out_at = 0;
+            link->out_end = session_send(link->session, now, link->out, link->out_max);
+        } else if (!send_some(link)) {
+            break;
+        }
+    }
+    link->sending = false;
+    if (link->state == LINK_SESSION && session_is_over(link->session) && !has_output(link))
+        begin_closing(link);
+    if (link->state != LINK_DEAD && watch(link, link->fd, EPOLLIN | (link->blocked ? EPOLLOUT : 0)) != 0)
+        go_mute(link); /* nobody would tell when it may go on */
+}
+
+static ssize_t receive(struct link *link, struct block *block)
+{
+    ssize_t n;
+
+    connection_unlock(link->connection);
+    n = recv(link->fd, block->bytes, sizeof block->bytes, 0);
+    if (n < 0)
+        n = -errno;
+    connection_lock(link->connection);
+    return n;
+}
+
+static void take(struct link *link, const struct block *block, ssize_t n)
+{
+    struct connection *connection = link->connection;
+
+    if (n <= 0) {
+        session_receive_end(link->session, clock_ms());
+        return;
+    }
+    connection->delivering = true;
+    session_receive(link->session, clock_ms(), block->bytes, (size_t)n);
+    connection->delivering = false;
+}
+
+static void read_some(struct link *link)
+{
+    for (int i = 0; i < READS_AT_ONCE && link->state != LINK_DEAD; i++) {
+        struct block *block = connection_input(link->connection);
+        ssize_t n = receive(link, block);
+
+        if (n == -EAGAIN || n == -EINTR)
+            return;
+        if (!session_is_over(link->session))
+            take(link, block, n);
+        if (n <= 0)
+            die(link);
+        if (n < (ssize_t)sizeof block->bytes)
+            return;
+    }
+}
+
+void link_on_ready(struct link *link, uint32_t events)
+{
+    if (link->state == LINK_ATTEMPT) {
+        step(link);
+        return;
+    }
+    if (events & EPOLLOUT)
+        link->blocked = false;
+    if (link->state != LINK_DEAD && events & ~(uint32_t)EPOLLOUT)
+        read_some(link);
+}
+
+void link_tick(struct link *link, uint64_t now)
+{
+    if (link->state == LINK_SESSION && now >= session_next_deadline(link->session))
+        session_tick(link->session, now);
+    if (now < link->deadline && !link->abandoned)
+        return;
+    if (link->state == LINK_ATTEMPT && !link->abandoned)
+        give_up(link);
+    else
+        die(link);
+}
+
+void link_on_end(struct link *link)
+{
+    link->deadline = clock_ms() + CLOSING_MS;
+}
+
+uint64_t link_next_deadline(const struct link *link)
+{
+    uint64_t next = link->state == LINK_SESSION ? session_next_deadline(link->session) : SESSION_NEVER;
+
+    if (link->abandoned && link->state == LINK_ATTEMPT)
+        return 0;
+    return next < link->deadline ? next : link->deadline;
+}
+
+void link_drain(struct link *link, uint32_t deadline_ms)
+{
+    if (link->state == LINK_ATTEMPT)
+        link->abandoned = true; /* it may be under way in another thread */
+    else if (link->state == LINK_SESSION)
+        session_drain(link->session, deadline_ms);
+}

@@ -1,0 +1,594 @@
+/* A daemon for the client's tests: see server.h. */
+#include "server.h"
+#include "client/clock.h"
+#include "fault.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum act { ACT_ECHO, ACT_SINK, ACT_SOURCE, ACT_STALL, ACT_SAY };
+
+struct task {
+    enum act act;
+    bool peek; /* not answered yet */
+    bool heard_end;
+    bool reset_after;
+    uint64_t count; /* bytes taken, or still to be sent */
+    uint64_t made;  /* sent so far */
+    char *say;
+    uint8_t *held; /* to be echoed */
+    size_t begin, end, size;
+};
+
+#define MUST(condition)                                                             \
+    do {                                                                            \
+        if (!(condition)) {                                                         \
+            fprintf(stderr, "%s:%d: server: %s\n", __FILE__, __LINE__, #condition); \
+            abort();                                                                \
+        }                                                                           \
+    } while (0)
+
+static struct server *server_of(const struct channel *channel)
+{
+    const struct server_peer *peer = session_user(channel_session(channel));
+
+    return peer->server;
+}
+
+static void free_task(struct channel *channel)
+{
+    struct task *task = channel_user(channel);
+
+    channel_release(channel);
+    free(task->say);
+    free(task->held);
+    free(task);
+}
+
+static void settle(struct channel *channel)
+{
+    if (channel_sending_over(channel) && channel_receiving_over(channel))
+        free_task(channel);
+}
+
+static void say(struct task *task, const char *text)
+{
+    task->act = ACT_SAY;
+    task->say = strdup(text);
+    MUST(task->say);
+    task->count = strlen(text);
+    task->made = 0;
+}
+
+static void say_meta(struct task *task, const struct control_open *open)
+{
+    char text[2048] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; i < open->meta_count; i++) {
+        const struct control_meta_entry *meta = &open->meta[i];
+        n += (size_t)snprintf(text + n, sizeof text - n, "%.*s=%.*s%s\n", (int)meta->key.length,
+                              meta->key.data, (int)meta->value.length, meta->value.data,
+                              meta->binary ? "!" : "");
+    }
+    n += (size_t)snprintf(text + n, sizeof text - n, "timeout=%u\n", open->timeout_ms);
+    say(task, text);
+}
+
+static bool is(const struct control_open *open, const char *route)
+{
+    return open->route.length == strlen(route) && memcmp(open->route.data, route, open->route.length) == 0;
+}
+
+static void refuse(struct channel *channel, uint32_t code, const char *message, bool retryable)
+{
+    channel_refuse(channel, code, message, retryable);
+    free_task(channel);
+}
+
+static void begin(struct channel *channel, struct task *task, const struct control_open *open)
+{
+    char route[64];
+
+    snprintf(route, sizeof route, "%.*s", (int)open->route.length, open->route.data);
+    if (strcmp(route, "sink") == 0) {
+        task->act = ACT_SINK;
+    } else if (strncmp(route, "source:", 7) == 0) {
+        task->act = ACT_SOURCE;
+        task->count = strtoull(route + 7, NULL, 10);
+    } else if (strcmp(route, "stall") == 0) {
+        task->act = ACT_STALL;
+    } else if (strcmp(route, "reset") == 0) {
+        say(task, "abc");
+        task->reset_after = true;
+    } else if (strcmp(route, "meta") == 0) {
+        say_meta(task, open);
+    } else {
+        MUST(strcmp(route, "echo") == 0 || strcmp(route, "stop") == 0);
+    }
+    channel_accept(channel);
+    channel_ready(channel);
+    if (strcmp(route, "stop") == 0)
+        channel_stop(channel, CODE_CANCEL);
+}
+
+static void on_open(struct channel *channel, const struct control_open *open)
+{
+    struct task *task = calloc(1, sizeof *task);
+
+    MUST(task);
+    channel_set_user(channel, task);
+    server_of(channel)->opens++;
+    if (is(open, "refuse")) {
+        refuse(channel, code_of_reason(REASON_CONNECT_REFUSED), "nobody listens", true);
+    } else if (is(open, "refuse-mute")) {
+        refuse(channel, code_of_reason(REASON_DENIED_ROUTE), NULL, false);
+    } else if (is(open, "peek")) {
+        task->peek = true;
+    } else if (is(open, "silent")) {
+        task->act = ACT_STALL;
+    } else {
+        begin(channel, task, open);
+    }
+}
+
+static void hold(struct task *task, const uint8_t *bytes, size_t length)
+{
+    if (task->begin > 0) {
+        memmove(task->held, task->held + task->begin, task->end - task->begin);
+        task->end -= task->begin;
+        task->begin = 0;
+    }
+    if (task->end + length > task->size) {
+        task->size = task->end + length;
+        task->held = realloc(task->held, task->size);
+        MUST(task->held);
+    }
+    memcpy(task->held + task->end, bytes, length);
+    task->end += length;
+}
+
+static void on_data(struct channel *channel, const uint8_t *bytes, size_t length)
+{
+    struct task *task = channel_user(channel);
+
+    if (task->peek)
+        channel_accept(channel);
+    task->peek = false;
+    if (task->act == ACT_STALL)
+        return;
+    if (task->act != ACT_ECHO) {
+        task->count += task->act == ACT_SINK ? length : 0;
+        channel_consumed(channel, length);
+        return;
+    }
+    hold(task, bytes, length);
+    channel_ready(channel);
+}
+
+static void on_fin(struct channel *channel)
+{
+    struct task *task = channel_user(channel);
+    char text[32];
+
+    server_of(channel)->finished++;
+    task->heard_end = true;
+    if (task->act == ACT_SINK) {
+        snprintf(text, sizeof text, "%llu", (unsigned long long)task->count);
+        say(task, text);
+    }
+    channel_ready(channel);
+    settle(channel);
+}
+
+static void on_reset(struct channel *channel, uint32_t code)
+{
+    server_of(channel)->reset++;
+    channel_reset(channel, code);
+    settle(channel);
+}
+
+static void on_stopped(struct channel *channel, uint32_t code)
+{
+    (void)code;
+    settle(channel);
+}
+
+static void on_failed(struct channel *channel, uint32_t code, bool retryable)
+{
+    (void)code;
+    (void)retryable;
+    free_task(channel);
+}
+
+static size_t fill_echo(struct channel *channel, struct task *task, uint8_t *buffer, size_t size,
+                        enum channel_more *more)
+{
+    size_t n = task->end - task->begin < size ? task->end - task->begin : size;
+
+    memcpy(buffer, task->held + task->begin, n);
+    task->begin += n;
+    channel_consumed(channel, n);
+    if (task->begin == task->end)
+        *more = task->heard_end ? CHANNEL_FIN : CHANNEL_PAUSE;
+    else
+        *more = CHANNEL_MORE;
+    return n;
+}
+
+static size_t fill_made(struct task *task, uint8_t *buffer, size_t size, enum channel_more *more)
+{
+    size_t n = task->count < size ? (size_t)task->count : size;
+
+    for (size_t i = 0; i < n; i++)
+        buffer[i] = task->act == ACT_SAY ? (uint8_t)task->say[task->made + i] : (uint8_t)(task->made + i);
+    task->made += n;
+    task->count -= n;
+    *more = task->count > 0 ? CHANNEL_MORE : CHANNEL_FIN;
+    return n;
+}
+
+static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enum channel_more *more)
+{
+    struct task *task = channel_user(channel);
+    size_t n = 0;
+
+    *more = CHANNEL_PAUSE;
+    if (task->act == ACT_ECHO && (task->held || task->heard_end))
+        n = fill_echo(channel, task, buffer, size, more);
+    else if (task->act == ACT_SOURCE || task->act == ACT_SAY)
+        n = fill_made(task, buffer, size, more);
+    if (*more == CHANNEL_FIN && task->reset_after) {
+        *more = CHANNEL_PAUSE;
+        if (n == 0)
+            channel_reset(channel, code_of_reason(REASON_UPSTREAM_RESET));
+        else
+            *more = CHANNEL_MORE;
+    }
+    return n;
+}
+
+static void on_ready(struct session *session, const struct control_hello *hello)
+{
+    struct server_peer *peer = session_user(session);
+
+    snprintf(peer->server->build, sizeof peer->server->build, "%.*s", (int)hello->build.length,
+             hello->build.data ? hello->build.data : "");
+}
+
+static void on_ended(struct session *session, const struct session_end *end)
+{
+    struct server_peer *peer = session_user(session);
+
+    peer->server->lost += end->code != CODE_NO_ERROR;
+    if (end->code != CODE_NO_ERROR)
+        peer->server->last_code = end->code;
+}
+
+static const struct session_events events = {
+    .ready = on_ready,
+    .open = on_open,
+    .data = on_data,
+    .fin = on_fin,
+    .reset = on_reset,
+    .stopped = on_stopped,
+    .failed = on_failed,
+    .fill = on_fill,
+    .ended = on_ended,
+};
+
+/* ---- Sockets ---- */
+
+static struct sockaddr_un socket_address(const struct server *server, socklen_t *length)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    const char *name = server->address + strlen("unix://@");
+
+    memcpy(to.sun_path + 1, name, strlen(name));
+    *length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
+    return to;
+}
+
+static void open_listener(struct server *server)
+{
+    socklen_t length;
+    struct sockaddr_un at = socket_address(server, &length);
+
+    server->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    MUST(server->listener >= 0);
+    MUST(bind(server->listener, (struct sockaddr *)&at, length) == 0);
+    MUST(listen(server->listener, 64) == 0);
+}
+
+static void drop(struct server_peer *peer)
+{
+    /* Streams that are left tell so, and give their memory back. */
+    if (peer->session && !session_is_over(peer->session))
+        session_receive_end(peer->session, clock_ms());
+    session_free(peer->session);
+    close(peer->fd);
+    peer->fd = -1;
+    peer->session = NULL;
+    peer->closing = false;
+    peer->out_at = peer->out_end = 0;
+}
+
+static void take(struct server *server)
+{
+    int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0)
+        return;
+    server->accepted++;
+    if (server->rude) {
+        close(fd);
+        return;
+    }
+    for (int i = 0; i < SERVER_PEERS; i++) {
+        struct server_peer *peer = &server->peers[i];
+        if (peer->fd >= 0)
+            continue;
+        peer->fd = fd;
+        peer->session = session_new(&server->config, &events, peer, clock_ms());
+        MUST(peer->session);
+        return;
+    }
+    MUST(false);
+}
+
+static void hear(struct server_peer *peer)
+{
+    static _Thread_local uint8_t buffer[65536];
+    ssize_t n = recv(peer->fd, buffer, sizeof buffer, 0);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n > 0)
+        (void)session_receive(peer->session, clock_ms(), buffer, (size_t)n);
+    else
+        drop(peer);
+}
+
+/* False: the socket takes no more for now. */
+static bool send_out(struct server_peer *peer)
+{
+    ssize_t n = send(peer->fd, peer->out + peer->out_at, peer->out_end - peer->out_at, MSG_NOSIGNAL);
+
+    if (n >= 0)
+        peer->out_at += (size_t)n;
+    else if (errno != EAGAIN)
+        drop(peer);
+    return n >= 0;
+}
+
+static void speak(struct server_peer *peer)
+{
+    while (peer->fd >= 0 && (peer->out_at < peer->out_end || session_has_output(peer->session))) {
+        if (peer->out_at == peer->out_end) {
+            peer->out_at = 0;
+            peer->out_end = session_send(peer->session, clock_ms(), peer->out, sizeof peer->out);
+        } else if (!send_out(peer)) {
+            return;
+        }
+    }
+    if (peer->fd >= 0 && session_is_over(peer->session) && !peer->closing) {
+        peer->closing = true;
+        (void)shutdown(peer->fd, SHUT_WR);
+    }
+}
+
+static bool has_out(const struct server_peer *peer)
+{
+    return peer->fd >= 0 && peer->out_at < peer->out_end;
+}
+
+static int next_timeout(const struct server *server, int wait_ms)
+{
+    uint64_t now = clock_ms();
+
+    for (int i = 0; i < SERVER_PEERS; i++) {
+        uint64_t next =
+            server->peers[i].session ? session_next_deadline(server->peers[i].session) : SESSION_NEVER;
+        int left = next <= now ? 0 : next - now < 1000 ? (int)(next - now) : 1000;
+        if (next != SESSION_NEVER && (wait_ms < 0 || left < wait_ms))
+            wait_ms = left;
+    }
+    return wait_ms;
+}
+
+void server_turn(struct server *server, int wait_ms)
+{
+    struct pollfd fds[SERVER_PEERS + 2];
+    uint64_t times;
+
+    fault_spare(true);
+    pthread_mutex_lock(&server->lock);
+    wait_ms = next_timeout(server, wait_ms);
+    for (int i = 0; i < SERVER_PEERS; i++)
+        fds[i] = (struct pollfd){.fd = server->deaf ? -1 : server->peers[i].fd,
+                                 .events = POLLIN | (has_out(&server->peers[i]) ? POLLOUT : 0)};
+    fds[SERVER_PEERS] = (struct pollfd){.fd = server->listener, .events = POLLIN};
+    fds[SERVER_PEERS + 1] = (struct pollfd){.fd = server->wake, .events = POLLIN};
+    pthread_mutex_unlock(&server->lock);
+    (void)poll(fds, SERVER_PEERS + 2, wait_ms);
+    pthread_mutex_lock(&server->lock);
+    if (fds[SERVER_PEERS + 1].revents)
+        MUST(read(server->wake, &times, sizeof times) == sizeof times);
+    for (int i = 0; i < SERVER_PEERS; i++) {
+        struct server_peer *peer = &server->peers[i];
+        if (peer->fd >= 0 && fds[i].fd == peer->fd && fds[i].revents & ~POLLOUT)
+            hear(peer);
+    }
+    if (fds[SERVER_PEERS].revents && server->listener >= 0)
+        take(server);
+    for (int i = 0; i < SERVER_PEERS; i++) {
+        struct server_peer *peer = &server->peers[i];
+        if (peer->fd < 0 || server->deaf)
+            continue;
+        session_tick(peer->session, clock_ms());
+        speak(peer);
+    }
+    pthread_mutex_unlock(&server->lock);
+    fault_spare(false);
+}
+
+static void *run(void *arg)
+{
+    struct server *server = arg;
+
+    while (!atomic_load(&server->stopping))
+        server_turn(server, -1);
+    return NULL;
+}
+
+static void wake(struct server *server)
+{
+    uint64_t one = 1;
+
+    MUST(write(server->wake, &one, sizeof one) == sizeof one);
+}
+
+void server_start(struct server *server)
+{
+    uint64_t random;
+
+    fault_spare(true);
+    memset(server, 0, sizeof *server);
+    MUST(getrandom(&random, sizeof random, 0) == sizeof random);
+    snprintf(server->address, sizeof server->address, "unix://@postern-test-%016llx",
+             (unsigned long long)random);
+    session_config_default(&server->config, SESSION_SERVER);
+    server->config.max_streams = 2048;
+    server->config.max_own_streams = 0;
+    server->config.budget = 32u << 20;
+    for (int i = 0; i < SERVER_PEERS; i++) {
+        server->peers[i].server = server;
+        server->peers[i].fd = -1;
+    }
+    server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    MUST(server->wake >= 0);
+    pthread_mutex_init(&server->lock, NULL);
+    open_listener(server);
+    fault_spare(false);
+}
+
+void server_run(struct server *server)
+{
+    server->threaded = true;
+    MUST(pthread_create(&server->thread, NULL, run, server) == 0);
+}
+
+void server_stop(struct server *server)
+{
+    fault_spare(true);
+    atomic_store(&server->stopping, true);
+    wake(server);
+    if (server->threaded)
+        pthread_join(server->thread, NULL);
+    server_cut(server);
+    server_listen(server, false);
+    close(server->wake);
+    pthread_mutex_destroy(&server->lock);
+    fault_spare(false);
+}
+
+void server_listen(struct server *server, bool listening)
+{
+    pthread_mutex_lock(&server->lock);
+    if (listening && server->listener < 0) {
+        open_listener(server);
+    } else if (!listening && server->listener >= 0) {
+        close(server->listener);
+        server->listener = -1;
+    }
+    pthread_mutex_unlock(&server->lock);
+    wake(server);
+}
+
+static void each(struct server *server, void (*visit)(struct server_peer *peer, const void *arg),
+                 const void *arg)
+{
+    pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < SERVER_PEERS; i++) {
+        if (server->peers[i].fd >= 0)
+            visit(&server->peers[i], arg);
+    }
+    pthread_mutex_unlock(&server->lock);
+    wake(server);
+}
+
+static void cut_one(struct server_peer *peer, const void *arg)
+{
+    (void)arg;
+    drop(peer);
+}
+
+void server_cut(struct server *server)
+{
+    each(server, cut_one, NULL);
+}
+
+static void drain_one(struct server_peer *peer, const void *arg)
+{
+    session_drain(peer->session, *(const uint32_t *)arg);
+}
+
+void server_drain(struct server *server, uint32_t deadline_ms)
+{
+    each(server, drain_one, &deadline_ms);
+}
+
+struct ending {
+    enum code code;
+    const char *text;
+};
+
+static void abort_one(struct server_peer *peer, const void *arg)
+{
+    const struct ending *ending = arg;
+
+    session_abort(peer->session, ending->code, ending->text);
+}
+
+void server_abort(struct server *server, enum code code, const char *text)
+{
+    each(server, abort_one, &(struct ending){code, text});
+}
+
+void server_set_deaf(struct server *server, bool deaf)
+{
+    pthread_mutex_lock(&server->lock);
+    server->deaf = deaf;
+    pthread_mutex_unlock(&server->lock);
+    wake(server);
+}
+
+unsigned server_peers(struct server *server)
+{
+    unsigned count = 0;
+
+    pthread_mutex_lock(&server->lock);
+    for (int i = 0; i < SERVER_PEERS; i++)
+        count += server->peers[i].fd >= 0;
+    pthread_mutex_unlock(&server->lock);
+    return count;
+}
+
+unsigned server_figure(struct server *server, const unsigned *figure)
+{
+    unsigned value;
+
+    pthread_mutex_lock(&server->lock);
+    value = *figure;
+    pthread_mutex_unlock(&server->lock);
+    return value;
+}
