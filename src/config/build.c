@@ -162,7 +162,16 @@ static void check_unknown(struct build *build, enum scope scope, const struct no
 
 void *build_object(struct config *config, enum scope scope)
 {
-    return scope == SCOPE_DNS ? (void *)&config->dns : scope == SCOPE_VSOCK ? (void *)&config->vsock : config;
+    switch (scope) {
+    case SCOPE_DNS:
+        return &config->dns;
+    case SCOPE_VSOCK:
+        return &config->vsock;
+    case SCOPE_SESSIONS:
+        return &config->sessions;
+    default:
+        return config;
+    }
 }
 
 static void read_sections(struct build *build, const struct node *root)
@@ -271,6 +280,7 @@ static void make_listeners(struct build *build, const struct node *root)
         listener->name = build_strdup(build, node->key);
         listener->allow = build_alloc(build, config->enclave_count, sizeof *listener->allow);
         listener->peer = CONFIG_NOBODY;
+        listener->route = CONFIG_NO_ROUTE;
         listener->place = node->key_place;
     }
 }
@@ -335,6 +345,7 @@ static void check_across(struct build *build, const struct node *root)
                    "min_ttl is longer than max_ttl: expected the shorter one first");
     }
     check_cids(build, root);
+    permits_check(build, root);
     if (listeners != NULL) {
         build->section = key_sections[SCOPE_LISTENER].name;
         listeners_check(build, listeners);
@@ -365,9 +376,9 @@ static void check_unknown_sections(struct build *build, const struct node *root)
 {
     for (const struct node *node = root->first; node != NULL; node = node->next) {
         if (strcmp(node->key, "spool") == 0) {
-            build_tell(
-                build, node->key_place, "spool",
-                "this version carries relay routes only, and has nothing to spool: remove the section");
+            build_tell(build, node->key_place, "spool",
+                       "this version carries relay and log routes only, and has nothing to spool: remove the "
+                       "section");
         } else if (!is_section_name(node->key) && key_find(SCOPE_FILE, node->key) == NULL) {
             tell_unknown(build, SCOPE_FILE, node);
         }

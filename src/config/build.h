@@ -77,6 +77,7 @@ void tell_not_section(struct build *build, const struct node *node);
 
 /* values.c: one value by its row of the table, bad ones told. */
 void value_set(struct build *build, const struct key *key, const struct node *value, void *object);
+bool value_is_choice(const struct key *key, const struct node *value);
 void set_checked_before(struct build *build, const struct key *key, const struct node *value, void *object);
 void set_cid(struct build *build, const struct key *key, const struct node *value, void *object);
 void set_mode(struct build *build, const struct key *key, const struct node *value, void *object);
@@ -96,9 +97,12 @@ void set_listen(struct build *build, const struct key *key, const struct node *v
 void set_listener_route(struct build *build, const struct key *key, const struct node *value, void *object);
 void set_allow(struct build *build, const struct key *key, const struct node *value, void *object);
 void set_peer(struct build *build, const struct key *key, const struct node *value, void *object);
+void set_permits(struct build *build, const struct key *key, const struct node *value,
+                 struct config_listener *listener); /* permits.c: `allow` of a framed listener */
 bool listener_is_readable(struct build *build, const struct node *map);
 void listener_check(struct build *build, const struct node *map, void *object);
 void listeners_check(struct build *build, const struct node *section);
+void permits_check(struct build *build, const struct node *root);
 bool listen_address(struct build *build, const struct key *key, const struct node *value, struct addr *ret);
 
 #endif

@@ -24,6 +24,11 @@
 
 #define CONFIG_NAME_MAX 63 /* of enclaves, listeners and routes: [a-z0-9] then [a-z0-9_-] */
 #define CONFIG_NOBODY   (-1)
+#define CONFIG_NO_ROUTE (-1)
+
+/* A session whose streams are all open needs this much of its budget for each (docs/protocol.md, "Flow
+ * control"). */
+#define CONFIG_BUDGET_A_STREAM UINT64_C(2048)
 
 struct config_enclave {
     const char *name;
@@ -33,14 +38,28 @@ struct config_enclave {
     struct place place;
 };
 
+enum config_protocol { CONFIG_RAW, CONFIG_FRAMED };
+
+/* On a framed listener: an enclave, and one of the routes that it may open streams to. */
+struct config_permit {
+    int enclave;      /* id */
+    int route;        /* id */
+    const char *name; /* of the route */
+    struct place place;
+};
+
 struct config_listener {
     const char *name;
     struct addr listen;
-    int route;      /* id; raw listeners have exactly one */
-    bool allow_any; /* `allow: any`: every caller, enclave or not */
+    enum config_protocol protocol;
+    int route;      /* CONFIG_RAW: id of the one that every stream takes; else CONFIG_NO_ROUTE */
+    bool allow_any; /* `allow: any`: every caller, enclave or not; raw only */
     bool *allow;    /* by enclave id; all false under allow_any */
-    int peer;       /* the enclave that a caller without a CID counts as, or CONFIG_NOBODY */
-    unsigned mode;  /* of a unix socket's file, e.g. 0660 */
+    struct config_permit *permits; /* CONFIG_FRAMED: sorted by enclave, then by the route's name, for
+                                      policy_route() */
+    unsigned permit_count;
+    int peer;      /* the enclave that a caller without a CID counts as, or CONFIG_NOBODY */
+    unsigned mode; /* of a unix socket's file, e.g. 0660 */
     struct place place;
     struct place allow_place; /* of what `allow` says */
 };
@@ -60,8 +79,14 @@ struct config_sni {
     struct place place;
 };
 
+enum config_type {
+    CONFIG_RELAY, /* bytes are passed on to a destination */
+    CONFIG_LOG,   /* lines go to the daemon's log */
+};
+
 struct config_route {
     const char *name;
+    enum config_type type;
     enum config_to to_kind;
     struct addr to;         /* CONFIG_TO_ADDRESS; names of enclaves already turned into CIDs */
     uint16_t port;          /* CONFIG_TO_SNI */
@@ -75,6 +100,8 @@ struct config_route {
     uint64_t first_byte_timeout_ms;
     uint64_t idle_timeout_ms;
     uint64_t half_closed_timeout_ms;
+    enum log_level level;      /* CONFIG_LOG: of the lines */
+    unsigned lines_per_second; /* CONFIG_LOG: of one enclave; more are dropped */
     struct place place;
 };
 
@@ -92,6 +119,13 @@ struct config_vsock {
     uint64_t write_size;  /* most bytes in one write */
 };
 
+struct config_sessions {
+    uint64_t budget;
+    uint64_t handshake_timeout_ms;
+    uint64_t ping_interval_ms;
+    uint64_t pong_timeout_ms;
+};
+
 struct config {
     const char *file;
     unsigned workers; /* 0: as many as there are CPUs */
@@ -100,9 +134,11 @@ struct config {
     struct addr admin;   /* kind ADDR_NONE: not wanted */
     struct addr metrics; /* kind ADDR_NONE: not wanted */
     unsigned max_streams;
+    unsigned max_sessions;
     uint64_t drain_timeout_ms;
     struct config_dns dns;
     struct config_vsock vsock;
+    struct config_sessions sessions;
     struct config_enclave *enclaves;
     unsigned enclave_count;
     struct config_listener *listeners;

@@ -2,7 +2,8 @@
  * The key table as documents: a commented configuration, a Markdown table, and a list for the manual page.
  *
  * A configuration needs entries to show the keys of entries on. The examples below are what a user of
- * AWS's vsock-proxy has today, and the same over a unix socket and with the destination chosen by name.
+ * AWS's vsock-proxy has today, the same over a unix socket and with the destination chosen by name, and a
+ * session.
  */
 #include "base/text.h"
 #include "config/config.h"
@@ -32,6 +33,9 @@ static const struct example examples[] = {
     {SCOPE_LISTENER, "kms-dev", "allow", "[payroll]"},
     {SCOPE_LISTENER, "kms-dev", "peer", "payroll"},
     {SCOPE_LISTENER, "kms-dev", "mode", NULL},
+    {SCOPE_LISTENER, "session", "listen", "vsock://any:7000"},
+    {SCOPE_LISTENER, "session", "protocol", "framed"},
+    {SCOPE_LISTENER, "session", "allow", "{payroll: [kms, logs]}"},
 
     {SCOPE_ROUTE, "kms", "type", "relay"},
     {SCOPE_ROUTE, "kms", "to", "tcp://kms.us-east-1.amazonaws.com:443"},
@@ -40,6 +44,9 @@ static const struct example examples[] = {
     {SCOPE_ROUTE, "aws", "to", "sni"},
     {SCOPE_ROUTE, "aws", "sni", "[\"*.us-east-1.amazonaws.com\"]"},
     {SCOPE_ROUTE, "aws", "port", NULL},
+    {SCOPE_ROUTE, "logs", "type", "log"},
+    {SCOPE_ROUTE, "logs", "level", NULL},
+    {SCOPE_ROUTE, "logs", "lines_per_second", NULL},
 };
 
 static const struct example *example_of(const char *entry, const struct key *key)

@@ -29,6 +29,10 @@
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const log_formats[] = {"auto", "text", "json", NULL};
 
+/* In the order of enum config_protocol and enum config_type. */
+static const char *const protocols[] = {"raw", "framed", NULL};
+static const char *const types[] = {"relay", "log", NULL};
+
 const struct section key_sections[SCOPE_COUNT] = {
     [SCOPE_LOG] = {"log", "What is written to standard error."},
     [SCOPE_ADMIN] = {"admin",
@@ -38,6 +42,7 @@ const struct section key_sections[SCOPE_COUNT] = {
     [SCOPE_LIMITS] = {"limits", "Bounds of the daemon as a whole."},
     [SCOPE_DNS] = {"dns", "How the names of destinations are resolved."},
     [SCOPE_VSOCK] = {"vsock", "How vsock sockets are treated."},
+    [SCOPE_SESSIONS] = {"sessions", "The sessions of framed listeners: many streams over one connection."},
     [SCOPE_ENCLAVE] = {"enclaves", "The enclaves, by name. Nobody else is let in, but where a listener says "
                                    "`allow: any`."},
     [SCOPE_LISTENER] = {"listeners", "The addresses that the daemon accepts streams on, by name."},
@@ -66,6 +71,8 @@ const struct key key_table[] = {
 
     {SCOPE_LIMITS, "max_streams", "10000", NUMBER(struct config, max_streams, 1, 1000000),
      .doc = "Streams open at once. Raise LimitNOFILE in the unit with it: a stream takes two descriptors."},
+    {SCOPE_LIMITS, "max_sessions", "1000", NUMBER(struct config, max_sessions, 1, 1000000),
+     .doc = "Sessions open at once. Each holds at most `sessions.budget`."},
 
     {SCOPE_DNS, "servers", "system",
      SPECIAL(set_dns_servers,
@@ -89,6 +96,19 @@ const struct key key_table[] = {
     {SCOPE_VSOCK, "write_size", "31KiB", SIZE(struct config_vsock, write_size, 1 * KIB, 64 * KIB),
      .doc = "The most bytes in one write: some kernels corrupt larger ones."},
 
+    {SCOPE_SESSIONS, "budget", "16MiB", SIZE(struct config_sessions, budget, 64 * KIB, 64 * 1024 * MIB),
+     .doc = "The most bytes that the daemon holds of one session, all of its streams together: what their "
+            "destinations have not taken yet. At least 2KiB for each stream that the enclave may have."},
+    {SCOPE_SESSIONS, "handshake_timeout", "10s",
+     DURATION(struct config_sessions, handshake_timeout_ms, 100 * MS, 1 * HOUR),
+     .doc = "How long a new connection may take to say that it speaks the framed protocol."},
+    {SCOPE_SESSIONS, "ping_interval", "15s",
+     DURATION(struct config_sessions, ping_interval_ms, 1 * SECOND, 1 * HOUR),
+     .doc = "How often the other side is asked whether it is still there."},
+    {SCOPE_SESSIONS, "pong_timeout", "30s",
+     DURATION(struct config_sessions, pong_timeout_ms, 100 * MS, 1 * HOUR),
+     .doc = "How long it may take to answer that, before the session is ended."},
+
     {SCOPE_ENCLAVE, "cid", .required = true, SPECIAL(set_cid, "a number from 4 to 4294967294"),
      FIELD(struct config_enclave, cid), .min = 4, .max = UINT64_C(4294967294),
      .doc =
@@ -103,12 +123,17 @@ const struct key key_table[] = {
     {SCOPE_LISTENER, "listen", .required = true,
      SPECIAL(set_listen, "an address to listen on, e.g. vsock://any:8000"),
      .doc = "The address: `vsock://any:PORT`, `unix:///path`, `tcp://IP:PORT` or `hybrid:///path:PORT`."},
-    {SCOPE_LISTENER, "protocol", "raw", CHECKED("raw"),
-     .doc = "`raw`: a connection is one stream, to one route."},
-    {SCOPE_LISTENER, "route", .required = true, SPECIAL(set_listener_route, "the name of a route"),
-     .doc = "The route that every stream of this listener takes."},
-    {SCOPE_LISTENER, "allow", .required = true, SPECIAL(set_allow, "a list of names of enclaves, or any"),
-     .doc = "Who may connect. `any`: every caller, enclave or not."},
+    {SCOPE_LISTENER, "protocol", "raw", CHOICE(struct config_listener, protocol, protocols),
+     .doc = "`raw`: a connection is one stream, to one route. `framed`: it is a session of many streams, and "
+            "the "
+            "caller names the route of each."},
+    {SCOPE_LISTENER, "route", .conditional = true, SPECIAL(set_listener_route, "the name of a route"),
+     .doc = "raw only, and required there: the route that every stream of this listener takes."},
+    {SCOPE_LISTENER, "allow", .required = true,
+     SPECIAL(set_allow, "a list of names of enclaves, or any; on a framed listener {ENCLAVE: [ROUTE, ...]}"),
+     .doc = "Who may connect. raw: enclaves, or `any` for every caller, enclave or not. framed: enclaves, "
+            "each with "
+            "the routes that it may open streams to."},
     {SCOPE_LISTENER, "peer", .conditional = true, SPECIAL(set_peer, "the name of an enclave"),
      .doc = "unix, tcp and hybrid only, which carry no CID: the enclave that a caller counts as."},
     {SCOPE_LISTENER, "mode", "0660", .conditional = true,
@@ -116,12 +141,14 @@ const struct key key_table[] = {
      FIELD(struct config_listener, mode),
      .doc = "unix and hybrid only: the permissions of the socket's file."},
 
-    {SCOPE_ROUTE, "type", .required = true, CHECKED("relay"),
-     .doc = "`relay`: bytes are passed on untouched."},
-    {SCOPE_ROUTE, "to", .required = true,
+    {SCOPE_ROUTE, "type", .required = true, CHOICE(struct config_route, type, types),
+     .doc = "`relay`: bytes are passed on untouched. `log`: lines go to the daemon's log, with the enclave's "
+            "name."},
+    {SCOPE_ROUTE, "to", .conditional = true,
      SPECIAL(set_to,
              "an address such as tcp://kms.us-east-1.amazonaws.com:443, sni, or {sni: {NAME: ADDRESS}}"),
-     .doc = "The destination: an address; `sni`, the name in the ClientHello; or `{sni: {NAME: ADDRESS}}`, "
+     .doc = "relay only, and required there: an address; `sni`, the name in the ClientHello; or `{sni: "
+            "{NAME: ADDRESS}}`, "
             "where that name chooses among several. An enclave is `vsock://NAME:PORT`."},
     {SCOPE_ROUTE, "sni", .conditional = true,
      SPECIAL(set_sni,
@@ -149,6 +176,13 @@ const struct key key_table[] = {
      .doc = "The same, once one side is done sending."},
     {SCOPE_ROUTE, "max_streams", "1024", NUMBER(struct config_route, max_streams, 1, 1000000),
      .doc = "Streams that the route carries at once."},
+    {SCOPE_ROUTE, "level", "info", .conditional = true, CHOICE(struct config_route, level, log_levels),
+     .doc = "log only: the level at which the lines are written. `log.level` may leave them out."},
+    {SCOPE_ROUTE, "lines_per_second", "200", .conditional = true,
+     NUMBER(struct config_route, lines_per_second, 1, 100000),
+     .doc = "log only: how many lines of one enclave are written, over time; five times as many may come at "
+            "once. "
+            "What is more is dropped, and said to be."},
 };
 
 const size_t key_count = ARRAY_SIZE(key_table);

@@ -20,6 +20,7 @@ enum scope {
     SCOPE_LIMITS,
     SCOPE_DNS,
     SCOPE_VSOCK,
+    SCOPE_SESSIONS,
     SCOPE_ENCLAVE, /* from here on, sections of named entries */
     SCOPE_LISTENER,
     SCOPE_ROUTE,

@@ -3,25 +3,16 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const protocols[] = {"raw", "framed"};
-
-/* Whether the protocol is one that this version reads: a framed listener has its routes under `allow`. */
+/* Whether the protocol is known: what the other keys may hold depends on it. */
 bool listener_is_readable(struct build *build, const struct node *map)
 {
+    const struct key *key = key_find(SCOPE_LISTENER, "protocol");
     const struct node *protocol = tree_get(map, "protocol");
-    if (protocol == NULL || protocol->kind == NODE_BAD ||
-        (protocol->kind == NODE_TEXT && strcmp(protocol->text, "raw") == 0)) {
+    struct config_listener unused;
+    if (protocol == NULL || protocol->kind == NODE_BAD || value_is_choice(key, protocol)) {
         return true;
     }
-    if (protocol->kind == NODE_TEXT && strcmp(protocol->text, "framed") == 0) {
-        build_tell(
-            build, protocol->place, "protocol",
-            "this version carries raw listeners only: remove the listener, or make it protocol: raw with "
-            "one `route`");
-        return false;
-    }
-    build_expected(build, key_find(SCOPE_LISTENER, "protocol"), protocol,
-                   diags_nearest(protocol->text, protocols, ARRAY_SIZE(protocols)));
+    value_set(build, key, protocol, &unused); /* tells */
     return false;
 }
 
@@ -62,7 +53,7 @@ void set_listener_route(struct build *build, const struct key *key, const struct
 {
     struct config_listener *listener = object;
     int id = build_name(build, &build->routes, key, value);
-    listener->route = id >= 0 ? id : 0;
+    listener->route = id >= 0 ? id : CONFIG_NO_ROUTE;
 }
 
 void set_peer(struct build *build, const struct key *key, const struct node *value, void *object)
@@ -88,6 +79,10 @@ void set_allow(struct build *build, const struct key *key, const struct node *va
 {
     struct config_listener *listener = object;
     listener->allow_place = value->place;
+    if (listener->protocol == CONFIG_FRAMED) {
+        set_permits(build, key, value, listener);
+        return;
+    }
     if (value->kind == NODE_TEXT && strcmp(value->text, "any") == 0) {
         listener->allow_any = true;
         return;
@@ -105,7 +100,7 @@ void set_allow(struct build *build, const struct key *key, const struct node *va
         return;
     }
     if (value->kind != NODE_LIST) {
-        build_expected(build, key, value, NULL);
+        build_expected_what(build, key, value, "a list of names of enclaves, or any", NULL);
         return;
     }
     for (const struct node *item = value->first; item != NULL; item = item->next) {
@@ -124,18 +119,33 @@ static void check_peer(struct build *build, const struct node *map, const struct
         }
         return;
     }
-    if (allow == NULL || allow->kind != NODE_LIST || allow->count == 0) {
+    bool names = allow != NULL && (allow->kind == NODE_LIST || allow->kind == NODE_MAP);
+    if (!names || allow->count == 0) {
         return;
     }
     if (peer == NULL) {
         build_tell(
             build, allow->place, "allow",
             "a caller on this address has no CID, so nobody could connect: expected `peer:` to say which "
-            "enclave a caller counts as, or `allow: any`");
+            "enclave a caller counts as%s",
+            listener->protocol == CONFIG_RAW ? ", or `allow: any`" : "");
     } else if (listener->peer >= 0 && !listener->allow[listener->peer]) {
         build_tell(build, peer->place, "peer",
-                   "%s is not in `allow`, so nobody could connect: expected one of the enclaves in that list",
+                   "%s is not in `allow`, so nobody could connect: expected one of the enclaves there",
                    peer->text);
+    }
+}
+
+static void check_route(struct build *build, const struct node *map, const struct config_listener *listener)
+{
+    const struct node *route = tree_get(map, "route");
+    if (listener->protocol == CONFIG_RAW && route == NULL) {
+        tell_missing(build, key_find(SCOPE_LISTENER, "route"), map->key_place);
+    } else if (listener->protocol == CONFIG_FRAMED && route != NULL) {
+        build_tell(
+            build, route->key_place, "route",
+            "the caller of a framed listener names the route of each stream: remove this key, and list the "
+            "routes in `allow: {ENCLAVE: [ROUTE, ...]}`");
     }
 }
 
@@ -143,6 +153,7 @@ void listener_check(struct build *build, const struct node *map, void *object)
 {
     const struct config_listener *listener = object;
     const struct node *mode = tree_get(map, "mode");
+    check_route(build, map, listener);
     if (listener->listen.kind == ADDR_NONE) {
         return; /* told, and the rest depends on it */
     }

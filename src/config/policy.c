@@ -24,6 +24,40 @@ enum reason policy_listener(const struct config_listener *listener, int enclave)
     return listener->allow[enclave] ? REASON_NONE : REASON_DENIED_ROUTE;
 }
 
+struct wanted_route {
+    int enclave;
+    const char *name;
+    size_t length;
+};
+
+static int by_permit(const void *key, const void *entry)
+{
+    const struct wanted_route *wanted = key;
+    const struct config_permit *permit = entry;
+    if (wanted->enclave != permit->enclave) {
+        return wanted->enclave < permit->enclave ? -1 : 1;
+    }
+    int order = strncmp(wanted->name, permit->name, wanted->length);
+    return order != 0 ? order : permit->name[wanted->length] != '\0' ? -1 : 0;
+}
+
+enum reason policy_route(const struct config_listener *listener, int enclave, const char *name, size_t length,
+                         int *ret_route)
+{
+    const struct wanted_route wanted = {enclave, name, length};
+    /* No configured name is as long, and none holds a NUL, which would end the comparison. */
+    if (listener->permit_count == 0 || length > CONFIG_NAME_MAX || memchr(name, '\0', length) != NULL) {
+        return REASON_DENIED_ROUTE;
+    }
+    const struct config_permit *found =
+        bsearch(&wanted, listener->permits, listener->permit_count, sizeof *listener->permits, by_permit);
+    if (found == NULL) {
+        return REASON_DENIED_ROUTE;
+    }
+    *ret_route = found->route;
+    return REASON_NONE;
+}
+
 static int by_pattern(const void *name, const void *entry)
 {
     return strcmp(name, ((const struct config_sni *)entry)->pattern);

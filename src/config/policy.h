@@ -16,6 +16,12 @@ int policy_enclave_by_cid(const struct config *config, uint32_t cid);
  * `enclave` is the caller's id, or CONFIG_NOBODY. */
 enum reason policy_listener(const struct config_listener *listener, int enclave);
 
+/* Whether the enclave may open a stream to the route of that name through the framed listener: REASON_NONE with
+ * the route's id, or REASON_DENIED_ROUTE, which does not tell a route that is not there from one that is not for
+ * this enclave. */
+enum reason policy_route(const struct config_listener *listener, int enclave, const char *name, size_t length,
+                         int *ret_route);
+
 /* The first entry of the route's list that the server name matches, exact names before wildcards, and
  * longer wildcards before shorter; NULL: not allowed. A final dot does not matter. A name that is an IP
  * address, or not a host name, matches nothing. */

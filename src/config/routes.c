@@ -4,32 +4,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const types[] = {"relay", "forward", "connect"};
-
 /* Whether the type is one that this version reads. A route of another type has other keys, about which
  * nothing more can be said. */
 bool route_is_readable(struct build *build, const struct node *map)
 {
+    const struct key *key = key_find(SCOPE_ROUTE, "type");
     const struct node *type = tree_get(map, "type");
-    if (type == NULL) {
-        return true; /* told as missing */
+    struct config_route unused;
+    if (type == NULL || value_is_choice(key, type)) {
+        return true; /* told, if it is missing */
     }
-    if (type->kind != NODE_TEXT) {
-        build_expected(build, key_find(SCOPE_ROUTE, "type"), type, NULL);
+    if (type->kind == NODE_TEXT &&
+        (strcmp(type->text, "forward") == 0 || strcmp(type->text, "connect") == 0)) {
+        build_tell(
+            build, type->place, "type",
+            "this version carries relay and log routes only, and cannot serve a %s route: remove the route, "
+            "or make it type: relay",
+            type->text);
         return false;
     }
-    if (strcmp(type->text, "relay") == 0) {
-        return true;
-    }
-    if (strcmp(type->text, "forward") == 0 || strcmp(type->text, "connect") == 0) {
-        build_tell(build, type->place, "type",
-                   "this version carries relay routes only, and cannot serve a %s route: remove the route, "
-                   "or make it type: relay",
-                   type->text);
-        return false;
-    }
-    build_expected(build, key_find(SCOPE_ROUTE, "type"), type,
-                   diags_nearest(type->text, types, ARRAY_SIZE(types)));
+    value_set(build, key, type, &unused); /* tells */
     return false;
 }
 
@@ -220,13 +214,35 @@ void set_sni(struct build *build, const struct key *key, const struct node *valu
     sort_patterns(build, key, route);
 }
 
-void route_check(struct build *build, const struct node *map, void *object)
+/* What a key of another type of route is told. */
+static void tell_foreign(struct build *build, const struct node *node, const char *words)
 {
-    const struct config_route *route = object;
+    if (node != NULL) {
+        build_tell(build, node->key_place, node->key, "%s", words);
+    }
+}
+
+static void check_log(struct build *build, const struct node *map)
+{
+    static const char *const keys[] = {"type", "level", "lines_per_second", "max_streams"};
+    for (const struct node *node = map->first; node != NULL; node = node->next) {
+        bool known = key_find(SCOPE_ROUTE, node->key) == NULL; /* told already */
+        for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+            known = known || strcmp(node->key, keys[i]) == 0;
+        }
+        tell_foreign(build, known ? NULL : node, "a log route leads nowhere but to the log: remove this key");
+    }
+}
+
+static void check_relay(struct build *build, const struct node *map, const struct config_route *route)
+{
     const struct node *to = tree_get(map, "to");
     const struct node *sni = tree_get(map, "sni");
     const struct node *port = tree_get(map, "port");
+    tell_foreign(build, tree_get(map, "level"), "this key goes with `type: log` only");
+    tell_foreign(build, tree_get(map, "lines_per_second"), "this key goes with `type: log` only");
     if (to == NULL) {
+        tell_missing(build, key_find(SCOPE_ROUTE, "to"), map->key_place);
         return;
     }
     if (route->to_kind == CONFIG_TO_SNI && sni == NULL) {
@@ -242,5 +258,15 @@ void route_check(struct build *build, const struct node *map, void *object)
     if (route->to_kind != CONFIG_TO_SNI && port != NULL) {
         build_tell(build, port->key_place, "port",
                    "a port beside an address: write it in the address (this key goes with `to: sni` only)");
+    }
+}
+
+void route_check(struct build *build, const struct node *map, void *object)
+{
+    const struct config_route *route = object;
+    if (route->type == CONFIG_LOG) {
+        check_log(build, map);
+    } else {
+        check_relay(build, map, route);
     }
 }

@@ -92,16 +92,30 @@ static void set_switch(struct build *build, const struct key *key, const struct 
     }
 }
 
+/* Its index; the number of words if it is none of them. */
+static size_t find_choice(const struct key *key, const struct node *value)
+{
+    size_t i = 0;
+    while (key->choices[i] != NULL &&
+           (value->kind != NODE_TEXT || strcmp(value->text, key->choices[i]) != 0)) {
+        i++;
+    }
+    return i;
+}
+
+bool value_is_choice(const struct key *key, const struct node *value)
+{
+    return key->choices[find_choice(key, value)] != NULL;
+}
+
 static void set_choice(struct build *build, const struct key *key, const struct node *value, void *object)
 {
-    size_t count = 0;
-    for (; key->choices[count] != NULL; count++) {
-        if (value->kind == NODE_TEXT && strcmp(value->text, key->choices[count]) == 0) {
-            store(key, object, count);
-            return;
-        }
+    size_t found = find_choice(key, value);
+    if (key->choices[found] != NULL) {
+        store(key, object, found);
+    } else {
+        build_expected(build, key, value, diags_nearest(value->text, key->choices, found));
     }
-    build_expected(build, key, value, diags_nearest(value->text, key->choices, count));
 }
 
 void value_set(struct build *build, const struct key *key, const struct node *value, void *object)

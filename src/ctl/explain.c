@@ -114,21 +114,38 @@ static int find_route(const struct config *config, const char *name)
     return -1;
 }
 
-/* As the kernel, or `peer`, would name the caller there. */
-static enum reason ask_listener(const struct config_listener *listener, int enclave)
+/* Whether any stream of the listener may take the route. */
+static bool leads_to(const struct config_listener *listener, int route)
 {
+    bool leads = listener->protocol == CONFIG_RAW && listener->route == route;
+    for (unsigned i = 0; i < listener->permit_count; i++) {
+        leads = leads || listener->permits[i].route == route;
+    }
+    return leads;
+}
+
+/* As the kernel, or `peer`, would name the caller there. */
+static enum reason ask_listener(const struct config_listener *listener, int enclave,
+                                const struct config_route *route)
+{
+    int found;
     if (listener->listen.kind != ADDR_VSOCK && listener->peer != enclave && !listener->allow_any) {
         return REASON_DENIED_ENCLAVE;
     }
-    return policy_listener(listener, enclave);
+    enum reason reason = policy_listener(listener, enclave);
+    return reason != REASON_NONE || listener->protocol == CONFIG_RAW
+               ? reason
+               : policy_route(listener, enclave, route->name, strlen(route->name), &found);
 }
 
 static void say_listener(struct answer *answer, const struct config_listener *listener, enum reason reason,
                          const char *enclave)
 {
     char address[ADDR_TEXT_MAX];
-    const char *verdict = reason == REASON_NONE             ? "lets it in"
+    bool framed = listener->protocol == CONFIG_FRAMED;
+    const char *verdict = reason == REASON_NONE             ? framed ? "gives it the route" : "lets it in"
                           : reason == REASON_DENIED_ENCLAVE ? "takes its callers for another, or for nobody"
+                          : framed                          ? "does not give it the route"
                                                             : "does not have it in the list";
     struct place place = listener->allow_place.line != 0 ? listener->allow_place : listener->place;
     say(answer, place, "enclave %s on listener %s (%s): `allow` %s%s", enclave, listener->name,
@@ -143,10 +160,10 @@ static void ask_listeners(struct answer *answer, const struct config *config, in
     bool any = false;
     for (unsigned i = 0; i < config->listener_count; i++) {
         const struct config_listener *listener = &config->listeners[i];
-        if (listener->route != route) {
+        if (!leads_to(listener, route)) {
             continue;
         }
-        enum reason reason = ask_listener(listener, enclave);
+        enum reason reason = ask_listener(listener, enclave, &config->routes[route]);
         say_listener(answer, listener, reason, config->enclaves[enclave].name);
         answer->reason = answer->reason == REASON_NONE ? REASON_NONE : reason;
         any = true;
@@ -179,6 +196,10 @@ static void say_destination(struct answer *answer, const struct config_route *ro
 static void ask_sni(struct answer *answer, const struct config_route *route, const char *name)
 {
     const struct config_sni *sni = NULL;
+    if (route->type == CONFIG_LOG) {
+        say(answer, route->place, "the lines of route %s go to the daemon's log", route->name);
+        return;
+    }
     if (route->sni_count == 0) {
         say(answer, route->place, "route %s does not look at server names: any stream passes, TLS or not",
             route->name);

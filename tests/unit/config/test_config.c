@@ -168,6 +168,49 @@ static void test_routes(void **state)
     config_unref(config);
 }
 
+static void assert_permit(const struct config_permit *permit, int enclave, int route, const char *name)
+{
+    assert_int_equal(permit->enclave, enclave);
+    assert_int_equal(permit->route, route);
+    assert_string_equal(permit->name, name);
+}
+
+static void test_framed(void **state)
+{
+    struct config *config = load(TEST_DATA "/good/framed.yaml");
+    const struct config_listener *all = config->listeners;
+    const struct config_route *routes = config->routes;
+    (void)state;
+    assert_int_equal(config->max_sessions, 5);
+    assert_int_equal(config->sessions.budget, 2 << 20);
+    assert_int_equal(config->sessions.handshake_timeout_ms, 1000);
+    assert_int_equal(config->sessions.ping_interval_ms, 60000);
+    assert_int_equal(config->sessions.pong_timeout_ms, 500);
+    assert_int_equal(all[0].protocol, CONFIG_FRAMED);
+    assert_int_equal(all[0].route, CONFIG_NO_ROUTE);
+    assert_false(all[0].allow_any);
+    assert_true(all[0].allow[0] && all[0].allow[1] && !all[0].allow[2] && !all[0].allow[3]);
+    assert_int_equal(all[0].permit_count, 4);
+    assert_permit(&all[0].permits[0], 0, 0, "kms"); /* sorted */
+    assert_permit(&all[0].permits[1], 0, 2, "logs");
+    assert_permit(&all[0].permits[2], 0, 1, "results");
+    assert_permit(&all[0].permits[3], 1, 1, "results");
+    assert_int_equal(all[1].peer, 0);
+    assert_int_equal(all[1].mode, 0660);
+    assert_int_equal(all[2].protocol, CONFIG_RAW);
+    assert_int_equal(all[2].route, 2);
+    assert_int_equal(all[2].permit_count, 0);
+    assert_int_equal(routes[0].type, CONFIG_RELAY);
+    assert_int_equal(routes[2].type, CONFIG_LOG);
+    assert_int_equal(routes[2].level, LOG_LEVEL_WARN);
+    assert_int_equal(routes[2].lines_per_second, 7);
+    assert_int_equal(routes[2].max_streams, 3);
+    assert_int_equal(routes[2].sni_count, 0);
+    assert_int_equal(routes[3].level, LOG_LEVEL_INFO);
+    assert_int_equal(routes[3].lines_per_second, 200);
+    config_unref(config);
+}
+
 static void test_defaults(void **state)
 {
     struct config *config = load(TEST_DATA "/good/minimal.yaml");
@@ -366,7 +409,7 @@ int main(void)
         cmocka_unit_test(test_own_memory), cmocka_unit_test(test_references),
         cmocka_unit_test(test_unreadable), cmocka_unit_test(test_no_permission),
         cmocka_unit_test(test_huge),       cmocka_unit_test(test_pipe),
-        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_large),      cmocka_unit_test(test_framed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

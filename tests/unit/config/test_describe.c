@@ -146,10 +146,12 @@ static void assert_same_singles(const struct config *a, const struct config *b)
     assert_true(addr_equal(&a->admin, &b->admin));
     assert_true(addr_equal(&a->metrics, &b->metrics));
     assert_int_equal(a->max_streams, b->max_streams);
+    assert_int_equal(a->max_sessions, b->max_sessions);
     assert_int_equal(a->drain_timeout_ms, b->drain_timeout_ms);
     assert_null(a->dns.servers);
     assert_memory_equal(&a->dns, &b->dns, sizeof a->dns);
     assert_memory_equal(&a->vsock, &b->vsock, sizeof a->vsock);
+    assert_memory_equal(&a->sessions, &b->sessions, sizeof a->sessions);
 }
 
 /* conf/postern.yaml is a configuration, and one in which nothing differs from the defaults. */
@@ -172,6 +174,8 @@ static void test_conf_holds_defaults(void **state)
         assert_int_equal(found->family, route.family);
         assert_int_equal(found->allow_private, route.allow_private);
         assert_int_equal(found->max_streams, route.max_streams);
+        assert_int_equal(found->level, route.level);
+        assert_int_equal(found->lines_per_second, route.lines_per_second);
         assert_int_equal(found->hello_timeout_ms, route.hello_timeout_ms);
         assert_int_equal(found->connect_timeout_ms, route.connect_timeout_ms);
         assert_int_equal(found->first_byte_timeout_ms, route.first_byte_timeout_ms);

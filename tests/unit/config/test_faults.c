@@ -45,6 +45,7 @@ static void load(void *arg)
 }
 
 static struct scenario good = {TEST_DATA "/good/everything.yaml", 0};
+static struct scenario framed = {TEST_DATA "/good/framed.yaml", 0};
 static struct scenario bad[] = {
     {TEST_DATA "/bad/001-empty.yaml", -EINVAL},
     {TEST_DATA "/bad/017-unclosed-flow.yaml", -EINVAL},
@@ -52,6 +53,8 @@ static struct scenario bad[] = {
     {TEST_DATA "/bad/085-enclave-names.yaml", -EINVAL},
     {TEST_DATA "/bad/110-listener-same-tcp.yaml", -EINVAL},
     {TEST_DATA "/bad/124-route-sni-map.yaml", -EINVAL},
+    {TEST_DATA "/bad/154-framed-twice.yaml", -EINVAL},
+    {TEST_DATA "/bad/161-budget-for-streams.yaml", -EINVAL},
     {TEST_DATA "/bad/132-many-mistakes.yaml", -EINVAL},
     {TEST_DATA "/no-such-file.yaml", -ENOENT},
 };
@@ -62,6 +65,7 @@ static void test_good(void **state)
     (void)state;
     assert_true(fault_loop("config good", calls, load, &good) >= 300);
     assert_true(fault_loop("config good, sticky", calls | FAULT_STICKY, load, &good) >= 300);
+    assert_true(fault_loop("config framed", calls, load, &framed) >= 100);
 }
 
 static void test_bad(void **state)

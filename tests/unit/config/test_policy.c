@@ -64,6 +64,59 @@ static void test_listener(void **state)
     config_unref(config);
 }
 
+static void assert_route(const struct config_listener *listener, int enclave, const char *name, int route)
+{
+    int found = -5;
+    enum reason why = policy_route(listener, enclave, name, strlen(name), &found);
+    assert_int_equal(why, route >= 0 ? REASON_NONE : REASON_DENIED_ROUTE);
+    assert_int_equal(found, route >= 0 ? route : -5);
+}
+
+static void test_route(void **state)
+{
+    struct config *config =
+        make("version: 1\n"
+             "enclaves: {a: {cid: 16}, b: {cid: 17}, c: {cid: 18}}\n"
+             "routes:\n"
+             "  kms: {type: relay, to: \"tcp://a.example.com:443\"}\n"
+             "  km: {type: log}\n"
+             "  kmss: {type: log}\n"
+             "  z: {type: log}\n"
+             "listeners:\n"
+             "  f: {listen: \"vsock://any:1\", protocol: framed, allow: {c: [z, kms, km], a: [kmss]}}\n"
+             "  r: {listen: \"vsock://any:2\", route: kms, allow: [a, c]}\n");
+    const struct config_listener *framed = &config->listeners[0];
+    char longest[CONFIG_NAME_MAX + 2];
+    int found;
+    (void)state;
+    assert_int_equal(policy_listener(framed, 0), REASON_NONE);
+    assert_int_equal(policy_listener(framed, 1), REASON_DENIED_ROUTE);
+    assert_int_equal(policy_listener(framed, CONFIG_NOBODY), REASON_DENIED_ENCLAVE);
+    assert_route(framed, 2, "kms", 0);
+    assert_route(framed, 2, "km", 1);
+    assert_route(framed, 2, "z", 3);
+    assert_route(framed, 0, "kmss", 2);
+    /* What is not there and what is not for this enclave are told in one word. */
+    assert_route(framed, 2, "kmss", -1);
+    assert_route(framed, 0, "kms", -1);
+    assert_route(framed, 1, "kms", -1);
+    assert_route(framed, CONFIG_NOBODY, "kms", -1);
+    assert_route(framed, 2, "k", -1);
+    assert_route(framed, 2, "kmsss", -1);
+    assert_route(framed, 2, "KMS", -1);
+    assert_route(framed, 2, "", -1);
+    assert_route(framed, 2, "zz", -1);
+    assert_route(&config->listeners[1], 0, "kms", -1);
+    /* Names are not terminated, and may hold or be anything. */
+    assert_int_equal(policy_route(framed, 2, "kmsxyz", 3, &found), REASON_NONE);
+    assert_int_equal(policy_route(framed, 2, "kms\0", 4, &found), REASON_DENIED_ROUTE);
+    assert_int_equal(policy_route(framed, 2, "\0", 1, &found), REASON_DENIED_ROUTE);
+    memset(longest, 'z', sizeof longest);
+    assert_int_equal(policy_route(framed, 2, longest, CONFIG_NAME_MAX + 1, &found), REASON_DENIED_ROUTE);
+    assert_int_equal(policy_route(framed, 2, longest, CONFIG_NAME_MAX, &found), REASON_DENIED_ROUTE);
+    config_unref(config);
+}
+
 static const char sni_config[] = "version: 1\n"
                                  "routes:\n"
                                  "  r:\n"
@@ -233,7 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cid),        cmocka_unit_test(test_listener), cmocka_unit_test(test_sni),
         cmocka_unit_test(test_sni_length), cmocka_unit_test(test_sni_none), cmocka_unit_test(test_sni_map),
-        cmocka_unit_test(test_sni_many),
+        cmocka_unit_test(test_sni_many),   cmocka_unit_test(test_route),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

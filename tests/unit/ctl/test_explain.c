@@ -11,29 +11,32 @@
 static char file[] = "/tmp/posternctl-explain-XXXXXX";
 
 static const char config[] =
-    "version: 1\n"                                                                   /* 1 */
-    "enclaves:\n"                                                                    /* 2 */
-    "  payroll: {cid: 16}\n"                                                         /* 3 */
-    "  fraud: {cid: 17}\n"                                                           /* 4 */
-    "listeners:\n"                                                                   /* 5 */
-    "  kms-raw:\n"                                                                   /* 6 */
-    "    listen: vsock://any:8000\n"                                                 /* 7 */
-    "    route: kms\n"                                                               /* 8 */
-    "    allow: [payroll]\n"                                                         /* 9 */
-    "  dev:\n"                                                                       /* 10 */
-    "    listen: unix:///run/postern/dev.sock\n"                                     /* 11 */
-    "    route: aws\n"                                                               /* 12 */
-    "    peer: fraud\n"                                                              /* 13 */
-    "    allow: [fraud]\n"                                                           /* 14 */
-    "  open: {listen: \"tcp://127.0.0.1:1\", route: pub, allow: any}\n"              /* 15 */
-    "routes:\n"                                                                      /* 16 */
-    "  kms:\n"                                                                       /* 17 */
-    "    type: relay\n"                                                              /* 18 */
-    "    to: tcp://kms.us-east-1.amazonaws.com:443\n"                                /* 19 */
-    "    sni: [kms.us-east-1.amazonaws.com]\n"                                       /* 20 */
-    "  aws: {type: relay, to: sni, sni: [\"*.amazonaws.com\"], port: 8443}\n"        /* 21 */
-    "  pub: {type: relay, to: {sni: {pay.example.com: \"vsock://payroll:8443\"}}}\n" /* 22 */
-    "  alone: {type: relay, to: \"tcp://127.0.0.1:9\"}\n";                           /* 23 */
+    "version: 1\n"                                                      /* 1 */
+    "enclaves:\n"                                                       /* 2 */
+    "  payroll: {cid: 16}\n"                                            /* 3 */
+    "  fraud: {cid: 17}\n"                                              /* 4 */
+    "listeners:\n"                                                      /* 5 */
+    "  kms-raw:\n"                                                      /* 6 */
+    "    listen: vsock://any:8000\n"                                    /* 7 */
+    "    route: kms\n"                                                  /* 8 */
+    "    allow: [payroll]\n"                                            /* 9 */
+    "  dev:\n"                                                          /* 10 */
+    "    listen: unix:///run/postern/dev.sock\n"                        /* 11 */
+    "    route: aws\n"                                                  /* 12 */
+    "    peer: fraud\n"                                                 /* 13 */
+    "    allow: [fraud]\n"                                              /* 14 */
+    "  open: {listen: \"tcp://127.0.0.1:1\", route: pub, allow: any}\n" /* 15 */
+    "  session: {listen: \"vsock://any:7000\", protocol: framed, allow: {payroll: [logs, aws], fraud: "
+    "[aws]}}\n"                                                                      /* 16 */
+    "routes:\n"                                                                      /* 17 */
+    "  kms:\n"                                                                       /* 18 */
+    "    type: relay\n"                                                              /* 19 */
+    "    to: tcp://kms.us-east-1.amazonaws.com:443\n"                                /* 20 */
+    "    sni: [kms.us-east-1.amazonaws.com]\n"                                       /* 21 */
+    "  aws: {type: relay, to: sni, sni: [\"*.amazonaws.com\"], port: 8443}\n"        /* 22 */
+    "  pub: {type: relay, to: {sni: {pay.example.com: \"vsock://payroll:8443\"}}}\n" /* 23 */
+    "  alone: {type: relay, to: \"tcp://127.0.0.1:9\"}\n"                            /* 24 */
+    "  logs: {type: log}\n";                                                         /* 25 */
 
 static int write_config(void **state)
 {
@@ -139,7 +142,7 @@ static void policy_is_explained_with_its_line(void **state)
          0,
          "allowed\n",
          {":9: enclave payroll on listener kms-raw (vsock://any:8000): `allow` lets it in",
-          ":20: server name kms.us-east-1.amazonaws.com is allowed by \"kms.us-east-1.amazonaws.com\"",
+          ":21: server name kms.us-east-1.amazonaws.com is allowed by \"kms.us-east-1.amazonaws.com\"",
           "it leads to tcp://kms.us-east-1.amazonaws.com:443"}},
         {"payroll",
          "kms",
@@ -152,15 +155,34 @@ static void policy_is_explained_with_its_line(void **state)
          "s3.amazonaws.com",
          1,
          "refused: denied_sni\n",
-         {":17: server name s3.amazonaws.com is none of those that route kms allows", "What to do: "}},
+         {":18: server name s3.amazonaws.com is none of those that route kms allows", "What to do: "}},
         {"fraud", "kms", NULL, 1, "refused: denied_route\n", {":9: ", "does not have it in the list"}},
-        {"payroll", "aws", NULL, 1, "refused: denied_enclave\n", {":14: ", "takes its callers for another"}},
+        {"payroll",
+         "aws",
+         NULL,
+         0,
+         "allowed\n",
+         {":14: ", "takes its callers for another",
+          ":16: enclave payroll on listener session (vsock://any:7000): "
+          "`allow` gives it the route"}},
+        {"payroll",
+         "logs",
+         NULL,
+         0,
+         "allowed\n",
+         {":16: ", ":25: the lines of route logs go to the daemon's log"}},
+        {"fraud",
+         "logs",
+         NULL,
+         1,
+         "refused: denied_route\n",
+         {":16: ", "`allow` does not give it the route"}},
         {"fraud",
          "aws",
          "s3.amazonaws.com",
          0,
          "allowed\n",
-         {":21: server name s3.amazonaws.com is allowed by \"*.amazonaws.com\"",
+         {":22: server name s3.amazonaws.com is allowed by \"*.amazonaws.com\"",
           "leads to tcp://s3.amazonaws.com:8443"}},
         {"fraud", "aws", NULL, 0, "allowed\n", {"leads to tcp://NAME:8443"}},
         {"payroll",
@@ -170,7 +192,7 @@ static void policy_is_explained_with_its_line(void **state)
          "allowed\n",
          {":15: ", "and everybody else too", "leads to vsock://16:8443"}},
         {"payroll", "pub", NULL, 0, "allowed\n", {"is one of 1"}},
-        {"payroll", "alone", NULL, 1, "refused: denied_route\n", {":23: no listener leads to route alone"}},
+        {"payroll", "alone", NULL, 1, "refused: denied_route\n", {":24: no listener leads to route alone"}},
     };
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
         check(&samples[i]);
