@@ -65,6 +65,11 @@ void log_ms(struct log_line *line, const char *name,
             uint64_t ms); /* text: "1.5s"; JSON: name_ms as a number */
 void log_end(struct log_line *line);
 
+/* Text from outside that may be of any length and hold anything: as much of it as fits, escaped. Returns how many bytes
+ * that is; the rest belongs into another line. If there is a rest, or `continues` says so, the field `continues`
+ * follows. To be the last field but fixed ones. A line that is not wanted takes all. */
+size_t log_text(struct log_line *line, const char *name, const char *data, size_t length, bool continues);
+
 /* A line with one field, `detail`, for the many that need no more. */
 void log_event(enum log_level level, const char *event, const char *format, ...) PRINTF_LIKE(3, 4);
 
@@ -84,6 +89,10 @@ struct log_limit {
     {                                         \
         .per_second = (rate), .burst = (most) \
     }
+
+/* Takes one of the tokens of such a bound, whose state, at first 0, the caller keeps; false: there is none. `now` is in
+ * nanoseconds of a clock that never goes back. */
+bool log_take_token(_Atomic uint64_t *state, uint32_t per_second, uint32_t burst, uint64_t now) MUST_CHECK;
 
 /* Like log_begin(), but the line is not wanted when the limit is met. */
 void log_begin_limited(struct log_line *line, struct log_limit *limit, enum log_level level,

@@ -19,18 +19,18 @@ static uint64_t now_ns(void)
  * come back, starting at `now` if it is past; a line that would move it further than a whole burst ahead
  * of `now` has found the bucket empty.
  */
-static bool take(struct log_limit *limit, uint64_t now)
+bool log_take_token(_Atomic uint64_t *state, uint32_t per_second, uint32_t burst, uint64_t now)
 {
-    uint64_t token = SECOND / (limit->per_second > 0 ? limit->per_second : 1);
-    uint64_t bucket = token * (limit->burst > 0 ? limit->burst : 1);
-    uint64_t full_at = atomic_load_explicit(&limit->state, memory_order_relaxed);
+    uint64_t token = SECOND / (per_second > 0 ? per_second : 1);
+    uint64_t bucket = token * (burst > 0 ? burst : 1);
+    uint64_t full_at = atomic_load_explicit(state, memory_order_relaxed);
     uint64_t next;
 
     do {
         next = (full_at > now ? full_at : now) + token;
         if (next - now > bucket)
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(&limit->state, &full_at, next, memory_order_relaxed,
+    } while (!atomic_compare_exchange_weak_explicit(state, &full_at, next, memory_order_relaxed,
                                                     memory_order_relaxed));
     return true;
 }
@@ -43,7 +43,7 @@ void log_begin_limited(struct log_line *line, struct log_limit *limit, enum log_
     line->wanted = false;
     if (!log_wanted(level))
         return;
-    if (!take(limit, now_ns())) {
+    if (!log_take_token(&limit->state, limit->per_second, limit->burst, now_ns())) {
         atomic_fetch_add_explicit(&limit->suppressed, 1, memory_order_relaxed);
         return;
     }

@@ -61,6 +61,30 @@ static bool put_escaped(struct log_line *line, const char *data, size_t length)
     return true;
 }
 
+/* The same, but fills the room but for `keep` to the last character that fits, and returns how many bytes went in. */
+static size_t put_fitting(struct log_line *line, const char *data, size_t length, size_t keep)
+{
+    size_t limit = LOG_LINE_MAX - END_ROOM - keep, at = 0;
+
+    while (at < length && line->length < limit) {
+        char escaped[ESCAPE_MAX];
+        size_t used = escape_plain(data + at, length - at), room = limit - line->length;
+
+        if (used > 0) {
+            used = used < room ? used : room;
+            put(line, data + at, used);
+        } else {
+            size_t size = escape_json(data + at, length - at, escaped, &used);
+
+            if (size > room)
+                break;
+            put(line, escaped, size);
+        }
+        at += used;
+    }
+    return at;
+}
+
 static bool put_quoted(struct log_line *line, const char *value)
 {
     return put(line, "\"", 1) && put_escaped(line, value, strlen(value)) && put(line, "\"", 1);
@@ -162,6 +186,23 @@ void log_u64(struct log_line *line, const char *name, uint64_t value)
         return;
     snprintf(digits, sizeof(digits), "%" PRIu64, value);
     settle(line, mark, put_name(line, name, "") && put_string(line, digits));
+}
+
+size_t log_text(struct log_line *line, const char *name, const char *data, size_t length, bool continues)
+{
+    const char *flag = line->wanted && line->json ? "\",\"continues\":true" : "\" continues=true";
+    size_t mark = line->length, taken;
+
+    if (!line->wanted || line->full)
+        return length;
+    if (!put_name(line, name, "") || !put(line, "\"", 1) ||
+        line->length + strlen(flag) > LOG_LINE_MAX - END_ROOM) {
+        settle(line, mark, false);
+        return length;
+    }
+    taken = put_fitting(line, data, length, strlen(flag));
+    put_string(line, taken < length || continues ? flag : "\"");
+    return taken;
 }
 
 void log_ms(struct log_line *line, const char *name, uint64_t ms)
