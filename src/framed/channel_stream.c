@@ -231,19 +231,24 @@ void channel_stream_on_stopped(struct channel *channel, uint32_t code)
     tell(io_of(stream), stream, STREAM_WRITABLE);
 }
 
-static enum reason reason_of(uint32_t code)
+/* A timer of this side, the end that this side gave the session, or what the peer made of it: that it may call by any
+ * code. */
+static enum reason reason_of(const struct session_io *io, uint32_t code)
 {
-    enum reason reason;
     if (code == CODE_NO_PROGRESS) {
         return REASON_IDLE_TIMEOUT;
     }
-    return code_reason(code, &reason) ? reason : REASON_CLIENT_RESET;
+    if (code == CODE_GOING_AWAY && io->leaving) {
+        return REASON_SHUTDOWN;
+    }
+    return code == code_of_reason(REASON_HALF_CLOSED_TIMEOUT) ? REASON_HALF_CLOSED_TIMEOUT
+                                                              : REASON_CLIENT_RESET;
 }
 
 void channel_stream_on_failed(struct channel *channel, uint32_t code, bool retryable UNUSED)
 {
     struct channel_stream *stream = channel_user(channel);
-    fail(io_of(stream), stream, reason_of(code), code);
+    fail(io_of(stream), stream, reason_of(io_of(stream), code), code);
 }
 
 size_t channel_stream_on_fill(struct channel *channel, uint8_t *buffer, size_t size, enum channel_more *more)

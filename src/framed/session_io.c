@@ -266,7 +266,7 @@ static void attend(struct session_io *io)
     }
     if (io->state == SESSION_IO_OPEN && session_is_over(io->session)) {
         io->state = SESSION_IO_PARTING;
-        io->linger_by = now_of(io) + SESSION_IO_LINGER_MS;
+        io->linger_by = now_of(io) + io->linger_ms;
     }
     if (io->state != SESSION_IO_CLOSED && has_to_write(io)) {
         session_io_wake(io);
@@ -342,6 +342,7 @@ void session_io_leave(struct session_io *io)
 
 void session_io_drain(struct session_io *io, uint32_t deadline_ms)
 {
+    io->leaving = true;
     session_set_now(io->session, now_of(io));
     session_drain(io->session, deadline_ms);
     session_io_again(io);
@@ -349,8 +350,19 @@ void session_io_drain(struct session_io *io, uint32_t deadline_ms)
 
 void session_io_end(struct session_io *io, enum code code, const char *text)
 {
+    io->leaving = true;
     session_abort(io->session, code, text);
     session_io_again(io);
+}
+
+void session_io_hurry(struct session_io *io, uint32_t linger_ms)
+{
+    uint64_t by = now_of(io) + linger_ms;
+    io->linger_ms = linger_ms;
+    if (by < io->linger_by) {
+        io->linger_by = by;
+        arm(io);
+    }
 }
 
 static void on_session_ready(struct session *session, const struct control_hello *peer)
@@ -415,6 +427,7 @@ int session_io_start(struct session_io *io, struct loop *loop, const struct sess
     io->ops = ops;
     io->loop = loop;
     io->timer_at = SESSION_NEVER;
+    io->linger_ms = SESSION_IO_LINGER_MS;
     TAILQ_INIT(&io->due);
     TAILQ_INIT(&io->again);
     io->session = session_new(&seeded, &events, io, loop_now(loop));

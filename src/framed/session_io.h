@@ -69,10 +69,12 @@ struct session_io {
     uint32_t in_at, in_length, out_at, out_length;
     uint32_t acts;    /* in this turn */
     uint32_t streams; /* not yet closed */
-    bool full;        /* the socket takes no more for now */
-    bool cut;         /* nor ever again */
-    bool finished;    /* it was shut down for writing */
-    bool heard;       /* it was read to its end */
+    uint32_t linger_ms;
+    bool leaving;  /* it was told to drain, or to end */
+    bool full;     /* the socket takes no more for now */
+    bool cut;      /* nor ever again */
+    bool finished; /* it was shut down for writing */
+    bool heard;    /* it was read to its end */
 
     /* Of channel_stream.c: */
     struct channel_stream_list due;   /* to be told of what came, before this turn is over */
@@ -95,6 +97,9 @@ int session_io_start(struct session_io *io, struct loop *loop, const struct sess
 /* session_drain() and session_abort(), at any time. */
 void session_io_drain(struct session_io *io, uint32_t deadline_ms);
 void session_io_end(struct session_io *io, enum code code, const char *text);
+
+/* Once it is over, it waits for the peer so long at most, in place of SESSION_IO_LINGER_MS. */
+void session_io_hurry(struct session_io *io, uint32_t linger_ms);
 
 static inline struct session_io *session_io_of(const struct session *session)
 {

@@ -76,6 +76,7 @@ static void receive_open(struct session *session, const struct frame *frame)
         session->events->open(channel, &open);
         return;
     }
+    session->stats.unsupported += open.kind != 0;
     channel_refuse(channel, open.kind != 0 ? CODE_UNSUPPORTED : code_of_reason(REASON_NO_MEMORY), NULL,
                    open.kind == 0);
     channel_release(channel);

@@ -163,6 +163,7 @@ struct session_stats {
     uint64_t bytes_sent, bytes_received;    /* payload of DATA */
     uint64_t held;                          /* handed over and not consumed */
     uint64_t stream_stalls, session_stalls; /* times that sending had to wait for credit */
+    uint64_t unsupported;                   /* streams of the peer that were refused for their kind */
     uint64_t rtt_ms;                        /* the latest; 0 before the first */
 };
 
