@@ -32,8 +32,9 @@ enum reason_kind {
       "look at the destination: a crash, a restart or a load balancer's own idle timeout")                   \
     X(DENIED_ENCLAVE, "denied_enclave", POLICY, false, "the caller's CID belongs to no configured enclave",  \
       "add it under `enclaves:` if it should be let in; otherwise find out what runs at that CID")           \
-    X(DENIED_ROUTE, "denied_route", POLICY, false, "the enclave is not allowed on this listener or route",   \
-      "add the enclave to the listener's `allow:` if it should be")                                          \
+    X(DENIED_ROUTE, "denied_route", POLICY, false,                                                           \
+      "the enclave is not allowed on this listener or route, or names a route that is not there",            \
+      "add the enclave, or the route beside it, to the listener's `allow:` if it should be")                 \
     X(DENIED_SNI, "denied_sni", POLICY, false,                                                               \
       "the ClientHello names a server that the route does not allow",                                        \
       "compare the name in the log with the route's `sni:` list")                                            \
@@ -63,10 +64,12 @@ enum reason_kind {
       "read the log line's `detail`")                                                                        \
     X(LIMIT_ROUTE, "limit_route", LIMIT, true, "the route carries its `max_streams` already",                \
       "raise the route's `max_streams`, or find out who holds them: `posternctl status`")                    \
-    X(LIMIT_ENCLAVE, "limit_enclave", LIMIT, true, "the enclave has its `max_streams` open already",         \
-      "raise the enclave's `max_streams`, or look for a leak in the enclave")                                \
-    X(LIMIT_DAEMON, "limit_daemon", LIMIT, true, "the daemon carries its `limits.max_streams` already",      \
-      "raise `limits.max_streams`, and LimitNOFILE in the unit with it")                                     \
+    X(LIMIT_ENCLAVE, "limit_enclave", LIMIT, true,                                                           \
+      "the enclave has its `max_streams`, or `max_sessions`, open already",                                  \
+      "raise that of the enclave, or look for a leak in the enclave")                                        \
+    X(LIMIT_DAEMON, "limit_daemon", LIMIT, true,                                                             \
+      "the daemon carries its `limits.max_streams`, or `limits.max_sessions`, already",                      \
+      "raise that limit, and LimitNOFILE in the unit with it")                                               \
     X(NO_DESCRIPTORS, "no_descriptors", LIMIT, true, "the process or the system is out of file descriptors", \
       "raise LimitNOFILE in the unit, or lower `limits.max_streams`")                                        \
     X(NO_MEMORY, "no_memory", LIMIT, true, "the system is out of memory",                                    \

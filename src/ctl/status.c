@@ -36,10 +36,15 @@ static void print_state(const struct ctl *ctl, const json_t *status)
 
 static void print_resources(const struct ctl *ctl, const json_t *status)
 {
-    char memory[UNITS_TEXT_MAX];
+    char memory[UNITS_TEXT_MAX], round_trip[UNITS_TEXT_MAX];
     fprintf(ctl->out, "streams  %" PRIu64 " open, at most %" PRIu64 "; %zu workers\n",
             view_u64(status, "streams/active"), view_u64(status, "streams/limit"),
             json_array_size(view_at(status, "workers")));
+    fprintf(ctl->out,
+            "sessions %" PRIu64 " open, at most %" PRIu64 "; round trip %s over %" PRIu64 " PINGs\n",
+            view_u64(status, "sessions/active"), view_u64(status, "sessions/limit"),
+            units_human_duration(view_u64(status, "sessions/round_trip/mean_us") / 1000, round_trip),
+            view_u64(status, "sessions/round_trip/count"));
     fprintf(ctl->out, "memory   %s resident; %" PRIu64 " of %" PRIu64 " file descriptors\n",
             units_human_size(view_u64(status, "process/resident_bytes"), memory),
             view_u64(status, "process/open_fds"), view_u64(status, "process/max_fds"));
@@ -95,9 +100,9 @@ static int print_routes(const struct ctl *ctl, const json_t *routes)
 
 static int print_enclaves(const struct ctl *ctl, const json_t *enclaves)
 {
-    static const struct table_column columns[] = {{"ENCLAVE", false}, {"CID", true},     {"ACTIVE", true},
-                                                  {"OPENED", true},   {"REFUSED", true}, {"IN", true},
-                                                  {"OUT", true}};
+    static const struct table_column columns[] = {{"ENCLAVE", false}, {"CID", true},    {"SESSIONS", true},
+                                                  {"ACTIVE", true},   {"OPENED", true}, {"REFUSED", true},
+                                                  {"IN", true},       {"OUT", true}};
     struct table table;
     size_t i;
     json_t *enclave;
@@ -105,10 +110,12 @@ static int print_enclaves(const struct ctl *ctl, const json_t *enclaves)
     json_array_foreach(enclaves, i, enclave)
     {
         char name[VIEW_CELL_MAX + 32], cid[VIEW_CELL_MAX], active[VIEW_CELL_MAX], opened[VIEW_CELL_MAX];
-        char refused[VIEW_CELL_MAX], in[UNITS_TEXT_MAX], out[UNITS_TEXT_MAX];
+        char sessions[VIEW_CELL_MAX], refused[VIEW_CELL_MAX], in[UNITS_TEXT_MAX], out[UNITS_TEXT_MAX];
         const char *cells[] = {
             name_of(enclave, name),
             json_object_get(enclave, "cid") != NULL ? number(view_u64(enclave, "cid"), cid) : "-",
+            view_of_limit(view_u64(enclave, "sessions_active"), view_u64(enclave, "sessions_limit"),
+                          sessions),
             view_of_limit(view_u64(enclave, "active"), view_u64(enclave, "limit"), active),
             number(view_u64(enclave, "opened"), opened),
             number(view_u64(enclave, "refused"), refused),
@@ -136,7 +143,8 @@ static int print_listeners(const struct ctl *ctl, const json_t *listeners)
         const char *cells[] = {
             name_of(listener, name),
             view_text(listener, "listen"),
-            view_text(listener, "route"),
+            strcmp(view_text(listener, "protocol"), "framed") == 0 ? "(framed)"
+                                                                   : view_text(listener, "route"),
             number(view_u64(listener, "accepted"), accepted),
             number(view_u64(listener, "refused"), refused),
             number(view_u64(listener, "accept_errors"), errors),
@@ -148,27 +156,53 @@ static int print_listeners(const struct ctl *ctl, const json_t *listeners)
     return r;
 }
 
+/* A row for each of the words but the one that is nothing to look at. Returns how many. */
+static size_t add_ends(struct table *table, const char *what, const json_t *counts, const char *good)
+{
+    size_t rows = 0;
+    json_t *count;
+    const char *word;
+    json_object_foreach((json_t *)counts, word, count)
+    {
+        char times[VIEW_CELL_MAX];
+        const char *cells[] = {what, word, number(view_u64(count, ""), times)};
+        if (strcmp(word, good) != 0) {
+            table_add(table, cells);
+            rows++;
+        }
+    }
+    return rows;
+}
+
+/* Sessions that did not simply end, and streams that they did not get, if there were any. */
+static int print_sessions(const struct ctl *ctl, const json_t *status)
+{
+    static const struct table_column columns[] = {{"SESSIONS", false}, {"CODE", false}, {"TIMES", true}};
+    struct table table;
+    int r = 0;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    size_t rows = add_ends(&table, "ended", view_at(status, "sessions/ended"), "no_error");
+    rows += add_ends(&table, "open refused", view_at(status, "sessions/opens_refused"), "");
+    if (rows > 0) {
+        fputc('\n', ctl->out);
+        r = table_print(&table, ctl->out);
+    }
+    table_release(&table);
+    return r;
+}
+
 /* Streams that did not simply finish, if there were any. */
 static int print_ends(const struct ctl *ctl, const json_t *routes)
 {
     static const struct table_column columns[] = {{"ROUTE", false}, {"ENDED", false}, {"STREAMS", true}};
     struct table table;
     size_t i, rows = 0;
-    json_t *route, *count;
-    const char *reason;
+    json_t *route;
     int r = 0;
     table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(routes, i, route)
     {
-        json_object_foreach(json_object_get(route, "ended"), reason, count)
-        {
-            char streams[VIEW_CELL_MAX];
-            const char *cells[] = {view_text(route, "name"), reason, number(view_u64(count, ""), streams)};
-            if (strcmp(reason, "finished") != 0) {
-                table_add(&table, cells);
-                rows++;
-            }
-        }
+        rows += add_ends(&table, view_text(route, "name"), json_object_get(route, "ended"), "finished");
     }
     if (rows > 0) {
         fputc('\n', ctl->out);
@@ -191,6 +225,7 @@ static int print_page(const struct ctl *ctl, const json_t *status)
     failed |= print_enclaves(ctl, view_at(status, "enclaves"));
     fputc('\n', ctl->out);
     failed |= print_listeners(ctl, view_at(status, "listeners"));
+    failed |= print_sessions(ctl, status);
     failed |= print_ends(ctl, view_at(status, "routes"));
     return failed == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
 }

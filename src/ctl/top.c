@@ -46,9 +46,10 @@ static json_t *rates_of_list(const json_t *before, const json_t *after, uint64_t
         const char *name = view_text(entry, "name");
         const json_t *old = entry_before(before, name, i);
         json_t *rate =
-            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "name", name, "active",
+            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", name, "active",
                       (json_int_t)view_u64(entry, "active"), "limit", (json_int_t)view_u64(entry, "limit"),
-                      "streams_per_s", rate_of(old, entry, "opened", elapsed_ms), "bytes_in_per_s",
+                      "sessions", (json_int_t)view_u64(entry, "sessions_active"), "streams_per_s",
+                      rate_of(old, entry, "opened", elapsed_ms), "bytes_in_per_s",
                       rate_of(old, entry, "bytes_in", elapsed_ms), "bytes_out_per_s",
                       rate_of(old, entry, "bytes_out", elapsed_ms));
         if (json_array_append_new(rates, rate) != 0) {
@@ -74,17 +75,20 @@ static const char *per_second(const json_t *rate, const char *member, char buffe
     return buffer;
 }
 
-static int print_list(const char *title, const json_t *rates, FILE *out)
+/* Only enclaves have sessions, the last column. */
+static int print_list(const char *title, const json_t *rates, bool sessions, FILE *out)
 {
-    struct table_column columns[] = {
-        {title, false}, {"ACTIVE", true}, {"STREAMS", true}, {"IN", true}, {"OUT", true}};
+    struct table_column columns[] = {{title, false}, {"ACTIVE", true}, {"STREAMS", true},
+                                     {"IN", true},   {"OUT", true},    {"SESSIONS", true}};
     struct table table;
     size_t i;
     json_t *rate;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    table_init(&table, columns, ARRAY_SIZE(columns) - !sessions);
     json_array_foreach(rates, i, rate)
     {
         char active[VIEW_CELL_MAX], streams[VIEW_CELL_MAX], in[VIEW_CELL_MAX], sent[VIEW_CELL_MAX];
+        char held[VIEW_CELL_MAX];
+        snprintf(held, sizeof held, "%" PRIu64, view_u64(rate, "sessions"));
         snprintf(streams, sizeof streams, "%" PRIu64 "/s", view_u64(rate, "streams_per_s"));
         const char *cells[] = {
             view_text(rate, "name"),
@@ -92,6 +96,7 @@ static int print_list(const char *title, const json_t *rates, FILE *out)
             streams,
             per_second(rate, "bytes_in_per_s", in),
             per_second(rate, "bytes_out_per_s", sent),
+            held,
         };
         table_add(&table, cells);
     }
@@ -104,15 +109,15 @@ int top_page(const json_t *status, const json_t *rates, FILE *out)
 {
     char memory[UNITS_TEXT_MAX];
     fprintf(out,
-            "posternd %s, %s   streams %" PRIu64 "/%" PRIu64 "   memory %s   descriptors %" PRIu64 "/%" PRIu64
-            "\n\n",
+            "posternd %s, %s   streams %" PRIu64 "/%" PRIu64 "   sessions %" PRIu64
+            "   memory %s   descriptors %" PRIu64 "/%" PRIu64 "\n\n",
             view_text(status, "version"), view_text(status, "state"), view_u64(status, "streams/active"),
-            view_u64(status, "streams/limit"),
+            view_u64(status, "streams/limit"), view_u64(status, "sessions/active"),
             units_human_size(view_u64(status, "process/resident_bytes"), memory),
             view_u64(status, "process/open_fds"), view_u64(status, "process/max_fds"));
-    int r = print_list("ROUTE", view_at(rates, "routes"), out);
+    int r = print_list("ROUTE", view_at(rates, "routes"), false, out);
     fputc('\n', out);
-    int s = print_list("ENCLAVE", view_at(rates, "enclaves"), out);
+    int s = print_list("ENCLAVE", view_at(rates, "enclaves"), true, out);
     return r != 0 ? r : s;
 }
 

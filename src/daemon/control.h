@@ -14,7 +14,8 @@
 enum server_state { SERVER_STARTING, SERVER_READY, SERVER_DRAINING };
 
 struct worker_view {
-    unsigned active;  /* streams the worker carries */
+    unsigned active; /* streams the worker carries */
+    unsigned sessions;
     uint64_t busy_ms; /* how long its loop has been in one turn; 0 while it waits */
     const struct resolver_stats *dns;
 };

@@ -4,7 +4,13 @@
 #include <string.h>
 #include <time.h>
 
-const unsigned connect_bucket_ms[CONNECT_BUCKETS] = CONNECT_BUCKETS_INIT;
+const unsigned histogram_bucket_ms[HISTOGRAM_BUCKETS] = HISTOGRAM_BUCKETS_INIT;
+
+static const uint32_t session_codes[] = {
+#define X(id, number, word) (number),
+    CODE_TABLE(X)
+#undef X
+};
 
 void counters_init(struct counters *counters)
 {
@@ -61,13 +67,33 @@ void counters_release(struct counters *counters)
     release_listeners(counters);
 }
 
-void counters_connect_latency(struct route_counters *route, uint64_t microseconds)
+void histogram_add(struct histogram *histogram, uint64_t microseconds)
 {
     unsigned bucket = 0;
-    while (bucket < CONNECT_BUCKETS && microseconds > (uint64_t)connect_bucket_ms[bucket] * 1000) {
+    while (bucket < HISTOGRAM_BUCKETS && microseconds > (uint64_t)histogram_bucket_ms[bucket] * 1000) {
         bucket++;
     }
-    counter_add(&route->connect_bucket[bucket], 1);
-    counter_add(&route->connect_sum_us, microseconds);
-    counter_add(&route->connect_count, 1);
+    counter_add(&histogram->bucket[bucket], 1);
+    counter_add(&histogram->sum_us, microseconds);
+    counter_add(&histogram->count, 1);
+}
+
+enum session_code session_code(uint32_t code)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(session_codes); i++) {
+        if (session_codes[i] == code) {
+            return (enum session_code)i;
+        }
+    }
+    return SESSION_CODE_OTHER;
+}
+
+const char *session_code_word(enum session_code code)
+{
+    return code < SESSION_CODE_OTHER ? code_word(session_codes[code]) : "other";
+}
+
+const char *open_refusal_word(unsigned index)
+{
+    return index < REASON_COUNT ? reason_word((enum reason)index) : code_word(CODE_UNSUPPORTED);
 }

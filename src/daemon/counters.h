@@ -12,6 +12,7 @@
 
 #include "base/compiler.h"
 #include "base/reason.h"
+#include "session/codes.h"
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -37,13 +38,32 @@ static inline uint64_t counter_get(const counter *c)
     return atomic_load_explicit((counter *)c, memory_order_relaxed);
 }
 
-/* Upper bounds of the connect latency histogram's buckets, in milliseconds; a last one has no bound. */
-#define CONNECT_BUCKETS 12
-#define CONNECT_BUCKETS_INIT                                 \
+/* Upper bounds of a histogram's buckets, in milliseconds; a last one has no bound. */
+#define HISTOGRAM_BUCKETS 12
+#define HISTOGRAM_BUCKETS_INIT                               \
     {                                                        \
         1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000 \
     }
-extern const unsigned connect_bucket_ms[CONNECT_BUCKETS];
+extern const unsigned histogram_bucket_ms[HISTOGRAM_BUCKETS];
+
+struct histogram {
+    counter bucket[HISTOGRAM_BUCKETS + 1];
+    counter sum_us;
+    counter count;
+};
+
+/* How a session can end, as an index: the protocol's own codes, and one for all others that a peer may give. */
+enum session_code {
+#define X(id, number, word) SESSION_CODE_##id,
+    CODE_TABLE(X)
+#undef X
+        SESSION_CODE_OTHER,
+    SESSION_CODE_COUNT
+};
+
+/* How an open can be refused: for a reason, or as one of a kind that nobody knows. */
+#define OPEN_UNSUPPORTED REASON_COUNT
+#define OPEN_REFUSALS    (REASON_COUNT + 1)
 
 struct route_counters {
     const char *name;
@@ -52,9 +72,7 @@ struct route_counters {
     counter ended[REASON_COUNT]; /* by reason, refused ones included */
     counter bytes_in;            /* from the caller to the destination */
     counter bytes_out;           /* from the destination to the caller */
-    counter connect_bucket[CONNECT_BUCKETS + 1];
-    counter connect_sum_us;
-    counter connect_count;
+    struct histogram connect;    /* from the decision to connect to a connected destination */
     struct route_counters *next;
 };
 
@@ -65,6 +83,15 @@ struct enclave_counters {
     counter refused;
     counter bytes_in;
     counter bytes_out;
+    counter sessions_active;
+    counter sessions_opened;
+    counter sessions_refused;
+    counter stream_stalls; /* times that a stream waited for the peer's credit, though the session had some */
+    counter session_stalls; /* times that a whole session did */
+    counter lines;          /* of its log streams, written */
+    counter lines_dropped;  /* over lines_per_second */
+    counter lines_unsaid;   /* of those, not yet told in the log */
+    counter line_tokens;    /* the state of that bound, see log_take_token() */
     struct enclave_counters *next;
 };
 
@@ -80,13 +107,18 @@ struct counters {
     struct route_counters *routes; /* lists, in the order in which they were made */
     struct enclave_counters *enclaves;
     struct listener_counters *listeners;
-    counter active; /* streams open now in the whole daemon */
+    counter active;   /* streams open now in the whole daemon */
+    counter sessions; /* and sessions */
+    counter sessions_ended[SESSION_CODE_COUNT];
+    counter opens_refused[OPEN_REFUSALS]; /* streams that a session's caller asked for and did not get */
+    struct histogram round_trip;          /* of sessions' PINGs */
     counter reloads_ok;
     counter reloads_failed;
     counter reload_time_s;  /* Unix time of the last reload or start that was tried */
     counter reload_last_ok; /* 1 or 0 */
     counter stalls;         /* times an event loop was busy for 100 ms or more */
     uint64_t start_time_s;
+    uint64_t generation; /* of the latest rules. Main thread only */
 };
 
 void counters_init(struct counters *counters);
@@ -97,6 +129,13 @@ struct route_counters *counters_route(struct counters *counters, const char *nam
 struct enclave_counters *counters_enclave(struct counters *counters, const char *name);
 struct listener_counters *counters_listener(struct counters *counters, const char *name);
 
-void counters_connect_latency(struct route_counters *route, uint64_t microseconds);
+void histogram_add(struct histogram *histogram, uint64_t microseconds);
+
+/* The index of a GOAWAY's code, and its word. */
+enum session_code session_code(uint32_t code);
+const char *session_code_word(enum session_code code);
+
+/* The word for why an open was refused, by its index in opens_refused. */
+const char *open_refusal_word(unsigned index);
 
 #endif

@@ -2,6 +2,8 @@
 #include "daemon/door.h"
 
 #include "daemon/admission.h"
+#include "daemon/sessions.h"
+#include "daemon/streams.h"
 #include <stdlib.h>
 
 static struct door *of(struct listener *listener)
@@ -37,6 +39,7 @@ struct door_job {
     unsigned id;
     int fd;
     bool inherited;
+    uint64_t deadline_ms; /* draining */
 };
 
 static void discard(struct door_job *order)
@@ -105,6 +108,14 @@ static void run_change(struct worker *worker, struct job *job)
     discard(order);
 }
 
+static void run_adopt(struct worker *worker, struct job *job)
+{
+    struct door_job *order = CONTAINER_OF(job, struct door_job, job);
+    sessions_adopt(worker, order->rules);
+    counter_sub(&worker->set->orders, 1);
+    discard(order);
+}
+
 static void run_close(struct worker *worker, struct job *job)
 {
     struct door_job *order = CONTAINER_OF(job, struct door_job, job);
@@ -112,12 +123,13 @@ static void run_close(struct worker *worker, struct job *job)
     if (door != NULL) {
         close_door(door);
     }
-    counter_sub(&worker->set->doors_closing, 1);
+    counter_sub(&worker->set->orders, 1);
     discard(order);
 }
 
 static void run_drain(struct worker *worker, struct job *job)
 {
+    struct door_job *order = CONTAINER_OF(job, struct door_job, job);
     struct door *door, *next;
     for (door = LIST_FIRST(&worker->doors); door != NULL; door = next) {
         next = LIST_NEXT(door, link);
@@ -126,8 +138,12 @@ static void run_drain(struct worker *worker, struct job *job)
             close_door(door);
         }
     }
-    counter_sub(&worker->set->doors_closing, 1);
-    door_job_discard(job);
+    worker->draining = true;
+    worker->drain_by = loop_now(&worker->loop) + order->deadline_ms;
+    streams_drain(worker);
+    sessions_drain(worker, order->deadline_ms);
+    counter_sub(&worker->set->orders, 1);
+    discard(order);
 }
 
 static struct door_job *make(void (*run)(struct worker *, struct job *), int fd, struct rules *rules,
@@ -168,12 +184,21 @@ struct job *door_job_change(int fd, struct rules *rules, unsigned id)
     return job_of(make(run_change, fd, rules, id));
 }
 
+struct job *door_job_adopt(struct rules *rules)
+{
+    return job_of(make(run_adopt, -1, rules, 0));
+}
+
 struct job *door_job_close(int fd)
 {
     return job_of(make(run_close, fd, NULL, 0));
 }
 
-struct job *door_job_drain(void)
+struct job *door_job_drain(uint64_t deadline_ms)
 {
-    return job_of(make(run_drain, -1, NULL, 0));
+    struct door_job *order = make(run_drain, -1, NULL, 0);
+    if (order != NULL) {
+        order->deadline_ms = deadline_ms;
+    }
+    return job_of(order);
 }

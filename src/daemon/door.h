@@ -29,12 +29,16 @@ struct job *door_job_open(int fd, bool inherited, struct rules *rules, unsigned 
 /* The door at `fd` goes on under other rules. */
 struct job *door_job_change(int fd, struct rules *rules, unsigned id) MUST_CHECK;
 
+/* What sessions open is judged by these rules from now on. */
+struct job *door_job_adopt(struct rules *rules) MUST_CHECK;
+
 /* Closes the door at `fd`. */
 struct job *door_job_close(int fd) MUST_CHECK;
 
-/* Before the end: doors on sockets of our own go on to refuse callers, with the reason. Those on systemd's
- * are closed, and their callers wait in the backlog for the next process. */
-struct job *door_job_drain(void) MUST_CHECK;
+/* Before the end, which is so far away: doors on sockets of our own go on to refuse callers, with the reason. Those
+ * on systemd's are closed, and their callers wait in the backlog for the next process. Sessions and log streams are
+ * told. */
+struct job *door_job_drain(uint64_t deadline_ms) MUST_CHECK;
 
 /* For a job that is not posted after all. NULL is harmless. */
 void door_job_discard(struct job *job);

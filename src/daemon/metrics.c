@@ -39,6 +39,16 @@ static const struct metric enclave_metrics[] = {
             "Streams of the enclave that passed policy and limits."),
     COUNTER(enclave, refused, "postern_enclave_streams_refused_total",
             "Streams of the enclave that policy or a limit refused."),
+    GAUGE(enclave, sessions_active, "postern_enclave_sessions_active",
+          "Sessions that the enclave has open now."),
+    COUNTER(enclave, sessions_opened, "postern_enclave_sessions_opened_total",
+            "Sessions of the enclave that passed policy and limits."),
+    COUNTER(enclave, sessions_refused, "postern_enclave_sessions_refused_total",
+            "Sessions of the enclave that policy or a limit refused."),
+    COUNTER(enclave, lines, "postern_enclave_log_lines_total",
+            "Lines that the enclave sent to log routes, and that were written."),
+    COUNTER(enclave, lines_dropped, "postern_enclave_log_lines_dropped_total",
+            "Lines that the enclave sent to log routes, and that were more than lines_per_second."),
 };
 
 static const struct metric listener_metrics[] = {
@@ -158,25 +168,28 @@ static void add_enclave_bytes(struct text *out, const struct counters *counters)
 
 /* The count is the buckets' own sum: workers add while this reads, and a histogram must not
  * contradict itself. */
-static void add_histogram(struct text *out, const char *name, const struct route_counters *route)
+static void add_histogram(struct text *out, const char *name, const char *route,
+                          const struct histogram *histogram)
 {
-    char part[64];
+    struct text labels = TEXT_INIT; /* of the route, if there is one, and what divides it from more */
+    const char *more = route != NULL ? "," : "";
     uint64_t count = 0;
-    snprintf(part, sizeof part, "%s_bucket", name);
-    for (unsigned i = 0; i < CONNECT_BUCKETS; i++) {
-        count += counter_get(&route->connect_bucket[i]);
-        open_series(out, part, "route", route->name);
-        text_addf(out, ",le=\"%g\"} %" PRIu64 "\n", connect_bucket_ms[i] / 1000.0, count);
+    if (route != NULL) {
+        add_label(&labels, "route", route);
     }
-    count += counter_get(&route->connect_bucket[CONNECT_BUCKETS]);
-    open_series(out, part, "route", route->name);
-    text_addf(out, ",le=\"+Inf\"} %" PRIu64 "\n", count);
-    snprintf(part, sizeof part, "%s_sum", name);
-    open_series(out, part, "route", route->name);
-    text_add_char(out, '}');
-    add_seconds(out, counter_get(&route->connect_sum_us));
-    snprintf(part, sizeof part, "%s_count", name);
-    add_labelled(out, part, "route", route->name, count);
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        count += counter_get(&histogram->bucket[i]);
+        text_addf(out, "%s_bucket{%s%sle=\"%g\"} %" PRIu64 "\n", name, text_string(&labels), more,
+                  histogram_bucket_ms[i] / 1000.0, count);
+    }
+    count += counter_get(&histogram->bucket[HISTOGRAM_BUCKETS]);
+    text_addf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", name, text_string(&labels), more, count);
+    text_addf(out, route != NULL ? "%s_sum{%s}" : "%s_sum%s", name, text_string(&labels));
+    add_seconds(out, counter_get(&histogram->sum_us));
+    text_addf(out, route != NULL ? "%s_count{%s} %" PRIu64 "\n" : "%s_count%s %" PRIu64 "\n", name,
+              text_string(&labels), count);
+    out->failed = out->failed || labels.failed;
+    text_release(&labels);
 }
 
 static void add_connect(struct text *out, const struct counters *counters)
@@ -185,7 +198,7 @@ static void add_connect(struct text *out, const struct counters *counters)
     add_family(out, name, "histogram",
                "Time from the decision to connect to a connected destination, name resolution included.");
     for (const struct route_counters *route = counters->routes; route != NULL; route = route->next) {
-        add_histogram(out, name, route);
+        add_histogram(out, name, route->name, &route->connect);
     }
 }
 
@@ -204,6 +217,41 @@ static void add_routes(struct text *out, const struct server_view *view)
     }
 }
 
+/* Why a sender had to wait: `stream`, for credit of its own; `session`, for that of all together. */
+static void add_stalls(struct text *out, const struct counters *counters)
+{
+    const char *name = "postern_enclave_credit_stalls_total";
+    add_family(out, name, "counter",
+               "Times that sending to the enclave had to wait for credit of the stream, or of the session.");
+    for (const struct enclave_counters *enclave = counters->enclaves; enclave != NULL;
+         enclave = enclave->next) {
+        open_series(out, name, "enclave", enclave->name);
+        text_addf(out, ",of=\"stream\"} %" PRIu64 "\n", counter_get(&enclave->stream_stalls));
+        open_series(out, name, "enclave", enclave->name);
+        text_addf(out, ",of=\"session\"} %" PRIu64 "\n", counter_get(&enclave->session_stalls));
+    }
+}
+
+static void add_sessions(struct text *out, const struct server_view *view)
+{
+    const struct counters *counters = view->counters;
+    const char *ended = "postern_sessions_ended_total", *refused = "postern_opens_refused_total";
+    add_single(out, "postern_sessions_active", "gauge", "Sessions open now in the whole daemon.",
+               counter_get(&counters->sessions));
+    add_single(out, "postern_sessions_limit", "gauge", "limits.max_sessions.", view->config->max_sessions);
+    add_family(out, ended, "counter", "Sessions that ended, by code.");
+    for (unsigned i = 0; i < SESSION_CODE_COUNT; i++) {
+        add_labelled(out, ended, "code", session_code_word((enum session_code)i),
+                     counter_get(&counters->sessions_ended[i]));
+    }
+    add_family(out, refused, "counter", "Streams that a session asked for and did not get, by code.");
+    for (unsigned i = 0; i < OPEN_REFUSALS; i++) {
+        add_labelled(out, refused, "code", open_refusal_word(i), counter_get(&counters->opens_refused[i]));
+    }
+    add_family(out, "postern_session_round_trip_seconds", "histogram", "Round trips of sessions, by PING.");
+    add_histogram(out, "postern_session_round_trip_seconds", NULL, &counters->round_trip);
+}
+
 static void add_enclaves(struct text *out, const struct server_view *view)
 {
     const struct counters *counters = view->counters;
@@ -215,6 +263,12 @@ static void add_enclaves(struct text *out, const struct server_view *view)
         const struct config_enclave *enclave = &view->config->enclaves[i];
         add_labelled(out, "postern_enclave_streams_limit", "enclave", enclave->name, enclave->max_streams);
     }
+    add_family(out, "postern_enclave_sessions_limit", "gauge", "The enclave's max_sessions.");
+    for (unsigned i = 0; i < view->config->enclave_count; i++) {
+        const struct config_enclave *enclave = &view->config->enclaves[i];
+        add_labelled(out, "postern_enclave_sessions_limit", "enclave", enclave->name, enclave->max_sessions);
+    }
+    add_stalls(out, counters);
 }
 
 static void add_listeners(struct text *out, const struct counters *counters)
@@ -230,6 +284,11 @@ static void add_workers(struct text *out, const struct server_view *view)
     for (unsigned i = 0; i < view->worker_count; i++) {
         snprintf(id, sizeof id, "%u", i);
         add_labelled(out, "postern_worker_streams_active", "worker", id, view->workers[i].active);
+    }
+    add_family(out, "postern_worker_sessions_active", "gauge", "Sessions that the worker carries now.");
+    for (unsigned i = 0; i < view->worker_count; i++) {
+        snprintf(id, sizeof id, "%u", i);
+        add_labelled(out, "postern_worker_sessions_active", "worker", id, view->workers[i].sessions);
     }
     add_family(out, "postern_worker_busy_seconds", "gauge",
                "How long the worker's event loop has been in its present turn; 0 while it waits.");
@@ -314,6 +373,7 @@ void metrics_write(const struct server_view *view, struct text *out)
     add_daemon(out, view);
     add_routes(out, view);
     add_enclaves(out, view);
+    add_sessions(out, view);
     add_listeners(out, view->counters);
     add_workers(out, view);
     add_dns(out, view);

@@ -3,7 +3,7 @@
  *
  * Prepare: rules, sockets, admin listeners and jobs are made; each step can fail, and then what is new is
  * dropped and nothing has changed. Commit: the jobs are posted, and the old goes; nothing here can fail.
- * Streams that are open keep the rules they were opened under.
+ * Streams that are open keep the rules they were opened under; what sessions open from now on is judged by the new.
  */
 #include "base/log.h"
 #include "daemon/door.h"
@@ -19,7 +19,7 @@
 #define ADMIN_MODE  0660
 
 /* For how long the workers are waited for, at most: one that hangs must not take the main thread along. */
-#define DOORS_CLOSE_MS 200
+#define ORDERS_MS 200
 
 struct plan {
     struct rules *rules;
@@ -103,9 +103,12 @@ static int plan_doors(struct server *server, struct plan *plan)
 {
     struct worker_set *workers = &server->workers;
     int rv = 0;
-    plan->jobs = calloc(plan->sockets.count + server->sockets.count + 1, sizeof *plan->jobs);
+    plan->jobs = calloc(workers->count + plan->sockets.count + server->sockets.count, sizeof *plan->jobs);
     if (plan->jobs == NULL) {
         return -ENOMEM;
+    }
+    for (unsigned i = 0; i < workers->count && rv == 0; i++) {
+        rv = plan_job(plan, &workers->workers[i], door_job_adopt(plan->rules));
     }
     for (unsigned i = 0; i < plan->sockets.count && rv == 0; i++) {
         struct bound_socket *socket = &plan->sockets.sockets[i];
@@ -143,10 +146,10 @@ static void abandon(struct server *server, struct plan *plan)
     rules_unref(plan->rules);
 }
 
-void server_await_doors(const struct server *server)
+void server_await_orders(const struct server *server)
 {
     const struct timespec moment = {.tv_nsec = 1000000};
-    for (unsigned i = 0; i < DOORS_CLOSE_MS && counter_get(&server->workers.doors_closing) > 0; i++) {
+    for (unsigned i = 0; i < ORDERS_MS && counter_get(&server->workers.orders) > 0; i++) {
         (void)nanosleep(&moment, NULL);
     }
 }
@@ -154,7 +157,7 @@ void server_await_doors(const struct server *server)
 static int prepare(struct server *server, struct config *config, struct plan *plan, struct error *err)
 {
     /* A listener that the last reload took away is closed by its worker, and this one may bring it back. */
-    server_await_doors(server);
+    server_await_orders(server);
     int rv = socket_set_prepare(&plan->sockets, &server->sockets, config, &server->activation, err);
     if (rv == 0) {
         rv = plan_admin(server, config, ADMIN_ROLE_ADMIN, server->admin, &plan->admin, err);
@@ -195,7 +198,7 @@ static void set_modes(const struct plan *plan)
 
 static void commit(struct server *server, struct plan *plan)
 {
-    counter_add(&server->workers.doors_closing, plan->closed);
+    counter_add(&server->workers.orders, plan->closed + server->workers.count);
     for (unsigned i = 0; i < plan->job_count; i++) {
         worker_post(plan->jobs[i].worker, plan->jobs[i].job);
     }
@@ -215,6 +218,7 @@ static void commit(struct server *server, struct plan *plan)
     rules_unref(server->rules);
     server->rules = plan->rules;
     log_set(plan->rules->config->log_level, plan->rules->config->log_format);
+    server_await_orders(server); /* a session is not to open what it may no more */
 }
 
 static bool needs_restart(const struct config *old, const struct config *new)

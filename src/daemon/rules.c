@@ -43,6 +43,7 @@ struct rules *rules_new(struct config *config, struct counters *counters)
     }
     rules->config = config;
     rules->counters = counters;
+    rules->generation = ++counters->generation;
     atomic_init(&rules->references, 1);
     rules->routes = calloc(config->route_count + 1, sizeof *rules->routes);
     rules->enclaves = calloc(config->enclave_count + 1, sizeof *rules->enclaves);

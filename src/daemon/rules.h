@@ -16,6 +16,7 @@ struct rules {
     struct route_counters **routes;       /* by route id */
     struct enclave_counters **enclaves;   /* by enclave id; one more at the end, for nobody */
     struct listener_counters **listeners; /* by listener id */
+    uint64_t generation;                  /* each set of rules has a higher one than those before */
     _Atomic unsigned references;
 };
 

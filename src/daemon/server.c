@@ -22,6 +22,9 @@
 /* Two sockets a stream, a pipe for some, and what the daemon itself needs. */
 #define DESCRIPTORS_BESIDE_STREAMS 1024
 
+/* For how long sessions without streams are waited for at the end. */
+#define GOODBYE_MS 1000
+
 /* ---- What the admin socket may ask ---- */
 
 const struct server_view *server_view(struct server *server)
@@ -40,6 +43,7 @@ const struct server_view *server_view(struct server *server)
         struct worker *worker = &server->workers.workers[i];
         server->worker_views[i] = (struct worker_view){
             .active = (unsigned)counter_get(&worker->active),
+            .sessions = (unsigned)counter_get(&worker->sessions_active),
             .busy_ms = worker_busy_ms(worker),
             .dns = &worker->loop.dns,
         };
@@ -50,26 +54,29 @@ const struct server_view *server_view(struct server *server)
 void server_status_line(const struct server *server, char *buffer, size_t size)
 {
     const struct config *config = server->rules->config;
-    snprintf(buffer, size, "%s: %u listeners, %u routes, %llu streams%s%s",
+    snprintf(buffer, size, "%s: %u listeners, %u routes, %llu streams, %llu sessions%s%s",
              server->state == SERVER_DRAINING ? "draining" : "ready", config->listener_count,
              config->route_count, (unsigned long long)counter_get(&server->counters.active),
+             (unsigned long long)counter_get(&server->counters.sessions),
              server->last_error[0] != '\0' ? "; last reload refused: " : "", server->last_error);
 }
 
 static void on_deadline(uv_timer_t *timer)
 {
     struct server *server = timer->data;
-    log_event(LOG_LEVEL_WARN, "drain deadline passed", "%llu streams are ended",
-              (unsigned long long)counter_get(&server->counters.active));
+    unsigned long long streams = counter_get(&server->counters.active);
+    log_event(streams > 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "drain deadline passed",
+              "%llu streams and %llu sessions are ended", streams,
+              (unsigned long long)counter_get(&server->counters.sessions));
     uv_stop(&server->loop);
 }
 
-static void post_drain(struct server *server)
+static void post_drain(struct server *server, uint64_t deadline_ms)
 {
     for (unsigned i = 0; i < server->workers.count; i++) {
-        struct job *job = door_job_drain();
+        struct job *job = door_job_drain(deadline_ms);
         if (job != NULL) {
-            counter_add(&server->workers.doors_closing, 1);
+            counter_add(&server->workers.orders, 1);
             worker_post(&server->workers.workers[i], job);
         }
     }
@@ -84,8 +91,8 @@ void server_drain(struct server *server, uint64_t deadline_ms)
     }
     server->state = SERVER_DRAINING;
     /* Before it is told: whoever reads that a drain began is not to find a door open. */
-    post_drain(server);
-    server_await_doors(server);
+    post_drain(server, wait);
+    server_await_orders(server);
     server_status_line(server, status, sizeof status);
     notify_stopping(status);
     log_event(LOG_LEVEL_INFO, "draining", "%llu streams may finish within %llu ms",
@@ -119,10 +126,18 @@ static void on_terminate(uv_signal_t *handle, int number)
     server_drain(server, 0);
 }
 
+/* Sessions without a stream only have to say goodbye, which takes a round trip. */
 static void on_emptied(uv_async_t *handle)
 {
     struct server *server = handle->data;
-    uv_stop(&server->loop);
+    if (server->state != SERVER_DRAINING || atomic_load(&server->counters.active) > 0) {
+        return;
+    }
+    if (atomic_load(&server->counters.sessions) == 0) {
+        uv_stop(&server->loop);
+    } else if (uv_timer_get_due_in(&server->deadline) > GOODBYE_MS) {
+        uv_timer_start(&server->deadline, on_deadline, GOODBYE_MS, 0);
+    }
 }
 
 /* On a worker's thread. */
@@ -179,7 +194,7 @@ static void hold_standard_descriptors(void)
 static void raise_descriptor_limit(const struct config *config)
 {
     struct rlimit limit;
-    uint64_t wanted = (uint64_t)config->max_streams * 2 + DESCRIPTORS_BESIDE_STREAMS;
+    uint64_t wanted = (uint64_t)config->max_streams * 2 + config->max_sessions + DESCRIPTORS_BESIDE_STREAMS;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
         return;
     }

@@ -22,7 +22,7 @@ struct server {
     const struct server_options *options;
     uv_loop_t loop;
     uv_signal_t hangup, terminate, interrupt;
-    uv_async_t emptied;  /* the last stream ended while draining */
+    uv_async_t emptied;  /* the last stream, or the last session, ended while draining */
     uv_timer_t deadline; /* of the drain */
     uv_timer_t watchdog;
     uint64_t watchdog_ms; /* 0: nobody watches */
@@ -44,8 +44,8 @@ struct server {
 int server_apply(struct server *server, struct config *config, struct text *verdict,
                  struct error *err) MUST_CHECK;
 
-/* Waits until the workers have shut the doors that they were told to, for a moment at most. */
-void server_await_doors(const struct server *server);
+/* Waits until the workers have done what a reload or a drain told them to, for a moment at most. */
+void server_await_orders(const struct server *server);
 
 /* Closes an admin listener; its memory goes when the loop has closed it. NULL is harmless. */
 void server_close_admin(struct admin_listener *listener);

@@ -113,6 +113,7 @@ static void put_workers(struct builder *builder, json_t *root, const struct serv
         json_t *worker = append_object(builder, workers);
         put_u64(builder, worker, "id", i);
         put_u64(builder, worker, "active", view->workers[i].active);
+        put_u64(builder, worker, "sessions", view->workers[i].sessions);
         put_u64(builder, worker, "busy_ms", view->workers[i].busy_ms);
     }
 }
@@ -137,6 +138,20 @@ DEFINE_FIND(route)
 DEFINE_FIND(enclave)
 DEFINE_FIND(listener)
 
+/* The routes by enclave, {"payroll": ["kms"]}. */
+static void put_permits(struct builder *builder, json_t *object, const struct config *config,
+                        const struct config_listener *listener)
+{
+    json_t *allow = put_object(builder, object, "allow_routes"), *routes = NULL;
+    for (unsigned i = 0; i < listener->permit_count; i++) {
+        const struct config_permit *permit = &listener->permits[i];
+        if (i == 0 || permit->enclave != listener->permits[i - 1].enclave) {
+            routes = put_array(builder, allow, config->enclaves[permit->enclave].name);
+        }
+        append(builder, routes, new_string(permit->name));
+    }
+}
+
 static void put_allow(struct builder *builder, json_t *object, const struct config *config,
                       const struct config_listener *listener)
 {
@@ -150,6 +165,9 @@ static void put_allow(struct builder *builder, json_t *object, const struct conf
             append(builder, allow, new_string(config->enclaves[i].name));
         }
     }
+    if (listener->protocol == CONFIG_FRAMED) {
+        put_permits(builder, object, config, listener);
+    }
 }
 
 static void put_listener_config(struct builder *builder, json_t *object, const struct config *config,
@@ -158,7 +176,10 @@ static void put_listener_config(struct builder *builder, json_t *object, const s
     put(builder, object, "configured", json_boolean(listener != NULL));
     if (listener != NULL) {
         put_address(builder, object, "listen", &listener->listen);
-        put(builder, object, "route", new_string(config->routes[listener->route].name));
+        put(builder, object, "protocol", json_string(listener->protocol == CONFIG_FRAMED ? "framed" : "raw"));
+        put(builder, object, "route",
+            listener->route != CONFIG_NO_ROUTE ? new_string(config->routes[listener->route].name)
+                                               : json_null());
         put_allow(builder, object, config, listener);
     }
 }
@@ -206,7 +227,13 @@ static void put_destination(struct builder *builder, json_t *object, const struc
 static void put_route_config(struct builder *builder, json_t *object, const struct config_route *route)
 {
     put(builder, object, "configured", json_boolean(route != NULL));
-    if (route != NULL) {
+    if (route != NULL && route->type == CONFIG_LOG) {
+        put(builder, object, "type", json_string("log"));
+        put(builder, object, "to", json_string("log"));
+        put_names(builder, object, route);
+        put_u64(builder, object, "limit", route->max_streams);
+    } else if (route != NULL) {
+        put(builder, object, "type", json_string("relay"));
         put_destination(builder, object, route);
         put_names(builder, object, route);
         put_u64(builder, object, "limit", route->max_streams);
@@ -224,12 +251,13 @@ static void put_ended(struct builder *builder, json_t *object, const struct rout
     }
 }
 
-static void put_connect(struct builder *builder, json_t *object, const struct route_counters *route)
+static void put_histogram(struct builder *builder, json_t *object, const char *key,
+                          const struct histogram *histogram)
 {
-    uint64_t count = counter_get(&route->connect_count);
-    json_t *connect = put_object(builder, object, "connect");
-    put_u64(builder, connect, "count", count);
-    put_u64(builder, connect, "mean_us", count > 0 ? counter_get(&route->connect_sum_us) / count : 0);
+    uint64_t count = counter_get(&histogram->count);
+    json_t *times = put_object(builder, object, key);
+    put_u64(builder, times, "count", count);
+    put_u64(builder, times, "mean_us", count > 0 ? counter_get(&histogram->sum_us) / count : 0);
 }
 
 static void put_routes(struct builder *builder, json_t *root, const struct server_view *view)
@@ -245,7 +273,7 @@ static void put_routes(struct builder *builder, json_t *root, const struct serve
         put_counter(builder, route, "bytes_in", &entry->bytes_in);
         put_counter(builder, route, "bytes_out", &entry->bytes_out);
         put_ended(builder, route, entry);
-        put_connect(builder, route, entry);
+        put_histogram(builder, route, "connect", &entry->connect);
     }
 }
 
@@ -255,6 +283,7 @@ static void put_enclave_config(struct builder *builder, json_t *object, const st
     if (enclave != NULL) {
         put_u64(builder, object, "cid", enclave->cid);
         put_u64(builder, object, "limit", enclave->max_streams);
+        put_u64(builder, object, "sessions_limit", enclave->max_sessions);
     }
 }
 
@@ -272,6 +301,13 @@ static void put_enclaves(struct builder *builder, json_t *root, const struct ser
         put_counter(builder, enclave, "refused", &entry->refused);
         put_counter(builder, enclave, "bytes_in", &entry->bytes_in);
         put_counter(builder, enclave, "bytes_out", &entry->bytes_out);
+        put_counter(builder, enclave, "sessions_active", &entry->sessions_active);
+        put_counter(builder, enclave, "sessions_opened", &entry->sessions_opened);
+        put_counter(builder, enclave, "sessions_refused", &entry->sessions_refused);
+        put_counter(builder, enclave, "stream_stalls", &entry->stream_stalls);
+        put_counter(builder, enclave, "session_stalls", &entry->session_stalls);
+        put_counter(builder, enclave, "log_lines", &entry->lines);
+        put_counter(builder, enclave, "log_lines_dropped", &entry->lines_dropped);
     }
 }
 
@@ -309,6 +345,29 @@ static void put_streams(struct builder *builder, json_t *root, const struct serv
     put_u64(builder, streams, "limit", view->config->max_streams);
 }
 
+/* Only the codes that occurred: this is read by people. */
+static void put_sessions(struct builder *builder, json_t *root, const struct server_view *view)
+{
+    const struct counters *counters = view->counters;
+    json_t *sessions = put_object(builder, root, "sessions");
+    put_counter(builder, sessions, "active", &counters->sessions);
+    put_u64(builder, sessions, "limit", view->config->max_sessions);
+    json_t *ended = put_object(builder, sessions, "ended");
+    for (unsigned i = 0; i < SESSION_CODE_COUNT; i++) {
+        if (counter_get(&counters->sessions_ended[i]) > 0) {
+            put_counter(builder, ended, session_code_word((enum session_code)i),
+                        &counters->sessions_ended[i]);
+        }
+    }
+    json_t *refused = put_object(builder, sessions, "opens_refused");
+    for (unsigned i = 0; i < OPEN_REFUSALS; i++) {
+        if (counter_get(&counters->opens_refused[i]) > 0) {
+            put_counter(builder, refused, open_refusal_word(i), &counters->opens_refused[i]);
+        }
+    }
+    put_histogram(builder, sessions, "round_trip", &counters->round_trip);
+}
+
 static void put_all(struct builder *builder, json_t *root, const struct server_view *view)
 {
     bool draining = view->state == SERVER_DRAINING;
@@ -321,6 +380,7 @@ static void put_all(struct builder *builder, json_t *root, const struct server_v
         draining ? json_integer((json_int_t)view->drain_left_ms) : json_null());
     put_config(builder, root, view);
     put_streams(builder, root, view);
+    put_sessions(builder, root, view);
     put_routes(builder, root, view);
     put_enclaves(builder, root, view);
     put_listeners(builder, root, view);

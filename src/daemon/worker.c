@@ -1,8 +1,9 @@
 /* A worker's thread, loop and jobs: see worker.h. */
 #include "daemon/worker.h"
 
-#include "daemon/admission.h"
 #include "daemon/door.h"
+#include "daemon/sessions.h"
+#include "daemon/streams.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -93,13 +94,11 @@ static void on_turn_ends(uv_prepare_t *prepare)
 
 static void run_stop(struct worker *worker, struct job *job)
 {
-    struct stream_record *record;
     (void)job;
     worker->stopping = true;
     door_close_all(worker);
-    LIST_FOREACH (record, &worker->streams, link) {
-        relay_end(&record->relay, REASON_SHUTDOWN);
-    }
+    streams_end(worker);
+    sessions_end(worker);
     uv_close((uv_handle_t *)&worker->turn_begins, NULL);
     uv_close((uv_handle_t *)&worker->turn_ends, NULL);
     uv_stop(&worker->loop.uv);
@@ -109,7 +108,7 @@ static void turn_until_empty(struct worker *worker)
 {
     /* Once without waiting, for the jobs that came and the doors that are closing. */
     (void)uv_run(&worker->loop.uv, UV_RUN_NOWAIT);
-    while (!LIST_EMPTY(&worker->streams)) {
+    while (!LIST_EMPTY(&worker->streams) || !LIST_EMPTY(&worker->sessions)) {
         (void)uv_run(&worker->loop.uv, UV_RUN_ONCE);
     }
 }
@@ -123,6 +122,7 @@ static void finish(struct worker *worker)
     turn_until_empty(worker);
     uv_close((uv_handle_t *)&worker->wake, NULL);
     relay_worker_release(&worker->relays);
+    rules_unref(worker->rules);
     loop_close(&worker->loop);
 }
 
@@ -154,6 +154,7 @@ static void init(struct worker *worker, struct worker_set *set, unsigned index)
     worker->log_ended = worker->log_refused = (struct log_limit)LOG_LIMIT_INIT(LOG_PER_SECOND, LOG_BURST);
     LIST_INIT(&worker->doors);
     LIST_INIT(&worker->streams);
+    LIST_INIT(&worker->sessions);
     STAILQ_INIT(&worker->jobs);
 }
 
@@ -206,6 +207,7 @@ int worker_set_start(struct worker_set *set, unsigned count, const struct config
     int rv = 0;
     set->count = 0;
     atomic_init(&set->draining, false);
+    counter_set(&set->session_number, 0);
     set->workers = calloc(count, sizeof *set->workers);
     if (set->workers == NULL) {
         return error_errno(err, -ENOMEM, "cannot start %u workers", count);

@@ -26,6 +26,7 @@
 struct worker;
 struct door;
 struct stream_record;
+struct session_record;
 
 /* Something for the worker's thread to do. The memory is run()'s to free. */
 struct job {
@@ -43,15 +44,20 @@ struct worker {
     uv_check_t turn_begins; /* for stalls */
     uv_prepare_t turn_ends;
     uint64_t turn_began_ns;
+    bool draining;
+    uint64_t drain_by; /* loop time at which what is left will be cut */
     bool stopping;
+    struct rules *rules; /* one reference: the newest that sessions were told of; NULL before the first */
     struct log_limit log_ended, log_refused;
     LIST_HEAD(, door) doors;
     LIST_HEAD(, stream_record) streams;
+    LIST_HEAD(, session_record) sessions;
 
     /* Shared: */
     uv_mutex_t lock;
     STAILQ_HEAD(, job) jobs; /* under `lock` */
     counter active;          /* streams, those on their way here included */
+    counter sessions_active; /* and sessions */
     counter ping, pong;      /* see worker_busy_ms() */
     counter pinged_at_ms;
     _Atomic(const char *) route; /* the route that was last worked on, for the report of a stall */
@@ -63,10 +69,12 @@ struct worker_set {
     struct worker *workers;
     unsigned count;
     struct counters *counters;
-    uv_barrier_t stopped;        /* when all are past it, none hands streams to another any more */
-    counter doors_closing;       /* orders to shut doors, by a reload or a drain, not carried out yet */
-    _Atomic bool draining;       /* `emptied` is called only then */
-    void (*emptied)(void *data); /* on a worker's thread: the last stream of the daemon has ended */
+    uv_barrier_t stopped;   /* when all are past it, none hands streams to another any more */
+    counter session_number; /* of the latest session */
+    counter orders;         /* of a reload or a drain, not carried out yet */
+    _Atomic bool draining;  /* `emptied` is called only then */
+    void (*emptied)(
+        void *data); /* on a worker's thread: the last stream of the daemon has ended, or its last session */
     void *data;
 };
 
@@ -75,7 +83,7 @@ struct worker_set {
 int worker_set_start(struct worker_set *set, unsigned count, const struct config *config,
                      struct error *err) MUST_CHECK;
 
-/* Ends all streams (REASON_SHUTDOWN) and doors, and waits for the threads. Harmless on an empty set. */
+/* Ends all streams (REASON_SHUTDOWN), sessions and doors, and waits for the threads. Harmless on an empty set. */
 void worker_set_stop(struct worker_set *set);
 
 /* From any thread, until worker_set_stop(). */

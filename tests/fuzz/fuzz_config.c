@@ -19,14 +19,37 @@ static void demand(int condition, const char *what)
     }
 }
 
+static void use_permits(const struct config *config, const struct config_listener *listener)
+{
+    demand(listener->route == CONFIG_NO_ROUTE && !listener->allow_any,
+           "a framed listener that leads somewhere");
+    demand(listener->permit_count > 0, "a framed listener that leads nowhere");
+    for (unsigned i = 0; i < listener->permit_count; i++) {
+        const struct config_permit *permit = &listener->permits[i];
+        const char *name = config->routes[permit->route].name;
+        int route = CONFIG_NO_ROUTE;
+        demand(listener->allow[permit->enclave], "a permit for one who is not let in");
+        demand(policy_route(listener, permit->enclave, name, strlen(name), &route) == REASON_NONE &&
+                   route == permit->route,
+               "a permit that is not found");
+        demand(config->enclaves[permit->enclave].max_streams * CONFIG_BUDGET_A_STREAM <=
+                   config->sessions.budget,
+               "a budget that is too small");
+    }
+}
+
 static void use_listeners(const struct config *config)
 {
     char text[ADDR_TEXT_MAX];
     for (unsigned i = 0; i < config->listener_count; i++) {
         const struct config_listener *listener = &config->listeners[i];
         demand(listener->listen.kind != ADDR_NONE, "a listener without an address");
-        demand(listener->route >= 0 && (unsigned)listener->route < config->route_count,
-               "a listener without a route");
+        if (listener->protocol == CONFIG_FRAMED) {
+            use_permits(config, listener);
+        } else {
+            demand(listener->route >= 0 && (unsigned)listener->route < config->route_count,
+                   "a listener without a route");
+        }
         demand(listener->peer >= CONFIG_NOBODY && listener->peer < (int)config->enclave_count,
                "a peer that is none");
         addr_format(&listener->listen, text);
@@ -40,7 +63,8 @@ static void use_routes(const struct config *config)
 {
     for (unsigned i = 0; i < config->route_count; i++) {
         const struct config_route *route = &config->routes[i];
-        demand(route->to_kind != CONFIG_TO_ADDRESS || route->to.kind != ADDR_NONE,
+        demand(route->to_kind != CONFIG_TO_ADDRESS || route->type == CONFIG_LOG ||
+                   route->to.kind != ADDR_NONE,
                "a route that leads nowhere");
         demand(!route->to.cid_by_name, "a name left in an address");
         demand(route->to_kind == CONFIG_TO_ADDRESS || route->sni_count > 0, "no names to choose by");

@@ -47,6 +47,12 @@ static void status_is_a_page(void **state)
     counter_set(&kms->bytes_out, 3 << 20);
     counter_set(&kms->ended[REASON_DENIED_SNI], 7);
     counter_set(&kms->ended[REASON_FINISHED], 9);
+    counter_set(&daemon_.server.counters.sessions, 5);
+    counter_set(&daemon_.server.counters.sessions_ended[SESSION_CODE_NO_ERROR], 11);
+    counter_set(&daemon_.server.counters.sessions_ended[SESSION_CODE_LOST], 12);
+    counter_set(&daemon_.server.counters.opens_refused[REASON_DENIED_ROUTE], 13);
+    counter_set(&daemon_.server.counters.enclaves->next->sessions_active, 3);
+    histogram_add(&daemon_.server.counters.round_trip, 2000);
     start();
     run_ctl(&ran, "status", "--socket", daemon_.address, NULL);
     assert_int_equal(ran.code, CTL_DONE);
@@ -60,6 +66,12 @@ static void status_is_a_page(void **state)
     assert_contains(ran.out, "kms   denied_sni       7\n");
     assert_contains(ran.out, "vsock://any:8000");
     assert_null(strstr(ran.out, "finished"));
+    assert_contains(ran.out, "sessions 5 open, at most 100; round trip 2ms over 1 PINGs\n");
+    assert_contains(ran.out, " 3/8 ");
+    assert_contains(ran.out, "(framed)");
+    assert_contains(ran.out, "ended        lost            12\n");
+    assert_contains(ran.out, "open refused denied_route    13\n");
+    assert_null(strstr(ran.out, "no_error"));
     ran_release(&ran);
     fake_daemon_stop(&daemon_);
 }
@@ -197,10 +209,13 @@ static void top_shows_rates(void **state)
     (void)state;
     struct ran ran;
     fake_daemon_init(&daemon_);
+    counter_set(&daemon_.server.counters.sessions, 5);
+    counter_set(&daemon_.server.counters.enclaves->next->sessions_active, 2);
     start();
     run_ctl(&ran, "top", "--once", "--interval", "20ms", "--socket", daemon_.address, NULL);
     assert_int_equal(ran.code, CTL_DONE);
-    assert_contains(ran.out, "posternd " POSTERN_VERSION ", ready   streams 0/4096");
+    assert_contains(ran.out, "posternd " POSTERN_VERSION ", ready   streams 0/4096   sessions 5   ");
+    assert_contains(ran.out, "SESSIONS\n");
     assert_contains(ran.out, "ROUTE");
     assert_contains(ran.out, "0/1024");
     assert_contains(ran.out, "payroll");
@@ -210,7 +225,9 @@ static void top_shows_rates(void **state)
     assert_int_equal(ran.code, CTL_DONE);
     json_t *json = parse(ran.out);
     assert_true(json_integer_value(json_object_get(json, "elapsed_ms")) >= 20);
-    assert_int_equal(json_array_size(json_object_get(json, "routes")), 3);
+    assert_int_equal(json_array_size(json_object_get(json, "routes")), 4);
+    const json_t *payroll = json_array_get(json_object_get(json, "enclaves"), 1);
+    assert_int_equal(json_integer_value(json_object_get(payroll, "sessions")), 2);
     json_decref(json);
     ran_release(&ran);
     fake_daemon_stop(&daemon_);

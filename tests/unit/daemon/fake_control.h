@@ -14,11 +14,12 @@ struct server {
     struct counters counters;
     struct config config;
     struct config_enclave enclaves[2];
-    struct config_listener listeners[2];
-    struct config_route routes[3];
+    struct config_listener listeners[3];
+    struct config_permit permits[3];
+    struct config_route routes[4];
     struct config_sni sni[2];
     struct config_sni to_by_sni[1];
-    bool allow[2];
+    bool allow[2], session_allow[2];
     struct worker_view workers[2];
     struct resolver_stats dns[2];
     const char *verdict; /* what a reload says */
@@ -39,8 +40,10 @@ static void fake_config(struct server *server)
 {
     server->sni[0] = (struct config_sni){.pattern = "kms.us-east-1.amazonaws.com"};
     server->sni[1] = (struct config_sni){.pattern = "*.example.com"};
-    server->enclaves[0] = (struct config_enclave){.name = "payroll", .cid = 16, .max_streams = 512};
-    server->enclaves[1] = (struct config_enclave){.name = "fraud", .cid = 17, .max_streams = 256};
+    server->enclaves[0] =
+        (struct config_enclave){.name = "payroll", .cid = 16, .max_streams = 512, .max_sessions = 8};
+    server->enclaves[1] =
+        (struct config_enclave){.name = "fraud", .cid = 17, .max_streams = 256, .max_sessions = 4};
     server->routes[0] =
         (struct config_route){.name = "kms", .max_streams = 1024, .sni = server->sni, .sni_count = 1};
     fake_address(&server->routes[0].to, ADDR_TCP, "kms.us-east-1.amazonaws.com", 0, 443);
@@ -57,7 +60,8 @@ static void fake_config(struct server *server)
                                               .max_streams = 10,
                                               .sni = server->to_by_sni,
                                               .sni_count = 1};
-    server->allow[0] = true;
+    server->routes[3] = (struct config_route){.name = "logs", .type = CONFIG_LOG, .max_streams = 10};
+    server->allow[0] = server->session_allow[0] = server->session_allow[1] = true;
     server->listeners[0] = (struct config_listener){.name = "kms-raw",
                                                     .route = 0,
                                                     .allow = server->allow,
@@ -66,15 +70,27 @@ static void fake_config(struct server *server)
     server->listeners[1] =
         (struct config_listener){.name = "dev", .route = 1, .allow_any = true, .peer = CONFIG_NOBODY};
     fake_address(&server->listeners[1].listen, ADDR_UNIX, "/run/postern/dev.sock", 0, 0);
+    server->permits[0] = (struct config_permit){.enclave = 0, .route = 0, .name = "kms"};
+    server->permits[1] = (struct config_permit){.enclave = 0, .route = 3, .name = "logs"};
+    server->permits[2] = (struct config_permit){.enclave = 1, .route = 3, .name = "logs"};
+    server->listeners[2] = (struct config_listener){.name = "session",
+                                                    .protocol = CONFIG_FRAMED,
+                                                    .route = CONFIG_NO_ROUTE,
+                                                    .allow = server->session_allow,
+                                                    .permits = server->permits,
+                                                    .permit_count = 3,
+                                                    .peer = CONFIG_NOBODY};
+    fake_address(&server->listeners[2].listen, ADDR_VSOCK, "", ADDR_CID_ANY, 7000);
     server->config = (struct config){
         .file = "/etc/postern/postern.yaml",
         .max_streams = 4096,
+        .max_sessions = 100,
         .enclaves = server->enclaves,
         .enclave_count = 2,
         .listeners = server->listeners,
-        .listener_count = 2,
+        .listener_count = 3,
         .routes = server->routes,
-        .route_count = 3,
+        .route_count = 4,
     };
     fake_address(&server->config.admin, ADDR_UNIX, "/run/postern/admin.sock", 0, 0);
 }
@@ -85,7 +101,7 @@ static bool fake_init(struct server *server)
     memset(server, 0, sizeof *server);
     fake_config(server);
     counters_init(&server->counters);
-    server->workers[0] = (struct worker_view){.active = 2, .dns = &server->dns[0]};
+    server->workers[0] = (struct worker_view){.active = 2, .sessions = 1, .dns = &server->dns[0]};
     server->workers[1] = (struct worker_view){.active = 1, .busy_ms = 1500, .dns = &server->dns[1]};
     server->view = (struct server_view){
         .state = SERVER_READY,
@@ -103,7 +119,9 @@ static bool fake_init(struct server *server)
            counters_enclave(&server->counters, "payroll") != NULL &&
            counters_enclave(&server->counters, "fraud") != NULL &&
            counters_listener(&server->counters, "kms-raw") != NULL &&
-           counters_listener(&server->counters, "dev") != NULL;
+           counters_listener(&server->counters, "dev") != NULL &&
+           counters_listener(&server->counters, "session") != NULL &&
+           counters_route(&server->counters, "logs") != NULL;
 }
 
 static void fake_release(struct server *server)

@@ -4,6 +4,8 @@
  */
 #include "daemon/admission.h"
 
+#include "daemon/streams.h"
+
 #include "daemon_bench.h"
 #include "fault.h"
 #include "loopback.h"
@@ -98,6 +100,7 @@ static int set_up(void **state)
     bench.worker.log_ended = bench.worker.log_refused = (struct log_limit)LOG_LIMIT_INIT(1000, 1000);
     LIST_INIT(&bench.worker.doors);
     LIST_INIT(&bench.worker.streams);
+    LIST_INIT(&bench.worker.sessions);
     assert_int_equal(loop_init(&bench.worker.loop, &dns, &err), 0);
     relay_worker_init(&bench.worker.relays, &bench.worker.loop);
     bench.door.worker = &bench.worker;
@@ -107,11 +110,8 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    struct stream_record *record;
     (void)state;
-    LIST_FOREACH (record, &bench.worker.streams, link) {
-        relay_end(&record->relay, REASON_SHUTDOWN);
-    }
+    streams_end(&bench.worker);
     AWAIT(LIST_EMPTY(&bench.worker.streams));
     assert_no_streams(&bench.counters);
     assert_int_equal(counter_get(&bench.worker.active), 0);
@@ -266,7 +266,7 @@ static void test_a_stream_and_its_books(void **state)
     assert_int_equal(counter_get(&route->ended[REASON_FINISHED]), 1);
     assert_int_equal(counter_get(&route->bytes_in), 100);
     assert_int_equal(counter_get(&route->bytes_out), 300);
-    assert_int_equal(counter_get(&route->connect_count), 1);
+    assert_int_equal(counter_get(&route->connect.count), 1);
     assert_int_equal(counter_get(&bench.rules->enclaves[0]->bytes_in), 100);
     assert_int_equal(counter_get(&bench.rules->enclaves[0]->bytes_out), 300);
     assert_string_equal(bench.worker.route, "out");

@@ -86,14 +86,36 @@ static void latencies_fall_into_buckets(void **state)
         {99999, 6}, {5000000, 11}, {5000001, 12}, {UINT64_MAX / 2, 12},
     };
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
-        struct route_counters route = {.name = "r"};
-        counters_connect_latency(&route, samples[i].microseconds);
-        for (unsigned bucket = 0; bucket <= CONNECT_BUCKETS; bucket++) {
-            assert_int_equal(counter_get(&route.connect_bucket[bucket]), bucket == samples[i].bucket);
+        struct histogram histogram = {.count = 0};
+        histogram_add(&histogram, samples[i].microseconds);
+        for (unsigned bucket = 0; bucket <= HISTOGRAM_BUCKETS; bucket++) {
+            assert_int_equal(counter_get(&histogram.bucket[bucket]), bucket == samples[i].bucket);
         }
-        assert_int_equal(counter_get(&route.connect_count), 1);
-        assert_int_equal(counter_get(&route.connect_sum_us), samples[i].microseconds);
+        assert_int_equal(counter_get(&histogram.count), 1);
+        assert_int_equal(counter_get(&histogram.sum_us), samples[i].microseconds);
     }
+}
+
+static void codes_have_words(void **state)
+{
+    (void)state;
+    assert_int_equal(session_code(CODE_NO_ERROR), SESSION_CODE_NO_ERROR);
+    assert_int_equal(session_code(CODE_LOST), SESSION_CODE_LOST);
+    assert_int_equal(session_code(CODE_CALM), SESSION_CODE_CALM);
+    assert_int_equal(session_code(0x1f), SESSION_CODE_OTHER);
+    assert_int_equal(session_code(code_of_reason(REASON_SHUTDOWN)), SESSION_CODE_OTHER);
+    assert_int_equal(session_code(UINT32_MAX), SESSION_CODE_OTHER);
+    assert_string_equal(session_code_word(SESSION_CODE_NO_ERROR), "no_error");
+    assert_string_equal(session_code_word(SESSION_CODE_LOST), "lost");
+    assert_string_equal(session_code_word(SESSION_CODE_OTHER), "other");
+    for (unsigned i = 0; i < SESSION_CODE_COUNT; i++) {
+        for (unsigned j = 0; j < i; j++) {
+            assert_string_not_equal(session_code_word((enum session_code)i),
+                                    session_code_word((enum session_code)j));
+        }
+    }
+    assert_string_equal(open_refusal_word(REASON_DENIED_ROUTE), "denied_route");
+    assert_string_equal(open_refusal_word(OPEN_UNSUPPORTED), "unsupported_kind");
 }
 
 int main(void)
@@ -103,6 +125,7 @@ int main(void)
         cmocka_unit_test(the_lists_are_separate),
         cmocka_unit_test(want_of_memory_is_told),
         cmocka_unit_test(latencies_fall_into_buckets),
+        cmocka_unit_test(codes_have_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,8 +82,8 @@ static void routes_enclaves_and_listeners_are_described(void **state)
     struct route_counters *kms = server.counters.routes;
     counter_set(&kms->accepted, 5);
     counter_set(&kms->ended[REASON_FINISHED], 4);
-    counter_set(&kms->connect_count, 2);
-    counter_set(&kms->connect_sum_us, 3000);
+    counter_set(&kms->connect.count, 2);
+    counter_set(&kms->connect.sum_us, 3000);
     json_t *root = status();
     assert_string_equal(string(root, "routes/0/name"), "kms");
     assert_string_equal(string(root, "routes/0/to"), "tcp://kms.us-east-1.amazonaws.com:443");
@@ -108,6 +108,42 @@ static void routes_enclaves_and_listeners_are_described(void **state)
     assert_string_equal(string(root, "listeners/0/allow/0"), "payroll");
     assert_int_equal(json_array_size(at(root, "listeners/0/allow")), 1);
     assert_string_equal(string(root, "listeners/1/allow"), "any");
+    json_decref(root);
+}
+
+static void sessions_and_log_routes_are_described(void **state)
+{
+    (void)state;
+    struct enclave_counters *payroll = server.counters.enclaves->next;
+    counter_set(&server.counters.sessions, 2);
+    counter_set(&server.counters.sessions_ended[SESSION_CODE_CALM], 3);
+    counter_set(&server.counters.opens_refused[OPEN_UNSUPPORTED], 4);
+    histogram_add(&server.counters.round_trip, 5000);
+    counter_set(&payroll->sessions_active, 5);
+    counter_set(&payroll->session_stalls, 6);
+    counter_set(&payroll->lines_dropped, 7);
+    json_t *root = status();
+    assert_int_equal(integer(root, "sessions/active"), 2);
+    assert_int_equal(integer(root, "sessions/limit"), 100);
+    assert_int_equal(integer(root, "sessions/ended/calm"), 3);
+    assert_int_equal(json_object_size(at(root, "sessions/ended")), 1);
+    assert_int_equal(integer(root, "sessions/opens_refused/unsupported_kind"), 4);
+    assert_int_equal(json_object_size(at(root, "sessions/opens_refused")), 1);
+    assert_int_equal(integer(root, "sessions/round_trip/mean_us"), 5000);
+    assert_int_equal(integer(root, "enclaves/1/sessions_active"), 5);
+    assert_int_equal(integer(root, "enclaves/1/sessions_limit"), 8);
+    assert_int_equal(integer(root, "enclaves/1/session_stalls"), 6);
+    assert_int_equal(integer(root, "enclaves/1/log_lines_dropped"), 7);
+    assert_string_equal(string(root, "listeners/0/protocol"), "raw");
+    assert_string_equal(string(root, "listeners/2/protocol"), "framed");
+    assert_true(json_is_null(at(root, "listeners/2/route")));
+    assert_string_equal(string(root, "listeners/2/allow/1"), "fraud");
+    assert_string_equal(string(root, "listeners/2/allow_routes/payroll/1"), "logs");
+    assert_int_equal(json_array_size(at(root, "listeners/2/allow_routes/fraud")), 1);
+    assert_string_equal(string(root, "routes/0/type"), "relay");
+    assert_string_equal(string(root, "routes/3/type"), "log");
+    assert_string_equal(string(root, "routes/3/to"), "log");
+    assert_int_equal(integer(root, "workers/0/sessions"), 1);
     json_decref(root);
 }
 
@@ -201,7 +237,7 @@ int main(void)
         WITH_SERVER(the_daemon_is_described),        WITH_SERVER(routes_enclaves_and_listeners_are_described),
         WITH_SERVER(removed_names_are_told_as_such), WITH_SERVER(a_refused_reload_is_quoted),
         WITH_SERVER(the_states_have_words),          WITH_SERVER(want_of_memory_is_told),
-        WITH_SERVER(a_text_that_is_full_is_told),
+        WITH_SERVER(a_text_that_is_full_is_told),    WITH_SERVER(sessions_and_log_routes_are_described),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -151,7 +151,7 @@ static void test_many_short_connections(void **state)
         assert_int_equal(counter_get(&route->accepted), CLIENTS * 100);
         assert_int_equal(counter_get(&route->bytes_in), CLIENTS * 400);
         assert_int_equal(counter_get(&route->bytes_out), CLIENTS * 400);
-        assert_int_equal(counter_get(&route->connect_count), CLIENTS * 100);
+        assert_int_equal(counter_get(&route->connect.count), CLIENTS * 100);
         release();
     }
 }
@@ -246,17 +246,17 @@ static void test_doors_open_and_close_while_connections_arrive(void **state)
         assert_non_null(close);
         worker_post(worker, open);
         assert_true(ping(port));
-        atomic_fetch_add(&bench.set.doors_closing, 1);
+        atomic_fetch_add(&bench.set.orders, 1);
         worker_post(worker, close);
     }
     atomic_store(&bench.enough, true);
     clients_join();
     assert_int_equal(bench.failed, 0);
     wait_until_empty();
-    for (unsigned i = 0; i < 30000 && counter_get(&bench.set.doors_closing) > 0; i++) {
+    for (unsigned i = 0; i < 30000 && counter_get(&bench.set.orders) > 0; i++) {
         sleep_ms(1);
     }
-    assert_int_equal(counter_get(&bench.set.doors_closing), 0);
+    assert_int_equal(counter_get(&bench.set.orders), 0);
     release();
 }
 
@@ -268,7 +268,7 @@ static void test_changing_or_closing_a_door_that_is_gone(void **state)
     assert_non_null(change);
     assert_non_null(close);
     worker_post(&bench.set.workers[1], change);
-    atomic_fetch_add(&bench.set.doors_closing, 1);
+    atomic_fetch_add(&bench.set.orders, 1);
     worker_post(&bench.set.workers[1], close);
     assert_true(ping(bench.port));
     door_job_discard(NULL);
@@ -285,9 +285,9 @@ static void test_a_drain_while_connections_arrive(void **state)
     clients_start(0);
     await_some(&bench.answered);
     for (unsigned i = 0; i < 3; i++) {
-        struct job *job = door_job_drain();
+        struct job *job = door_job_drain(1000);
         assert_non_null(job);
-        atomic_fetch_add(&bench.set.doors_closing, 1);
+        atomic_fetch_add(&bench.set.orders, 1);
         worker_post(&bench.set.workers[i], job);
     }
     atomic_store(&bench.set.draining, true);
@@ -338,7 +338,7 @@ static void test_a_drain_closes_what_was_inherited(void **state)
     (void)state;
     start(2);
     int fd = door_socket(&port), kept = dup(fd);
-    struct job *open = door_job_open(fd, true, bench.rules, 0), *drain = door_job_drain();
+    struct job *open = door_job_open(fd, true, bench.rules, 0), *drain = door_job_drain(1000);
     assert_non_null(open);
     assert_non_null(drain);
     worker_post(&bench.set.workers[1], open);

@@ -1,0 +1,333 @@
+/* Streams: see streams.h. */
+#include "daemon/streams.h"
+
+#include "daemon/places.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const struct config_route *route_config(const struct stream_record *record)
+{
+    return &record->rules->config->routes[record->route];
+}
+
+static struct route_counters *route_of(const struct stream_record *record)
+{
+    return record->rules->routes[record->route];
+}
+
+static struct enclave_counters *enclave_of(const struct stream_record *record)
+{
+    return rules_enclave(record->rules, record->caller.enclave);
+}
+
+static void note_route(struct stream_record *record)
+{
+    atomic_store_explicit(&record->worker->route, route_of(record)->name, memory_order_relaxed);
+}
+
+/* ---- The books ---- */
+
+static void note_moved(struct stream_record *record, uint64_t in, uint64_t out)
+{
+    note_route(record);
+    counter_add(&route_of(record)->bytes_in, in);
+    counter_add(&route_of(record)->bytes_out, out);
+    counter_add(&enclave_of(record)->bytes_in, in);
+    counter_add(&enclave_of(record)->bytes_out, out);
+}
+
+static void log_session(struct log_line *line, uint64_t session)
+{
+    if (session != 0) {
+        log_u64(line, "session", session);
+    }
+}
+
+static void begin_ended_line(struct stream_record *record, enum reason why, struct log_line *line)
+{
+    bool ended = reason_kind(why) == REASON_KIND_END || reason_kind(why) == REASON_KIND_TIME;
+    log_begin_limited(line, &record->worker->log_ended, ended ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+                      "stream ended");
+    log_str(line, "reason", reason_word(why));
+    caller_log(&record->caller, record->rules, line);
+    log_str(line, "listener", record->rules->config->listeners[record->listener].name);
+    log_session(line, record->session);
+    log_str(line, "route", route_config(record)->name);
+}
+
+static void end_ended_line(struct stream_record *record, uint64_t started_at, const char *detail,
+                           struct log_line *line)
+{
+    log_ms(line, "duration", loop_now(&record->worker->loop) - started_at);
+    log_str(line, "detail", detail);
+    log_end(line);
+}
+
+static void log_relay_ended(struct stream_record *record)
+{
+    const struct relay *relay = &record->relay;
+    char destination[ADDR_TEXT_MAX], address[ADDR_TEXT_MAX];
+    struct log_line line;
+    begin_ended_line(record, relay->why, &line);
+    if (!line.wanted) {
+        return;
+    }
+    log_str(&line, "destination", relay_destination(relay, destination));
+    log_str(&line, "address", relay_upstream_address(relay, address));
+    log_str(&line, "sni", relay->server_name);
+    log_u64(&line, "bytes_in", relay->in.bytes);
+    log_u64(&line, "bytes_out", relay->out.bytes);
+    end_ended_line(record, relay->started_at, relay->detail, &line);
+}
+
+static void log_log_ended(struct stream_record *record)
+{
+    const struct log_stream *log = &record->log;
+    struct log_line line;
+    begin_ended_line(record, log->why, &line);
+    if (!line.wanted) {
+        return;
+    }
+    log_str(&line, "name", log->name[0] != '\0' ? log->name : NULL);
+    log_u64(&line, "bytes_in", log->bytes);
+    log_u64(&line, "lines", log->lines);
+    log_u64(&line, "dropped", log->dropped);
+    end_ended_line(record, log->started_at, NULL, &line);
+}
+
+/* The end of what was admitted. */
+static void leave(struct stream_record *record, enum reason why)
+{
+    LIST_REMOVE(record, link);
+    counter_add(&route_of(record)->ended[why], 1);
+    if (record->session != 0 && !record->opened) {
+        counter_add(&record->rules->counters->opens_refused[why], 1);
+    }
+    counter_sub(&record->worker->active, 1);
+    places_give_stream(record->worker->set, record->rules, record->route, record->caller.enclave);
+    rules_unref(record->rules);
+    free(record);
+}
+
+/* ---- What a relay and a log stream tell ---- */
+
+static struct stream_record *of_relay(struct relay *relay)
+{
+    return CONTAINER_OF(relay, struct stream_record, relay);
+}
+
+static struct stream_record *of_log(struct log_stream *log)
+{
+    return CONTAINER_OF(log, struct stream_record, log);
+}
+
+static void on_relay_opened(struct relay *relay, uint64_t connect_us)
+{
+    struct stream_record *record = of_relay(relay);
+    record->opened = true;
+    note_route(record);
+    histogram_add(&route_of(record)->connect, connect_us);
+}
+
+static void on_relay_moved(struct relay *relay, uint64_t in, uint64_t out)
+{
+    note_moved(of_relay(relay), in, out);
+}
+
+static void on_relay_ended(struct relay *relay)
+{
+    log_relay_ended(of_relay(relay));
+    leave(of_relay(relay), relay->why);
+}
+
+static const struct relay_ops relay_ops = {.opened = on_relay_opened,
+                                           .moved = on_relay_moved,
+                                           .ended = on_relay_ended};
+
+static void on_log_moved(struct log_stream *log, uint64_t bytes)
+{
+    note_moved(of_log(log), bytes, 0);
+}
+
+static void on_log_ended(struct log_stream *log)
+{
+    log_log_ended(of_log(log));
+    leave(of_log(log), log->why);
+}
+
+static const struct log_stream_ops log_ops = {.moved = on_log_moved, .ended = on_log_ended};
+
+static bool is_log(const struct stream_record *record)
+{
+    return route_config(record)->type == CONFIG_LOG;
+}
+
+static void end(struct stream_record *record, enum reason why)
+{
+    if (is_log(record)) {
+        log_stream_end(&record->log, why);
+    } else {
+        relay_end(&record->relay, why);
+    }
+}
+
+void streams_end(struct worker *worker)
+{
+    struct stream_record *record;
+    LIST_FOREACH (record, &worker->streams, link) {
+        end(record, REASON_SHUTDOWN);
+    }
+}
+
+static void drain(struct stream_record *record)
+{
+    if (is_log(record)) {
+        log_stream_drain(&record->log);
+    }
+}
+
+void streams_drain(struct worker *worker)
+{
+    struct stream_record *record;
+    LIST_FOREACH (record, &worker->streams, link) {
+        drain(record);
+    }
+}
+
+/* ---- Beginning ---- */
+
+enum reason stream_admit(struct worker *worker, const struct stream_request *request,
+                         struct stream_record **ret)
+{
+    unsigned route = (unsigned)request->route;
+    int enclave = request->caller->enclave;
+    enum reason why = places_take_stream(worker->set, request->rules, route, enclave);
+    if (why != REASON_NONE) {
+        return why;
+    }
+    struct stream_record *record = malloc(sizeof *record);
+    if (record == NULL) {
+        places_give_stream(worker->set, request->rules, route, enclave);
+        return REASON_NO_MEMORY;
+    }
+    record->worker = worker;
+    record->rules = rules_ref(request->rules);
+    record->listener = request->listener;
+    record->route = route;
+    record->caller = *request->caller;
+    record->session = request->session;
+    record->opened = false;
+    counter_add(&worker->active, 1);
+    counter_add(&route_of(record)->accepted, 1);
+    counter_add(&enclave_of(record)->accepted, 1);
+    *ret = record;
+    return REASON_NONE;
+}
+
+static struct log_stream_source log_source(const struct stream_record *record)
+{
+    return (struct log_stream_source){
+        .route = route_config(record),
+        .enclave = caller_enclave_name(&record->caller, record->rules),
+        .counters = enclave_of(record),
+    };
+}
+
+/* It arrived while, or after, the others were told. */
+static void catch_up(struct stream_record *record)
+{
+    if (record->worker->stopping) {
+        end(record, REASON_SHUTDOWN);
+    } else if (record->worker->draining) {
+        drain(record);
+    }
+}
+
+static void begin_socket(struct stream_record *record)
+{
+    struct worker *worker = record->worker;
+    const struct config *config = record->rules->config;
+    LIST_INSERT_HEAD(&worker->streams, record, link);
+    note_route(record);
+    if (is_log(record)) {
+        struct log_stream_source source = log_source(record);
+        struct sock_kind_options kind = {.kind = record->caller.kind,
+                                         .vsock_write_max = (size_t)config->vsock.write_size};
+        log_stream_start(&record->log, &worker->loop, &log_ops, &source, record->fd, &kind);
+    } else {
+        relay_start(&record->relay, &worker->relays, &relay_ops, config, route_config(record), record->fd,
+                    record->caller.kind);
+    }
+    catch_up(record);
+}
+
+static void on_arrival(struct worker *worker, struct job *job)
+{
+    (void)worker;
+    begin_socket(CONTAINER_OF(job, struct stream_record, job));
+}
+
+void stream_begin_socket(struct stream_record *record, struct worker *here, int fd)
+{
+    record->fd = fd;
+    if (record->worker == here) {
+        begin_socket(record);
+    } else {
+        record->job.run = on_arrival;
+        worker_post(record->worker, &record->job);
+    }
+}
+
+void stream_begin_channel(struct stream_record *record, struct session_io *io, struct channel *channel,
+                          const struct control_open *open)
+{
+    struct worker *worker = record->worker;
+    LIST_INSERT_HEAD(&worker->streams, record, link);
+    note_route(record);
+    if (is_log(record)) {
+        struct log_stream_source source = log_source(record);
+        record->opened = true;
+        log_stream_start_channel(&record->log, &worker->loop, &log_ops, &source, io, channel, open);
+    } else {
+        relay_start_channel(&record->relay, &worker->relays, &relay_ops, record->rules->config,
+                            route_config(record), io, channel);
+    }
+}
+
+/* ---- Refusing ---- */
+
+static void log_refused(struct worker *worker, const struct stream_request *request, enum reason why,
+                        const char *peer, const struct control_text *asked)
+{
+    const struct config *config = request->rules->config;
+    char name[CONTROL_ROUTE_MAX + 1] = "";
+    struct log_line line;
+    log_begin_limited(&line, &worker->log_refused, LOG_LEVEL_WARN, "stream refused");
+    if (!line.wanted) {
+        return;
+    }
+    if (asked != NULL) {
+        memcpy(name, asked->data, asked->length);
+        name[asked->length] = '\0';
+    }
+    log_str(&line, "reason", reason_word(why));
+    caller_log(request->caller, request->rules, &line);
+    log_str(&line, "peer", peer);
+    log_str(&line, "listener", config->listeners[request->listener].name);
+    log_session(&line, request->session);
+    log_str(&line, "route", request->route >= 0 ? config->routes[request->route].name : name);
+    log_end(&line);
+}
+
+void stream_refused(struct worker *worker, const struct stream_request *request, enum reason why,
+                    const char *peer, const struct control_text *asked)
+{
+    if (request->route != CONFIG_NO_ROUTE) {
+        counter_add(&request->rules->routes[request->route]->ended[why], 1);
+    }
+    if (request->session != 0) {
+        counter_add(&request->rules->counters->opens_refused[why], 1);
+    }
+    counter_add(&rules_enclave(request->rules, request->caller->enclave)->refused, 1);
+    log_refused(worker, request, why, peer, asked);
+}
