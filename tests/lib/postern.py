@@ -368,12 +368,13 @@ class Daemon:
         return find()
 
     def wait_quiet(self, seconds=PATIENCE):
-        """Until no stream is open any more, by every gauge there is. A connection that the daemon has not accepted yet is in none
-        of them."""
+        """Until no stream and no session is open any more, by every gauge there is. A connection that the daemon has not accepted yet
+        is in none of them."""
         gauges = ("postern_streams_active{", "postern_enclave_streams_active{", "postern_daemon_streams_active",
-                  "postern_worker_streams_active{")
+                  "postern_worker_streams_active{", "postern_sessions_active", "postern_enclave_sessions_active{",
+                  "postern_worker_sessions_active{")
         wait_until(lambda: not any(value for name, value in self.metrics().items() if name.startswith(gauges)), seconds,
-                   "the end of all streams")
+                   "the end of all streams and sessions")
 
     def request(self, method, path):
         """(status, body) of one request on the admin socket."""

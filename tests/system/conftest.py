@@ -6,6 +6,7 @@ import tempfile
 
 import pytest
 
+from framed import Client
 from postern import PATIENT, Daemon, connect, free_port
 
 
@@ -25,9 +26,15 @@ class Relay(Daemon):
         self.config |= config
         self.config["listeners"] = {"in": {"listen": self.at, "route": "out", "allow": "any", **(listener or {})}} | (
             config.get("listeners") or {})
+        if self.config["listeners"]["in"]["route"] is None:
+            del self.config["listeners"]["in"]["route"]
         self.config["routes"] = {"out": {"type": "relay", "to": self.to, **PATIENT, **(route or {})}} | (config.get("routes") or {})
         self.write_config(self.config)
         return self
+
+    def session(self, **options):
+        """A session of the enclave payroll, by the protocol's second implementation."""
+        return Client(self.connect(), **options)
 
     def connect(self, **options):
         address = self.at
@@ -60,6 +67,18 @@ def relay():
                 problems.append(f"{problem}\n{one.log()}")
         problems += one.finish()
     assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def framed(relay):
+    """framed(to, listen="tcp", allow=["out"], ...): the same with a framed listener, whose callers are the enclave payroll
+    and may have the routes of the list."""
+    def start(to, listen="tcp", allow=("out",), listener=None, **config):
+        enclaves = {"payroll": {"cid": 16}, "fraud": {"cid": 17}} | config.pop("enclaves", {})
+        whole = {"protocol": "framed", "route": None, "peer": "payroll", "allow": {"payroll": list(allow)}, **(listener or {})}
+        sessions = {"handshake_timeout": "10m", "pong_timeout": "10m"} | config.pop("sessions", {})
+        return relay(to, listen, listener=whole, enclaves=enclaves, sessions=sessions, **config)
+    return start
 
 
 @pytest.fixture
