@@ -8,7 +8,7 @@
 #include <string.h>
 
 typedef void (*answer_fn)(struct server *server, const struct http_message *request,
-                          struct http_response *response);
+                          struct http_answer *response);
 
 struct resource {
     const char *path;
@@ -18,7 +18,7 @@ struct resource {
 };
 
 static void answer_metrics(struct server *server, const struct http_message *request,
-                           struct http_response *response)
+                           struct http_answer *response)
 {
     (void)request;
     response->content_type = METRICS_CONTENT_TYPE;
@@ -26,7 +26,7 @@ static void answer_metrics(struct server *server, const struct http_message *req
 }
 
 static void answer_healthz(struct server *server, const struct http_message *request,
-                           struct http_response *response)
+                           struct http_answer *response)
 {
     (void)request;
     char duration[UNITS_TEXT_MAX];
@@ -44,7 +44,7 @@ static void answer_healthz(struct server *server, const struct http_message *req
 }
 
 static void answer_readyz(struct server *server, const struct http_message *request,
-                          struct http_response *response)
+                          struct http_answer *response)
 {
     (void)request;
     const struct server_view *view = server_view(server);
@@ -53,7 +53,7 @@ static void answer_readyz(struct server *server, const struct http_message *requ
 }
 
 static void answer_status(struct server *server, const struct http_message *request,
-                          struct http_response *response)
+                          struct http_answer *response)
 {
     (void)request;
     response->content_type = "application/json";
@@ -74,7 +74,7 @@ static void end_verdict(struct text *verdict, const char *otherwise)
 }
 
 static void answer_reload(struct server *server, const struct http_message *request,
-                          struct http_response *response)
+                          struct http_answer *response)
 {
     if (request->query[0] != '\0') {
         response->status = 400;
@@ -87,7 +87,7 @@ static void answer_reload(struct server *server, const struct http_message *requ
 }
 
 static void answer_drain(struct server *server, const struct http_message *request,
-                         struct http_response *response)
+                         struct http_answer *response)
 {
     char value[UNITS_TEXT_MAX];
     uint64_t deadline_ms = 0;
@@ -125,7 +125,7 @@ static const struct resource *find_resource(const char *path, enum admin_role ro
     return NULL;
 }
 
-static void answer_not_found(enum admin_role role, struct http_response *response)
+static void answer_not_found(enum admin_role role, struct http_answer *response)
 {
     response->status = 404;
     text_add(&response->body, "there is no such page here; there are:\n");
@@ -141,7 +141,7 @@ static bool method_fits(const struct resource *resource, const char *method)
     return strcmp(method, resource->command ? "POST" : "GET") == 0;
 }
 
-static void answer_wrong_method(const struct resource *resource, struct http_response *response)
+static void answer_wrong_method(const struct resource *resource, struct http_answer *response)
 {
     response->status = 405;
     response->allow = resource->command ? "POST" : "GET";
@@ -149,7 +149,7 @@ static void answer_wrong_method(const struct resource *resource, struct http_res
 }
 
 void admin_answer(struct server *server, enum admin_role role, const struct http_message *request,
-                  struct http_response *response)
+                  struct http_answer *response)
 {
     static const struct resource read_only = {.path = "this listener"};
     const struct resource *resource = find_resource(request->path, role);
@@ -167,7 +167,7 @@ void admin_answer(struct server *server, enum admin_role role, const struct http
     }
 }
 
-static void on_request(void *data, const struct http_message *request, struct http_response *response)
+static void on_request(void *data, const struct http_message *request, struct http_answer *response)
 {
     struct admin *admin = data;
     admin_answer(admin->server, admin->role, request, response);

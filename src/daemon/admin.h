@@ -38,6 +38,6 @@ void admin_close(struct admin *admin, void (*cb)(void *data), void *data);
 
 /* The answer to one request, without any socket. */
 void admin_answer(struct server *server, enum admin_role role, const struct http_message *request,
-                  struct http_response *response);
+                  struct http_answer *response);
 
 #endif

@@ -11,6 +11,7 @@
  * what was being written, so the buffers may go.
  */
 #include "http/server.h"
+#include "http/status.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,36 +66,6 @@ static void close_connection(struct http_connection *connection)
 
 /* Answers. */
 
-const char *http_status_words(int status)
-{
-    static const struct {
-        int status;
-        const char *words;
-    } table[] = {
-        {200, "OK"},
-        {202, "Accepted"},
-        {400, "Bad Request"},
-        {403, "Forbidden"},
-        {404, "Not Found"},
-        {405, "Method Not Allowed"},
-        {408, "Request Timeout"},
-        {409, "Conflict"},
-        {413, "Content Too Large"},
-        {417, "Expectation Failed"},
-        {422, "Unprocessable Content"},
-        {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"},
-        {503, "Service Unavailable"},
-        {505, "HTTP Version Not Supported"},
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-        if (table[i].status == status) {
-            return table[i].words;
-        }
-    }
-    return "Unknown";
-}
-
 static void format_date(char *buffer, size_t size)
 {
     time_t now = time(NULL);
@@ -104,7 +75,7 @@ static void format_date(char *buffer, size_t size)
     }
 }
 
-static unsigned format_head(struct http_connection *connection, const struct http_response *response)
+static unsigned format_head(struct http_connection *connection, const struct http_answer *response)
 {
     char date[40];
     const char *allow = response->allow != NULL ? response->allow : "GET";
@@ -114,9 +85,9 @@ static unsigned format_head(struct http_connection *connection, const struct htt
                           "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
                           "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%s%s%s"
                           "Connection: close\r\n\r\n",
-                          response->status, http_status_words(response->status), date, response->content_type,
-                          response->body.length, tell_allow ? "Allow: " : "", tell_allow ? allow : "",
-                          tell_allow ? "\r\n" : "");
+                          response->status, http_status_words((unsigned)response->status), date,
+                          response->content_type, response->body.length, tell_allow ? "Allow: " : "",
+                          tell_allow ? allow : "", tell_allow ? "\r\n" : "");
     return (unsigned)length < sizeof connection->head ? (unsigned)length : (unsigned)sizeof connection->head;
 }
 
@@ -157,7 +128,7 @@ static void on_written(uv_write_t *write, int status)
 }
 
 /* Takes over the body of `response`. */
-static void answer(struct http_connection *connection, struct http_response *response)
+static void answer(struct http_connection *connection, struct http_answer *response)
 {
     struct http_server *server = connection->server;
     bool head_only = strcmp(connection->request.method, "HEAD") == 0;
@@ -182,7 +153,7 @@ static void answer(struct http_connection *connection, struct http_response *res
 
 static void answer_words(struct http_connection *connection, int status, const char *words)
 {
-    struct http_response response = {.status = status, .content_type = "text/plain; charset=utf-8"};
+    struct http_answer response = {.status = status, .content_type = "text/plain; charset=utf-8"};
     text_init(&response.body, 0);
     text_addf(&response.body, "%s\n", words);
     if (response.body.failed) {
@@ -194,7 +165,7 @@ static void answer_words(struct http_connection *connection, int status, const c
 static void handle_request(struct http_connection *connection)
 {
     struct http_server *server = connection->server;
-    struct http_response response = {.status = 200, .content_type = "text/plain; charset=utf-8"};
+    struct http_answer response = {.status = 200, .content_type = "text/plain; charset=utf-8"};
     if (http_message_header(&connection->request, "Expect") != NULL) {
         answer_words(connection, 417, "send the request without Expect");
         return;

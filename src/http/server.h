@@ -33,7 +33,7 @@
 #define HTTP_SERVER_LINGER_MS   1000  /* from there to the client's close */
 
 /* What the handler fills in; it starts as an empty "200 OK" in text/plain. */
-struct http_response {
+struct http_answer {
     int status;
     const char *content_type; /* not owned */
     const char *allow;        /* not owned; the Allow header of a 405, or NULL */
@@ -42,7 +42,7 @@ struct http_response {
 
 /* Called for each whole and well-formed request. For HEAD the body is made all the same, and its
  * length told. */
-typedef void (*http_handler)(void *data, const struct http_message *request, struct http_response *response);
+typedef void (*http_handler)(void *data, const struct http_message *request, struct http_answer *response);
 
 enum http_connection_state {
     HTTP_CONNECTION_FREE,
@@ -96,9 +96,6 @@ int http_server_start(struct http_server *server, uv_loop_t *loop, int fd, http_
                       void *data) MUST_CHECK;
 
 void http_server_close(struct http_server *server, void (*cb)(void *data), void *data);
-
-/* "Not Found" for 404; "Unknown" for what this server never sends. */
-const char *http_status_words(int status);
 
 /* The value of `name` in a query such as "deadline=30s", copied into `buffer`. Returns 1 when it is there,
  * 0 when the query is empty, -EINVAL when there is anything else in it or the value does not fit. No

@@ -24,7 +24,7 @@ static int feed(struct http_message *message, const char *bytes, size_t size, si
 
 static void answer(struct server *server, const struct http_message *message)
 {
-    struct http_response response = {.status = 200, .content_type = ""};
+    struct http_answer response = {.status = 200, .content_type = ""};
     text_init(&response.body, 1 << 20);
     admin_answer(server, ADMIN_ROLE_METRICS, message, &response);
     if (server->reloads != 0 || server->drains != 0) {

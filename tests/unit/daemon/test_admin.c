@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 static struct server server;
-static struct http_response response;
+static struct http_answer response;
 
 static int setup(void **state)
 {
@@ -41,7 +41,7 @@ static const char *ask_with(enum admin_role role, const char *method, const char
     http_message_init(&request, HTTP_MESSAGE_REQUEST, 4096, 4096);
     assert_int_equal(http_message_feed(&request, bytes.data, bytes.length), 1);
     text_release(&response.body);
-    response = (struct http_response){.status = 200, .content_type = "text/plain"};
+    response = (struct http_answer){.status = 200, .content_type = "text/plain"};
     text_init(&response.body, 0);
     admin_answer(&server, role, &request, &response);
     http_message_release(&request);

@@ -15,7 +15,7 @@ static void ask(void *data)
 {
     char request[128];
     struct http_message message;
-    struct http_response response = {.status = 200};
+    struct http_answer response = {.status = 200};
     int size = snprintf(request, sizeof request, "%s HTTP/1.0\r\n\r\n", (const char *)data);
     http_message_init(&message, HTTP_MESSAGE_REQUEST, 1024, 1024);
     text_init(&response.body, 0);

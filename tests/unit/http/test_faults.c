@@ -17,7 +17,7 @@
 /* The loop is older than the scenario: libuv gives up when memory fails while one is made. */
 static uv_loop_t loop;
 
-static void handler(void *data, const struct http_message *request, struct http_response *response)
+static void handler(void *data, const struct http_message *request, struct http_answer *response)
 {
     (void)data;
     text_addf(&response->body, "%s %s", request->path, text_string(&request->body));

@@ -1,5 +1,6 @@
 /* The server over real sockets: what clients get, what hostile clients do not get, and how it closes. */
 #include "http/server.h"
+#include "http/status.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -42,7 +43,7 @@ static void on_server_closed(void *data)
     fixture->closed++;
 }
 
-static void handler(void *data, const struct http_message *request, struct http_response *response)
+static void handler(void *data, const struct http_message *request, struct http_answer *response)
 {
     struct fixture *fixture = data;
     fixture->handled++;
@@ -155,7 +156,7 @@ static void ask(struct fixture *fixture, const char *request, struct text *answe
 static void assert_status(const struct text *answer, int status)
 {
     char line[64];
-    snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\n", status, http_status_words(status));
+    snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\n", status, http_status_words((unsigned)status));
     if (strncmp(text_string(answer), line, strlen(line)) != 0) {
         fail_msg("expected %s, got %.80s", line, text_string(answer));
     }
