@@ -1,0 +1,116 @@
+/* Header fields, and what is known of their names. */
+#include "http/fields.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+void http_fields_init(struct http_fields *fields, size_t limit)
+{
+    *fields = (struct http_fields){.list = NULL};
+    text_init(&fields->bytes, limit);
+}
+
+void http_fields_release(struct http_fields *fields)
+{
+    free(fields->list);
+    fields->list = NULL;
+    fields->count = 0;
+    text_release(&fields->bytes);
+}
+
+int http_fields_split(struct http_fields *fields, size_t at, unsigned count)
+{
+    if (count == 0) {
+        return 0;
+    }
+    fields->list = calloc(count, sizeof *fields->list);
+    if (fields->list == NULL) {
+        return -ENOMEM;
+    }
+    const char *line = fields->bytes.data + at;
+    const char *end = fields->bytes.data + fields->bytes.length;
+    for (unsigned i = 0; i < count; i++) {
+        const char *colon = memchr(line, ':', (size_t)(end - line));
+        const char *cr = memchr(colon, '\r', (size_t)(end - colon));
+        struct http_span value = {.data = colon + 1, .size = (size_t)(cr - colon - 1)};
+        fields->list[i].name = (struct http_span){.data = line, .size = (size_t)(colon - line)};
+        fields->list[i].value = http_span_trim(value);
+        line = cr + 2;
+    }
+    fields->count = count;
+    return 0;
+}
+
+const struct http_field *http_fields_find(const struct http_fields *fields, const char *name)
+{
+    for (unsigned i = 0; i < fields->count; i++) {
+        if (http_span_is_word(fields->list[i].name, name)) {
+            return &fields->list[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_letter_or_digit(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+void http_fold(struct http_span name, struct http_folded *ret)
+{
+    bool gap = false;
+    ret->size = 0;
+    ret->odd = false;
+    for (size_t i = 0; i < name.size && ret->size < HTTP_FOLDED_MAX; i++) {
+        char c = name.data[i];
+        if (is_letter_or_digit(c)) {
+            ret->data[ret->size++] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+            gap = false;
+        } else if (gap || ret->size == 0) {
+            ret->odd = true;
+        } else {
+            ret->odd |= c != '-';
+            ret->data[ret->size++] = '-';
+            gap = true;
+        }
+    }
+    if (gap && ret->size < HTTP_FOLDED_MAX) {
+        ret->size--;
+        ret->odd = true;
+    }
+}
+
+enum {
+    PLAIN = 0,
+    HOP = HTTP_TRAIT_HOP,
+    FRAMING = HTTP_TRAIT_FRAMING,
+    ONCE = HTTP_TRAIT_SINGLE,
+};
+
+static const struct {
+    const char *name;
+    unsigned size;
+    unsigned traits;
+} names[HTTP_NAME_COUNT] = {[HTTP_NAME_OTHER] = {"", 0, 0},
+#define X(id, name, traits) [HTTP_NAME_##id] = {name, sizeof(name) - 1, traits},
+                            HTTP_NAME_TABLE(X)
+#undef X
+};
+
+enum http_name http_name_find(const struct http_folded *folded)
+{
+    for (unsigned i = 1; i < HTTP_NAME_COUNT && names[i].size <= folded->size; i++) {
+        if (names[i].size == folded->size && memcmp(names[i].name, folded->data, folded->size) == 0) {
+            return (enum http_name)i;
+        }
+    }
+    /* "Proxy-" and anything is between neighbours, as those are that have a name of their own. */
+    bool proxy = folded->size > 6 && memcmp(folded->data, "proxy-", 6) == 0;
+    return proxy ? HTTP_NAME_PROXY_CONNECTION : HTTP_NAME_OTHER;
+}
+
+unsigned http_name_traits(enum http_name name)
+{
+    return names[name].traits;
+}
