@@ -1,0 +1,110 @@
+/* A head that we send. */
+#include "http/head.h"
+#include <stdlib.h>
+
+void http_head_init(struct http_head *head, size_t limit)
+{
+    *head = (struct http_head){.count = 0};
+    text_init(&head->line, limit);
+    text_init(&head->bytes, limit);
+}
+
+void http_head_release(struct http_head *head)
+{
+    text_release(&head->line);
+    text_release(&head->bytes);
+    free(head->fields);
+    head->fields = NULL;
+    head->count = head->capacity = 0;
+}
+
+static bool grow(struct http_head *head)
+{
+    if (head->count < head->capacity) {
+        return true;
+    }
+    unsigned capacity = head->capacity > 0 ? 2 * head->capacity : 16;
+    struct http_head_field *fields = reallocarray(head->fields, capacity, sizeof *fields);
+    if (fields == NULL) {
+        head->failed = true;
+        return false;
+    }
+    head->fields = fields;
+    head->capacity = capacity;
+    return true;
+}
+
+static void add_lower(struct text *out, struct http_span name)
+{
+    size_t at = out->length;
+    text_add_bytes(out, name.data, name.size);
+    for (; !out->failed && at < out->length; at++) {
+        char c = out->data[at];
+        out->data[at] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+    }
+}
+
+void http_head_begin(struct http_head *head, struct http_span name)
+{
+    if (!grow(head)) {
+        return;
+    }
+    struct http_head_field *field = &head->fields[head->count];
+    field->name_at = head->bytes.length;
+    add_lower(&head->bytes, name);
+    field->name_size = head->bytes.length - field->name_at;
+    field->value_at = head->bytes.length;
+}
+
+void http_head_end(struct http_head *head)
+{
+    if (head->failed) {
+        return;
+    }
+    struct http_head_field *field = &head->fields[head->count];
+    field->value_size = head->bytes.length - field->value_at;
+    head->count++;
+    head->failed = head->bytes.failed;
+}
+
+void http_head_add(struct http_head *head, struct http_span name, struct http_span value)
+{
+    http_head_begin(head, name);
+    text_add_bytes(&head->bytes, value.data, value.size);
+    http_head_end(head);
+}
+
+void http_head_add_number(struct http_head *head, const char *name, uint64_t value)
+{
+    http_head_begin(head, http_span_of(name));
+    text_addf(&head->bytes, "%llu", (unsigned long long)value);
+    http_head_end(head);
+}
+
+struct http_span http_head_name(const struct http_head *head, unsigned index)
+{
+    const struct http_head_field *field = &head->fields[index];
+    return (struct http_span){.data = head->bytes.data + field->name_at, .size = field->name_size};
+}
+
+struct http_span http_head_value(const struct http_head *head, unsigned index)
+{
+    const struct http_head_field *field = &head->fields[index];
+    return (struct http_span){.data = head->bytes.data + field->value_at, .size = field->value_size};
+}
+
+void http_head_write(const struct http_head *head, struct text *out)
+{
+    out->failed |= head->failed || head->line.failed;
+    text_add_bytes(out, text_string(&head->line), head->line.length);
+    text_add(out, "\r\n");
+    for (unsigned i = 0; i < head->count; i++) {
+        struct http_span name = http_head_name(head, i);
+        struct http_span value = http_head_value(head, i);
+        text_add_bytes(out, name.data, name.size);
+        text_add(out, ": ");
+        text_add_bytes(out, value.data, value.size);
+        text_add(out, "\r\n");
+    }
+    text_add(out, "\r\n");
+}
