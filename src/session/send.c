@@ -253,6 +253,14 @@ static void stall(struct channel *channel)
     timer_update(channel, false);
 }
 
+/* How much the first of the ready list may send in one frame. Nobody waits for one that is alone. */
+static size_t turn_left(const struct session *session)
+{
+    bool alone = !TAILQ_NEXT(TAILQ_FIRST(&session->ready), ready_link);
+
+    return alone ? FRAME_PAYLOAD_MAX : session->turn;
+}
+
 /* Its turn is over: to the end of the list. */
 static void next_turn(struct channel *channel)
 {
@@ -277,7 +285,7 @@ static void account(struct channel *channel, size_t length, enum channel_more mo
         channel->wants = false;
         channel_unschedule(channel);
     } else {
-        session->turn -= (uint32_t)length;
+        session->turn -= (uint32_t)least(session->turn, length);
         if (session->turn == 0)
             next_turn(channel);
     }
@@ -291,7 +299,7 @@ static void put_data(struct channel *channel, struct output *output)
     struct session *session = channel->session;
     uint64_t credit = least(channel->send_max - channel->sent, session->send_max - session->sent);
     size_t size = (size_t)least(least(room(output) - FRAME_HEADER, session->peer.max_payload),
-                                least(session->turn, credit));
+                                least(turn_left(session), credit));
     enum channel_more more = CHANNEL_PAUSE;
     size_t length = 0;
 
