@@ -18,13 +18,10 @@ int postern_enter(struct postern *postern, struct postern_error *err)
 
 bool postern_enter_to_end(struct postern *postern)
 {
-    bool ours = getpid() == postern->owner;
-
-    if (!ours)
-        postern->inherited = true;
+    postern->inherited = getpid() != postern->owner;
     if (!postern->threaded)
         return true;
-    if (!ours)
+    if (postern->inherited)
         return pthread_mutex_trylock(&postern->lock) == 0;
     pthread_mutex_lock(&postern->lock);
     return true;

@@ -181,7 +181,9 @@ static bool keep_piece(struct session_io *io, struct channel_stream *stream)
 /* Has the stream take its piece; what is left of it is kept. False: the stream may be gone. */
 static bool hand_over(struct session_io *io, struct channel_stream *stream)
 {
-    return (stream->stream.muted || tell(io, stream, STREAM_READABLE)) && keep_piece(io, stream);
+    bool silent = stream->stream.muted && !stream->asked;
+    stream->asked = false;
+    return (silent || tell(io, stream, STREAM_READABLE)) && keep_piece(io, stream);
 }
 
 void channel_stream_run_due(struct session_io *io)
@@ -378,6 +380,7 @@ static void stream_op_again(struct stream *base, unsigned events)
     struct channel_stream *stream = of(base);
     struct session_io *io = io_now(stream);
     if ((events & STREAM_READABLE) != 0) {
+        stream->asked = true;
         list(io, stream, true);
         session_io_again(io);
     }

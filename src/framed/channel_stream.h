@@ -34,6 +34,7 @@ struct channel_stream {
     bool ended : 1;    /* the peer sent its end */
     bool listed : 1;   /* in `due` or `again` of the session_io */
     bool listed_again : 1;
+    bool asked : 1; /* to be told, muted or not */
     TAILQ_ENTRY(channel_stream) link;
 };
 

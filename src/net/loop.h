@@ -14,7 +14,7 @@
 #include <uv.h>
 
 #define LOOP_SCRATCH_SIZE ((size_t)64 * 1024)
-#define LOOP_BUFFER_SIZE  ((size_t)64 * 1024)
+#define LOOP_BUFFER_SIZE  ((size_t)128 * 1024)
 
 struct loop {
     uv_loop_t uv;

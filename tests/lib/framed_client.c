@@ -105,6 +105,14 @@ static void on_failed(struct channel *channel, uint32_t code, bool retryable)
 static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enum channel_more *more)
 {
     struct framed_stream *stream = channel_user(channel);
+    if (stream->byte_count > 0) {
+        size_t fit = stream->byte_count < size ? stream->byte_count : size;
+        memcpy(buffer, stream->bytes, fit);
+        stream->bytes += fit;
+        stream->byte_count -= fit;
+        *more = CHANNEL_MORE;
+        return fit;
+    }
     size_t n = stream->to_say < size ? stream->to_say : size;
     for (size_t i = 0; i < n; i++) {
         buffer[i] = stream->next++;
@@ -217,8 +225,8 @@ static void write_all(struct framed_client *client)
                 return;
             }
         }
-        ssize_t n = send(client->fd, client->out + client->out_at, client->out_length - client->out_at,
-                         MSG_NOSIGNAL);
+        ssize_t n =
+            send(client->fd, client->out + client->out_at, client->out_length - client->out_at, MSG_NOSIGNAL);
         if (n < 0) {
             return;
         }
@@ -262,6 +270,13 @@ struct framed_stream *framed_client_open(struct framed_client *client, const cha
 void framed_say(struct framed_stream *stream, size_t size)
 {
     stream->to_say += size;
+    channel_ready(stream->channel);
+}
+
+void framed_say_bytes(struct framed_stream *stream, const void *bytes, size_t size)
+{
+    stream->bytes = bytes;
+    stream->byte_count = size;
     channel_ready(stream->channel);
 }
 

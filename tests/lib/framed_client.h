@@ -25,6 +25,8 @@ struct framed_stream {
     struct channel *channel; /* NULL: released */
     struct framed_client *client;
     unsigned char next, wanted;
+    const unsigned char *bytes; /* said first, instead of the pattern */
+    size_t byte_count;
     size_t to_say, said, heard, held;
     bool finish;  /* after what is to be said */
     bool deaf;    /* what comes is not consumed, so no credit is given */
@@ -70,6 +72,7 @@ struct framed_client *framed_client_turn(struct framed_client *client);
 struct framed_stream *framed_client_open(struct framed_client *client, const char *route);
 
 void framed_say(struct framed_stream *stream, size_t size);
+void framed_say_bytes(struct framed_stream *stream, const void *bytes, size_t size); /* not copied */
 void framed_finish(struct framed_stream *stream);
 void framed_reset(struct framed_stream *stream, uint32_t code);
 void framed_stop(struct framed_stream *stream, uint32_t code);

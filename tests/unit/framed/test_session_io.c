@@ -71,8 +71,10 @@ static void on_ended(struct session_io *which, const struct session_end *end)
     strncpy(heard.text, end->text, sizeof heard.text - 1);
 }
 
-static const struct session_io_ops ops = {
-    .ready = on_ready, .open = on_open, .pong = on_pong, .ended = on_ended};
+static const struct session_io_ops ops = {.ready = on_ready,
+                                          .open = on_open,
+                                          .pong = on_pong,
+                                          .ended = on_ended};
 
 static void start(void)
 {
