@@ -93,6 +93,7 @@ static void run_open(struct worker *worker, struct job *job)
     door->draining = false;
     LIST_INSERT_HEAD(&worker->doors, door, link);
     listener_start(&door->listener, &worker->loop, order->fd, &door_ops);
+    worker_done(worker);
     discard(order);
 }
 
@@ -105,6 +106,7 @@ static void run_change(struct worker *worker, struct job *job)
         door->rules = rules_ref(order->rules);
         door->id = order->id;
     }
+    worker_done(worker);
     discard(order);
 }
 
@@ -112,7 +114,7 @@ static void run_adopt(struct worker *worker, struct job *job)
 {
     struct door_job *order = CONTAINER_OF(job, struct door_job, job);
     sessions_adopt(worker, order->rules);
-    counter_sub(&worker->set->orders, 1);
+    worker_done(worker);
     discard(order);
 }
 
@@ -123,7 +125,7 @@ static void run_close(struct worker *worker, struct job *job)
     if (door != NULL) {
         close_door(door);
     }
-    counter_sub(&worker->set->orders, 1);
+    worker_done(worker);
     discard(order);
 }
 
@@ -142,7 +144,7 @@ static void run_drain(struct worker *worker, struct job *job)
     worker->drain_by = loop_now(&worker->loop) + order->deadline_ms;
     streams_drain(worker);
     sessions_drain(worker, order->deadline_ms);
-    counter_sub(&worker->set->orders, 1);
+    worker_done(worker);
     discard(order);
 }
 

@@ -1,6 +1,6 @@
 /*
  * Doors: a listener as one worker runs it. The main thread opens, changes and closes them by jobs, made
- * beforehand so that a reload which lacks the memory fails before anything has changed.
+ * beforehand so that a reload which lacks the memory fails before anything has changed. Each is posted by worker_order().
  */
 #ifndef POSTERN_DAEMON_DOOR_H
 #define POSTERN_DAEMON_DOOR_H

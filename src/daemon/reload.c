@@ -18,9 +18,6 @@
 #define ADMIN_GROUP "postern"
 #define ADMIN_MODE  0660
 
-/* For how long the workers are waited for, at most: one that hangs must not take the main thread along. */
-#define ORDERS_MS 200
-
 struct plan {
     struct rules *rules;
     struct socket_set sockets;
@@ -146,18 +143,39 @@ static void abandon(struct server *server, struct plan *plan)
     rules_unref(plan->rules);
 }
 
-void server_await_orders(const struct server *server)
+/* Meanwhile the main thread is not in its loop, whose timer tells the watchdog at other times. */
+static bool await_worker(struct server *server, struct worker *worker, uint64_t until_ms)
 {
-    const struct timespec moment = {.tv_nsec = 1000000};
-    for (unsigned i = 0; i < ORDERS_MS && counter_get(&server->workers.orders) > 0; i++) {
-        (void)nanosleep(&moment, NULL);
+    const uint64_t tick_ms = server->watchdog_ms > 0 ? server->watchdog_ms / 4 + 1 : server->orders_ms;
+    for (;;) {
+        uint64_t now_ms = uv_hrtime() / 1000000;
+        uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
+        if (worker_await(worker, left_ms < tick_ms ? left_ms : tick_ms)) {
+            return true;
+        }
+        if (left_ms == 0) {
+            return false;
+        }
+        server_tell_watchdog(server);
     }
+}
+
+bool server_await_orders(struct server *server, struct text *late)
+{
+    uint64_t until_ms = uv_hrtime() / 1000000 + server->orders_ms;
+    bool done = true;
+    for (unsigned i = 0; i < server->workers.count; i++) {
+        if (!await_worker(server, &server->workers.workers[i], until_ms)) {
+            done = false;
+            text_addf(late, "; worker %u is busy, and until it has heard of it all goes on there as before",
+                      i);
+        }
+    }
+    return done;
 }
 
 static int prepare(struct server *server, struct config *config, struct plan *plan, struct error *err)
 {
-    /* A listener that the last reload took away is closed by its worker, and this one may bring it back. */
-    server_await_orders(server);
     int rv = socket_set_prepare(&plan->sockets, &server->sockets, config, &server->activation, err);
     if (rv == 0) {
         rv = plan_admin(server, config, ADMIN_ROLE_ADMIN, server->admin, &plan->admin, err);
@@ -198,9 +216,8 @@ static void set_modes(const struct plan *plan)
 
 static void commit(struct server *server, struct plan *plan)
 {
-    counter_add(&server->workers.orders, plan->closed + server->workers.count);
     for (unsigned i = 0; i < plan->job_count; i++) {
-        worker_post(plan->jobs[i].worker, plan->jobs[i].job);
+        worker_order(plan->jobs[i].worker, plan->jobs[i].job);
     }
     free(plan->jobs);
     unlink_closed(server, plan);
@@ -218,7 +235,6 @@ static void commit(struct server *server, struct plan *plan)
     rules_unref(server->rules);
     server->rules = plan->rules;
     log_set(plan->rules->config->log_level, plan->rules->config->log_format);
-    server_await_orders(server); /* a session is not to open what it may no more */
 }
 
 static bool needs_restart(const struct config *old, const struct config *new)
@@ -250,6 +266,8 @@ int server_apply(struct server *server, struct config *config, struct text *verd
     if (restart) {
         text_add(verdict, "; changes to `workers` and `dns` take effect at the next start");
     }
+    /* Whoever is told goes by it: nothing is to follow the old rules from then on. */
+    (void)server_await_orders(server, verdict);
     return 0;
 }
 

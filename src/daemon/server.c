@@ -25,6 +25,9 @@
 /* For how long sessions without streams are waited for at the end. */
 #define GOODBYE_MS 1000
 
+/* For how long workers are waited for: no turn of a loop takes that long, however busy the machine, unless it hangs. */
+#define ORDERS_MS 10000
+
 /* ---- What the admin socket may ask ---- */
 
 const struct server_view *server_view(struct server *server)
@@ -76,8 +79,7 @@ static void post_drain(struct server *server, uint64_t deadline_ms)
     for (unsigned i = 0; i < server->workers.count; i++) {
         struct job *job = door_job_drain(deadline_ms);
         if (job != NULL) {
-            counter_add(&server->workers.orders, 1);
-            worker_post(&server->workers.workers[i], job);
+            worker_order(&server->workers.workers[i], job);
         }
     }
 }
@@ -85,6 +87,7 @@ static void post_drain(struct server *server, uint64_t deadline_ms)
 void server_drain(struct server *server, uint64_t deadline_ms)
 {
     char status[256];
+    struct text late = TEXT_INIT;
     uint64_t wait = deadline_ms > 0 ? deadline_ms : server->rules->config->drain_timeout_ms;
     if (server->state == SERVER_DRAINING) {
         return;
@@ -92,16 +95,19 @@ void server_drain(struct server *server, uint64_t deadline_ms)
     server->state = SERVER_DRAINING;
     /* Before it is told: whoever reads that a drain began is not to find a door open. */
     post_drain(server, wait);
-    server_await_orders(server);
+    bool done = server_await_orders(server, &late);
     server_status_line(server, status, sizeof status);
     notify_stopping(status);
-    log_event(LOG_LEVEL_INFO, "draining", "%llu streams may finish within %llu ms",
-              (unsigned long long)counter_get(&server->counters.active), (unsigned long long)wait);
+    log_event(done ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "draining", "%llu streams may finish within %llu ms%s",
+              (unsigned long long)counter_get(&server->counters.active), (unsigned long long)wait,
+              text_string(&late));
+    text_release(&late);
     /* Set first, asked second: a stream that ends in between is seen by one or the other. */
     atomic_store(&server->workers.draining, true);
     if (atomic_load(&server->counters.active) == 0) {
         uv_async_send(&server->emptied);
     }
+    uv_update_time(&server->loop); /* the time from here on, however long the workers took */
     uv_timer_start(&server->deadline, on_deadline, wait, 0);
 }
 
@@ -148,10 +154,12 @@ static void tell_emptied(void *data)
 }
 
 /* systemd hears from us only while every worker's loop turns: one that hangs gets the daemon restarted. */
-static void on_watchdog(uv_timer_t *timer)
+void server_tell_watchdog(struct server *server)
 {
-    struct server *server = timer->data;
     bool alive = true;
+    if (server->watchdog_ms == 0) {
+        return;
+    }
     for (unsigned i = 0; i < server->workers.count; i++) {
         struct worker *worker = &server->workers.workers[i];
         uint64_t busy = worker_busy_ms(worker);
@@ -166,6 +174,11 @@ static void on_watchdog(uv_timer_t *timer)
     if (alive) {
         notify_watchdog();
     }
+}
+
+static void on_watchdog(uv_timer_t *timer)
+{
+    server_tell_watchdog(timer->data);
 }
 
 static void start_watchdog(struct server *server)
@@ -360,6 +373,7 @@ static struct server *server_new(const struct server_options *options)
     server->options = options;
     server->state = SERVER_STARTING;
     server->began_ns = uv_hrtime();
+    server->orders_ms = ORDERS_MS;
     counters_init(&server->counters);
     if (start_handles(server) != 0) {
         counters_release(&server->counters);

@@ -26,6 +26,7 @@ struct server {
     uv_timer_t deadline; /* of the drain */
     uv_timer_t watchdog;
     uint64_t watchdog_ms; /* 0: nobody watches */
+    uint64_t orders_ms;   /* see server_await_orders() */
     enum server_state state;
     uint64_t began_ns; /* of a clock that nobody sets */
     struct activation activation;
@@ -44,8 +45,13 @@ struct server {
 int server_apply(struct server *server, struct config *config, struct text *verdict,
                  struct error *err) MUST_CHECK;
 
-/* Waits until the workers have done what a reload or a drain told them to, for a moment at most. */
-void server_await_orders(const struct server *server);
+/* Waits until the workers have done what a start, a reload or a drain told them to: it is a matter of their turns. One
+ * that does not return from a turn must not take the main thread along, so after `orders_ms` it is left alone with its
+ * orders, and `late` says so. Returns whether all is done. */
+bool server_await_orders(struct server *server, struct text *late);
+
+/* Tells the service manager that the daemon is alive, if it is. Now and then. */
+void server_tell_watchdog(struct server *server);
 
 /* Closes an admin listener; its memory goes when the loop has closed it. NULL is harmless. */
 void server_close_admin(struct admin_listener *listener);

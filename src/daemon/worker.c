@@ -4,6 +4,7 @@
 #include "daemon/door.h"
 #include "daemon/sessions.h"
 #include "daemon/streams.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -23,6 +24,36 @@ void worker_post(struct worker *worker, struct job *job)
     STAILQ_INSERT_TAIL(&worker->jobs, job, link);
     uv_async_send(&worker->wake);
     uv_mutex_unlock(&worker->lock);
+}
+
+void worker_order(struct worker *worker, struct job *job)
+{
+    uv_mutex_lock(&worker->lock);
+    worker->orders++;
+    uv_mutex_unlock(&worker->lock);
+    worker_post(worker, job);
+}
+
+void worker_done(struct worker *worker)
+{
+    uv_mutex_lock(&worker->lock);
+    assert(worker->orders > 0);
+    if (--worker->orders == 0) {
+        uv_cond_signal(&worker->idle);
+    }
+    uv_mutex_unlock(&worker->lock);
+}
+
+bool worker_await(struct worker *worker, uint64_t ms)
+{
+    uint64_t until = uv_hrtime() + ms * 1000000, now;
+    uv_mutex_lock(&worker->lock);
+    while (worker->orders > 0 && (now = uv_hrtime()) < until) {
+        (void)uv_cond_timedwait(&worker->idle, &worker->lock, until - now);
+    }
+    bool done = worker->orders == 0;
+    uv_mutex_unlock(&worker->lock);
+    return done;
 }
 
 /* Sends coalesce: whatever is queued by now is done now. */
@@ -164,10 +195,17 @@ static int start_thread(struct worker *worker)
     if (rv != 0) {
         return rv;
     }
-    rv = uv_thread_create(&worker->thread, run, worker);
+    rv = uv_cond_init(&worker->idle);
     if (rv != 0) {
-        uv_mutex_destroy(&worker->lock);
+        goto err_lock;
     }
+    rv = uv_thread_create(&worker->thread, run, worker);
+    if (rv == 0) {
+        return 0;
+    }
+    uv_cond_destroy(&worker->idle);
+err_lock:
+    uv_mutex_destroy(&worker->lock);
     return rv;
 }
 
@@ -232,6 +270,7 @@ void worker_set_stop(struct worker_set *set)
     }
     for (unsigned i = 0; i < set->count; i++) {
         uv_thread_join(&set->workers[i].thread);
+        uv_cond_destroy(&set->workers[i].idle);
         uv_mutex_destroy(&set->workers[i].lock);
     }
     if (set->count > 0) {

@@ -54,8 +54,10 @@ struct worker {
     LIST_HEAD(, session_record) sessions;
 
     /* Shared: */
-    uv_mutex_t lock;
-    STAILQ_HEAD(, job) jobs; /* under `lock` */
+    uv_mutex_t lock; /* guards `jobs` and `orders` */
+    STAILQ_HEAD(, job) jobs;
+    unsigned orders;         /* of the main thread's, not carried out yet */
+    uv_cond_t idle;          /* `orders` is 0 */
     counter active;          /* streams, those on their way here included */
     counter sessions_active; /* and sessions */
     counter ping, pong;      /* see worker_busy_ms() */
@@ -71,7 +73,6 @@ struct worker_set {
     struct counters *counters;
     uv_barrier_t stopped;   /* when all are past it, none hands streams to another any more */
     counter session_number; /* of the latest session */
-    counter orders;         /* of a reload or a drain, not carried out yet */
     _Atomic bool draining;  /* `emptied` is called only then */
     void (*emptied)(
         void *data); /* on a worker's thread: the last stream of the daemon has ended, or its last session */
@@ -88,6 +89,15 @@ void worker_set_stop(struct worker_set *set);
 
 /* From any thread, until worker_set_stop(). */
 void worker_post(struct worker *worker, struct job *job);
+
+/* Main thread: the same, for a job that worker_await() is to wait for. Its run() calls worker_done() once. */
+void worker_order(struct worker *worker, struct job *job);
+
+/* Worker's thread: an order has been carried out. */
+void worker_done(struct worker *worker);
+
+/* Main thread: waits until the worker has carried out its orders, for `ms` at most. Returns whether it has. */
+bool worker_await(struct worker *worker, uint64_t ms);
 
 /* How long the worker has not been back in its loop, in milliseconds; 0 when it answered the last ping. Sends
  * the next ping. Main thread, now and then: this is what the watchdog goes by. */

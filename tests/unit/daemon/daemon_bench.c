@@ -17,9 +17,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* No exchange takes that long unless something hangs. */
-#define PATIENCE_MS 30000
-
 /* Connections that the upstream holds at once, and its listener. */
 #define UPSTREAM_MAX 256
 

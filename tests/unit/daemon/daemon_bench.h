@@ -11,6 +11,9 @@
 #include <stdint.h>
 #include <uv.h>
 
+/* No exchange takes that long unless something hangs. */
+#define PATIENCE_MS 60000
+
 /* The configuration in `format`; fails the test when it is not a good one. */
 struct config *daemon_config(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
