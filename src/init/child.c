@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static const int passed_on[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
@@ -117,49 +116,20 @@ bool child_reap(struct child *child, uint64_t *ret_orphans)
     return over;
 }
 
-static uint64_t now_ms(void)
+bool child_none_left(void)
 {
-    struct timespec now;
+    siginfo_t info;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD;
 }
 
-/* Reaps until no child is left, or the time has come. SIGCHLD is blocked, so it can be waited for. */
-static bool none_left_by(uint64_t deadline)
+void child_end_others(bool make)
 {
-    sigset_t children;
-
-    sigemptyset(&children);
-    sigaddset(&children, SIGCHLD);
-    for (;;) {
-        pid_t pid = waitpid(-1, NULL, WNOHANG);
-        uint64_t now = now_ms();
-
-        if (pid < 0 && errno != EINTR) {
-            return true;
-        }
-        if (pid == 0) {
-            uint64_t left = deadline > now ? deadline - now : 0;
-            struct timespec wait = {.tv_sec = (time_t)(left / 1000),
-                                    .tv_nsec = (long)(left % 1000) * 1000000};
-
-            if (left == 0) {
-                return false;
-            }
-            sigtimedwait(&children, NULL, &wait);
-        }
-    }
-}
-
-void child_end_others(uint64_t patience_ms)
-{
-    kill(-1, SIGTERM);
-    kill(-1, SIGCONT); /* one that is stopped would not hear it */
-    if (!none_left_by(now_ms() + patience_ms)) {
+    if (make) {
         kill(-1, SIGKILL);
-        /* One that the kernel holds in a device is not waited for any longer than the others were. */
-        none_left_by(now_ms() + patience_ms);
+    } else {
+        kill(-1, SIGTERM);
+        kill(-1, SIGCONT); /* one that is stopped would not hear it */
     }
 }
 

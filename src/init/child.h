@@ -33,9 +33,11 @@ int child_start(struct child *child, const struct child_options *options, struct
 /* Reaps whoever has ended. True: the app is among them. `*ret_orphans` is increased by the others. */
 bool child_reap(struct child *child, uint64_t *ret_orphans);
 
-/* What is left when the app has ended: asks them to end and, after `patience_ms`, makes them. For process 1 alone, whose
- * children are all there are. Returns when there is none left. */
-void child_end_others(uint64_t patience_ms);
+/* Whether there is none left, after child_reap(). For process 1, whose children all are in the end. */
+bool child_none_left(void);
+
+/* What is left when the app has ended: asks all processes to end, or makes them. For process 1 alone. */
+void child_end_others(bool make);
 
 /* SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH: what is passed on to the app. */
 void child_signals(sigset_t *set);

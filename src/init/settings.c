@@ -59,6 +59,7 @@ static const struct key keys[] = {
      .initial = "1m",
      .min = 1000,
      .max = DAY},
+    {.name = "clock_wait", .kind = DURATION, .offset = AT(clock_wait), .initial = "5s", .max = 600000},
     {.name = "ptp", .kind = TEXT, .offset = AT(ptp), .initial = "/dev/ptp0"},
     {.name = "nsm", .kind = TEXT, .offset = AT(nsm), .initial = "/dev/nsm"},
     {.name = "entropy", .kind = WORD, .offset = AT(entropy), .initial = "auto", .words = CHOICE},
@@ -143,8 +144,25 @@ static void take_word(struct settings *settings, const struct value *value)
     text_release(&all);
 }
 
+/* Whether the caller has nothing against a text. */
+static bool is_good(const struct settings *settings, const struct value *value)
+{
+    struct error err = ERROR_INIT;
+
+    if (settings->check && settings->check(value->key->name, value->text, &err) < 0) {
+        diags_add(value->diags, value->place, "`%s`: %s", value->key->name, err.text);
+        return false;
+    }
+    return true;
+}
+
 static void take(struct settings *settings, const struct value *value)
 {
+    bool text = value->key->kind == TEXT || value->key->kind == LIST;
+
+    if (text && !is_good(settings, value)) {
+        return;
+    }
     switch (value->key->kind) {
     case TEXT:
         *(const char **)field(settings, value->key) = value->text;
@@ -263,11 +281,12 @@ void settings_again(struct settings *settings)
     settings->given = 0;
 }
 
-void settings_init(struct settings *settings)
+void settings_init(struct settings *settings, settings_check check)
 {
     struct diags none;
 
     memset(settings, 0, sizeof *settings);
+    settings->check = check;
     diags_init(&none, "");
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
         /* Only TEXT is kept by its place, and what has a default is never written to. */

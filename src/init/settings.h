@@ -33,6 +33,9 @@ enum settings_clock { SETTINGS_CLOCK_SET, SETTINGS_CLOCK_WATCH, SETTINGS_CLOCK_O
 /* What the end of the app leads to. */
 enum settings_end { SETTINGS_END_AUTO, SETTINGS_END_EXIT, SETTINGS_END_REBOOT, SETTINGS_END_POWEROFF };
 
+/* Asked about texts that only the caller can judge (addresses, routes): returns 0, or a negative errno value with a text. */
+typedef int (*settings_check)(const char *key, const char *value, struct error *err);
+
 struct settings_list {
     const char *items[SETTINGS_LIST_MAX];
     size_t count;
@@ -53,16 +56,18 @@ struct settings {
     uint32_t clock;              /* enum settings_clock */
     uint64_t clock_interval;     /* ms */
     uint64_t clock_bound;        /* ms */
+    uint64_t clock_wait;         /* ms */
     uint32_t mounts, loopback, entropy, heartbeat; /* enum settings_choice */
     uint64_t stop_timeout;                         /* ms */
     uint32_t end;                                  /* enum settings_end */
 
-    uint64_t given; /* a bit for each key that came */
-    char *text;     /* owned: of the file */
+    settings_check check; /* NULL: none */
+    uint64_t given;       /* a bit for each key that came */
+    char *text;           /* owned: of the file */
 };
 
 /* The defaults. */
-void settings_init(struct settings *settings);
+void settings_init(struct settings *settings, settings_check check);
 void settings_release(struct settings *settings);
 
 /* Reads a file on top of what is there. 0; -EINVAL when mistakes were added to `diags`; else the errno value and text of

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(text != NULL);
     memcpy(text, data, size);
     text[size] = '\0';
-    settings_init(&settings);
+    settings_init(&settings, NULL);
     diags_init(&diags, "run.conf");
     while ((line = strsep(&rest, "\n"))) {
         settings_set(&settings, line, ++number, &diags);

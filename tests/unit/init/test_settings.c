@@ -47,7 +47,7 @@ static void test_defaults(void **state)
     struct settings settings;
 
     (void)state;
-    settings_init(&settings);
+    settings_init(&settings, NULL);
     assert_null(settings.connect);
     assert_null(settings.log);
     assert_null(settings.time);
@@ -58,6 +58,7 @@ static void test_defaults(void **state)
     assert_int_equal(settings.clock, SETTINGS_CLOCK_SET);
     assert_int_equal(settings.clock_interval, 300000);
     assert_int_equal(settings.clock_bound, 60000);
+    assert_int_equal(settings.clock_wait, 5000);
     assert_string_equal(settings.ptp, "/dev/ptp0");
     assert_string_equal(settings.nsm, "/dev/nsm");
     assert_int_equal(settings.mounts, SETTINGS_AUTO);
@@ -94,7 +95,7 @@ static void test_a_file(void **state)
                "clock = watch\n"
                "end = poweroff\n"
                "mounts = no");
-    settings_init(&settings);
+    settings_init(&settings, NULL);
     diags_init(&diags, path);
     assert_int_equal(settings_read(&settings, path, &diags, &err), 0);
     assert_int_equal(diags.total, 0);
@@ -145,7 +146,7 @@ static void test_mistakes(void **state)
                "chdir = /\a\n"
                "ptp = a\tb\n"
                "time = \x7f\n");
-    settings_init(&settings);
+    settings_init(&settings, NULL);
     diags_init(&diags, "run.conf");
     assert_int_equal(settings_read(&settings, path, &diags, &err), -EINVAL);
     diags_format(&diags, &text);
@@ -181,7 +182,7 @@ static void test_sizes_have_bounds(void **state)
     char line[64];
 
     (void)state;
-    settings_init(&settings);
+    settings_init(&settings, NULL);
     diags_init(&diags, "");
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         settings_again(&settings);
@@ -200,6 +201,34 @@ static void test_sizes_have_bounds(void **state)
     diags_release(&diags);
 }
 
+static int check(const char *key, const char *value, struct error *err)
+{
+    return strstr(value, "bad") ? error_set(err, -EINVAL, "%s is bad for %s", value, key) : 0;
+}
+
+static void test_texts_are_judged_by_the_caller(void **state)
+{
+    char wrong[] = "listen = bad=kms", right[] = "listen = good=kms", text[] = "log = bad";
+    struct settings settings;
+    struct diags diags;
+    struct text all = TEXT_INIT;
+
+    (void)state;
+    settings_init(&settings, check);
+    diags_init(&diags, "--set");
+    settings_set(&settings, wrong, 1, &diags);
+    settings_set(&settings, right, 2, &diags);
+    settings_set(&settings, text, 3, &diags);
+    diags_format(&diags, &all);
+    assert_string_equal(text_string(&all), "--set:1:10: `listen`: bad=kms is bad for listen\n"
+                                           "--set:3:7: `log`: bad is bad for log\n");
+    assert_int_equal(settings.listen.count, 1);
+    assert_null(settings.log);
+    text_release(&all);
+    settings_release(&settings);
+    diags_release(&diags);
+}
+
 static void test_options_come_after_the_file(void **state)
 {
     char connect[] = "connect=c", again[] = "connect = d", listen[] = "listen=l=m";
@@ -209,7 +238,7 @@ static void test_options_come_after_the_file(void **state)
 
     (void)state;
     write_text("connect = a\nlisten = a=b\n");
-    settings_init(&settings);
+    settings_init(&settings, NULL);
     diags_init(&diags, path);
     assert_int_equal(settings_read(&settings, path, &diags, &err), 0);
     settings_again(&settings);
@@ -231,7 +260,7 @@ static void test_a_list_is_bounded(void **state)
     struct diags diags;
 
     (void)state;
-    settings_init(&settings);
+    settings_init(&settings, NULL);
     diags_init(&diags, "");
     for (unsigned i = 0; i <= SETTINGS_LIST_MAX; i++) {
         snprintf(lines[i], sizeof lines[i], "env=A%u=b", i);
@@ -252,7 +281,7 @@ static void test_files_that_are_none(void **state)
     struct error err = ERROR_INIT;
 
     (void)state;
-    settings_init(&settings);
+    settings_init(&settings, NULL);
     diags_init(&diags, path);
     assert_int_equal(settings_read(&settings, "/nowhere/run.conf", &diags, &err), -ENOENT);
     assert_non_null(strstr(err.text, "cannot open /nowhere/run.conf: "));
@@ -266,7 +295,7 @@ static void test_files_that_are_none(void **state)
     assert_string_equal(diags.list[0].message, "it holds a NUL byte: this is no text");
     settings_release(&settings);
     write_bytes(large, sizeof large - 1);
-    settings_init(&settings);
+    settings_init(&settings, NULL);
     assert_int_equal(settings_read(&settings, path, &diags, &err), 0);
     settings_release(&settings);
     diags_release(&diags);
@@ -278,7 +307,7 @@ static void read_once(void *unused)
     struct diags diags;
 
     (void)unused;
-    settings_init(&settings);
+    settings_init(&settings, NULL);
     diags_init(&diags, path);
     if (settings_read(&settings, path, &diags, NULL) == -EINVAL) {
         assert_int_equal(diags.total, 2);
@@ -301,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_a_file),
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_sizes_have_bounds),
+        cmocka_unit_test(test_texts_are_judged_by_the_caller),
         cmocka_unit_test(test_options_come_after_the_file),
         cmocka_unit_test(test_a_list_is_bounded),
         cmocka_unit_test(test_files_that_are_none),
