@@ -376,9 +376,10 @@ static void check_unknown_sections(struct build *build, const struct node *root)
 {
     for (const struct node *node = root->first; node != NULL; node = node->next) {
         if (strcmp(node->key, "spool") == 0) {
-            build_tell(build, node->key_place, "spool",
-                       "this version carries relay and log routes only, and has nothing to spool: remove the "
-                       "section");
+            build_tell(
+                build, node->key_place, "spool",
+                "this version carries relay, log and time routes only, and has nothing to spool: remove the "
+                "section");
         } else if (!is_section_name(node->key) && key_find(SCOPE_FILE, node->key) == NULL) {
             tell_unknown(build, SCOPE_FILE, node);
         }

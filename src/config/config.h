@@ -82,6 +82,7 @@ struct config_sni {
 enum config_type {
     CONFIG_RELAY, /* bytes are passed on to a destination */
     CONFIG_LOG,   /* lines go to the daemon's log */
+    CONFIG_TIME,  /* who asks is told the time */
 };
 
 struct config_route {

@@ -35,7 +35,7 @@ static const struct example examples[] = {
     {SCOPE_LISTENER, "kms-dev", "mode", NULL},
     {SCOPE_LISTENER, "session", "listen", "vsock://any:7000"},
     {SCOPE_LISTENER, "session", "protocol", "framed"},
-    {SCOPE_LISTENER, "session", "allow", "{payroll: [kms, logs]}"},
+    {SCOPE_LISTENER, "session", "allow", "{payroll: [kms, logs, time]}"},
 
     {SCOPE_ROUTE, "kms", "type", "relay"},
     {SCOPE_ROUTE, "kms", "to", "tcp://kms.us-east-1.amazonaws.com:443"},
@@ -47,6 +47,7 @@ static const struct example examples[] = {
     {SCOPE_ROUTE, "logs", "type", "log"},
     {SCOPE_ROUTE, "logs", "level", NULL},
     {SCOPE_ROUTE, "logs", "lines_per_second", NULL},
+    {SCOPE_ROUTE, "time", "type", "time"},
 };
 
 static const struct example *example_of(const char *entry, const struct key *key)

@@ -31,7 +31,7 @@ static const char *const log_formats[] = {"auto", "text", "json", NULL};
 
 /* In the order of enum config_protocol and enum config_type. */
 static const char *const protocols[] = {"raw", "framed", NULL};
-static const char *const types[] = {"relay", "log", NULL};
+static const char *const types[] = {"relay", "log", "time", NULL};
 
 const struct section key_sections[SCOPE_COUNT] = {
     [SCOPE_LOG] = {"log", "What is written to standard error."},
@@ -143,7 +143,7 @@ const struct key key_table[] = {
 
     {SCOPE_ROUTE, "type", .required = true, CHOICE(struct config_route, type, types),
      .doc = "`relay`: bytes are passed on untouched. `log`: lines go to the daemon's log, with the enclave's "
-            "name."},
+            "name. `time`: who asks is told the time."},
     {SCOPE_ROUTE, "to", .conditional = true,
      SPECIAL(set_to,
              "an address such as tcp://kms.us-east-1.amazonaws.com:443, sni, or {sni: {NAME: ADDRESS}}"),

@@ -16,11 +16,11 @@ bool route_is_readable(struct build *build, const struct node *map)
     }
     if (type->kind == NODE_TEXT &&
         (strcmp(type->text, "forward") == 0 || strcmp(type->text, "connect") == 0)) {
-        build_tell(
-            build, type->place, "type",
-            "this version carries relay and log routes only, and cannot serve a %s route: remove the route, "
-            "or make it type: relay",
-            type->text);
+        build_tell(build, type->place, "type",
+                   "this version carries relay, log and time routes only, and cannot serve a %s route: "
+                   "remove the route, "
+                   "or make it type: relay",
+                   type->text);
         return false;
     }
     value_set(build, key, type, &unused); /* tells */
@@ -222,16 +222,31 @@ static void tell_foreign(struct build *build, const struct node *node, const cha
     }
 }
 
+/* A route that leads to no destination has few keys. */
+static void check_own(struct build *build, const struct node *map, const char *const *keys, size_t count,
+                      const char *words)
+{
+    for (const struct node *node = map->first; node != NULL; node = node->next) {
+        bool known = key_find(SCOPE_ROUTE, node->key) == NULL; /* told already */
+        for (size_t i = 0; i < count; i++) {
+            known = known || strcmp(node->key, keys[i]) == 0;
+        }
+        tell_foreign(build, known ? NULL : node, words);
+    }
+}
+
 static void check_log(struct build *build, const struct node *map)
 {
     static const char *const keys[] = {"type", "level", "lines_per_second", "max_streams"};
-    for (const struct node *node = map->first; node != NULL; node = node->next) {
-        bool known = key_find(SCOPE_ROUTE, node->key) == NULL; /* told already */
-        for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-            known = known || strcmp(node->key, keys[i]) == 0;
-        }
-        tell_foreign(build, known ? NULL : node, "a log route leads nowhere but to the log: remove this key");
-    }
+    check_own(build, map, keys, ARRAY_SIZE(keys),
+              "a log route leads nowhere but to the log: remove this key");
+}
+
+static void check_time(struct build *build, const struct node *map)
+{
+    static const char *const keys[] = {"type", "idle_timeout", "max_streams"};
+    check_own(build, map, keys, ARRAY_SIZE(keys),
+              "a time route leads nowhere but to the clock: remove this key");
 }
 
 static void check_relay(struct build *build, const struct node *map, const struct config_route *route)
@@ -266,6 +281,8 @@ void route_check(struct build *build, const struct node *map, void *object)
     const struct config_route *route = object;
     if (route->type == CONFIG_LOG) {
         check_log(build, map);
+    } else if (route->type == CONFIG_TIME) {
+        check_time(build, map);
     } else {
         check_relay(build, map, route);
     }

@@ -265,7 +265,7 @@ void doctor_check_routes(struct doctor *doctor)
     const struct config *config = doctor->config;
     for (unsigned i = 0; config != NULL && i < config->route_count; i++) {
         const struct config_route *route = &config->routes[i];
-        if (route->type == CONFIG_LOG) {
+        if (route->type != CONFIG_RELAY) {
             continue; /* it leads nowhere that could be out of order */
         }
         if (route->to_kind == CONFIG_TO_ADDRESS) {

@@ -200,6 +200,10 @@ static void ask_sni(struct answer *answer, const struct config_route *route, con
         say(answer, route->place, "the lines of route %s go to the daemon's log", route->name);
         return;
     }
+    if (route->type == CONFIG_TIME) {
+        say(answer, route->place, "route %s tells the time", route->name);
+        return;
+    }
     if (route->sni_count == 0) {
         say(answer, route->place, "route %s does not look at server names: any stream passes, TLS or not",
             route->name);

@@ -95,6 +95,19 @@ static void log_log_ended(struct stream_record *record)
     end_ended_line(record, log->started_at, NULL, &line);
 }
 
+static void log_time_ended(struct stream_record *record)
+{
+    const struct time_stream *time = &record->time;
+    struct log_line line;
+    begin_ended_line(record, time->why, &line);
+    if (!line.wanted) {
+        return;
+    }
+    log_u64(&line, "bytes_in", time->bytes_in);
+    log_u64(&line, "bytes_out", time->bytes_out);
+    end_ended_line(record, time->started_at, NULL, &line);
+}
+
 /* The end of what was admitted. */
 static void leave(struct stream_record *record, enum reason why)
 {
@@ -109,7 +122,7 @@ static void leave(struct stream_record *record, enum reason why)
     free(record);
 }
 
-/* ---- What a relay and a log stream tell ---- */
+/* ---- What they tell ---- */
 
 static struct stream_record *of_relay(struct relay *relay)
 {
@@ -157,17 +170,36 @@ static void on_log_ended(struct log_stream *log)
 
 static const struct log_stream_ops log_ops = {.moved = on_log_moved, .ended = on_log_ended};
 
-static bool is_log(const struct stream_record *record)
+static struct stream_record *of_time(struct time_stream *time)
 {
-    return route_config(record)->type == CONFIG_LOG;
+    return CONTAINER_OF(time, struct stream_record, time);
 }
+
+static void on_time_moved(struct time_stream *time, uint64_t in, uint64_t out)
+{
+    note_moved(of_time(time), in, out);
+}
+
+static void on_time_ended(struct time_stream *time)
+{
+    log_time_ended(of_time(time));
+    leave(of_time(time), time->why);
+}
+
+static const struct time_stream_ops time_ops = {.moved = on_time_moved, .ended = on_time_ended};
 
 static void end(struct stream_record *record, enum reason why)
 {
-    if (is_log(record)) {
-        log_stream_end(&record->log, why);
-    } else {
+    switch (route_config(record)->type) {
+    case CONFIG_RELAY:
         relay_end(&record->relay, why);
+        break;
+    case CONFIG_LOG:
+        log_stream_end(&record->log, why);
+        break;
+    case CONFIG_TIME:
+        time_stream_end(&record->time, why);
+        break;
     }
 }
 
@@ -179,10 +211,13 @@ void streams_end(struct worker *worker)
     }
 }
 
+/* A relay comes to its end by itself. */
 static void drain(struct stream_record *record)
 {
-    if (is_log(record)) {
+    if (route_config(record)->type == CONFIG_LOG) {
         log_stream_drain(&record->log);
+    } else if (route_config(record)->type == CONFIG_TIME) {
+        time_stream_end(&record->time, REASON_DRAINING);
     }
 }
 
@@ -243,21 +278,36 @@ static void catch_up(struct stream_record *record)
     }
 }
 
-static void begin_socket(struct stream_record *record)
+static struct sock_kind_options kind_of(const struct stream_record *record)
+{
+    return (struct sock_kind_options){.kind = record->caller.kind,
+                                      .vsock_write_max = (size_t)record->rules->config->vsock.write_size};
+}
+
+static void start_socket(struct stream_record *record)
 {
     struct worker *worker = record->worker;
-    const struct config *config = record->rules->config;
-    LIST_INSERT_HEAD(&worker->streams, record, link);
-    note_route(record);
-    if (is_log(record)) {
-        struct log_stream_source source = log_source(record);
-        struct sock_kind_options kind = {.kind = record->caller.kind,
-                                         .vsock_write_max = (size_t)config->vsock.write_size};
+    struct log_stream_source source = log_source(record);
+    struct sock_kind_options kind = kind_of(record);
+    switch (source.route->type) {
+    case CONFIG_RELAY:
+        relay_start(&record->relay, &worker->relays, &relay_ops, record->rules->config, source.route,
+                    record->fd, kind.kind);
+        break;
+    case CONFIG_LOG:
         log_stream_start(&record->log, &worker->loop, &log_ops, &source, record->fd, &kind);
-    } else {
-        relay_start(&record->relay, &worker->relays, &relay_ops, config, route_config(record), record->fd,
-                    record->caller.kind);
+        break;
+    case CONFIG_TIME:
+        time_stream_start(&record->time, &worker->loop, &time_ops, source.route, record->fd, &kind);
+        break;
     }
+}
+
+static void begin_socket(struct stream_record *record)
+{
+    LIST_INSERT_HEAD(&record->worker->streams, record, link);
+    note_route(record);
+    start_socket(record);
     catch_up(record);
 }
 
@@ -284,13 +334,20 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
     struct worker *worker = record->worker;
     LIST_INSERT_HEAD(&worker->streams, record, link);
     note_route(record);
-    if (is_log(record)) {
-        struct log_stream_source source = log_source(record);
+    struct log_stream_source source = log_source(record);
+    switch (source.route->type) {
+    case CONFIG_RELAY:
+        relay_start_channel(&record->relay, &worker->relays, &relay_ops, record->rules->config, source.route,
+                            io, channel);
+        break;
+    case CONFIG_LOG:
         record->opened = true;
         log_stream_start_channel(&record->log, &worker->loop, &log_ops, &source, io, channel, open);
-    } else {
-        relay_start_channel(&record->relay, &worker->relays, &relay_ops, record->rules->config,
-                            route_config(record), io, channel);
+        break;
+    case CONFIG_TIME:
+        record->opened = true;
+        time_stream_start_channel(&record->time, &worker->loop, &time_ops, source.route, io, channel);
+        break;
     }
 }
 

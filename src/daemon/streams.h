@@ -1,12 +1,13 @@
 /*
- * Streams as the daemon knows them: a raw connection, or a stream of a session, to a relay or a log route. From
- * admission to the books at the end, the same for both: counters, and one line in the log.
+ * Streams as the daemon knows them: a raw connection, or a stream of a session, to a route of any type. From
+ * admission to the books at the end, the same for all: counters, and one line in the log.
  */
 #ifndef POSTERN_DAEMON_STREAMS_H
 #define POSTERN_DAEMON_STREAMS_H
 
 #include "daemon/caller.h"
 #include "daemon/log_stream.h"
+#include "daemon/time_stream.h"
 #include "daemon/worker.h"
 #include "framed/session_io.h"
 #include "relay/relay.h"
@@ -17,6 +18,7 @@ struct stream_record {
     union {
         struct relay relay;
         struct log_stream log;
+        struct time_stream time;
     };
     struct job job; /* the way to another worker */
     struct worker *worker;

@@ -26,7 +26,7 @@ static const char config[] =
     "    peer: fraud\n"                                                 /* 13 */
     "    allow: [fraud]\n"                                              /* 14 */
     "  open: {listen: \"tcp://127.0.0.1:1\", route: pub, allow: any}\n" /* 15 */
-    "  session: {listen: \"vsock://any:7000\", protocol: framed, allow: {payroll: [logs, aws], fraud: "
+    "  session: {listen: \"vsock://any:7000\", protocol: framed, allow: {payroll: [logs, time, aws], fraud: "
     "[aws]}}\n"                                                                      /* 16 */
     "routes:\n"                                                                      /* 17 */
     "  kms:\n"                                                                       /* 18 */
@@ -36,7 +36,8 @@ static const char config[] =
     "  aws: {type: relay, to: sni, sni: [\"*.amazonaws.com\"], port: 8443}\n"        /* 22 */
     "  pub: {type: relay, to: {sni: {pay.example.com: \"vsock://payroll:8443\"}}}\n" /* 23 */
     "  alone: {type: relay, to: \"tcp://127.0.0.1:9\"}\n"                            /* 24 */
-    "  logs: {type: log}\n";                                                         /* 25 */
+    "  logs: {type: log}\n"                                                          /* 25 */
+    "  time: {type: time}\n";                                                        /* 26 */
 
 static int write_config(void **state)
 {
@@ -171,6 +172,7 @@ static void policy_is_explained_with_its_line(void **state)
          0,
          "allowed\n",
          {":16: ", ":25: the lines of route logs go to the daemon's log"}},
+        {"payroll", "time", NULL, 0, "allowed\n", {":16: ", ":26: route time tells the time"}},
         {"fraud",
          "logs",
          NULL,

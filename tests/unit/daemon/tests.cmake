@@ -15,6 +15,7 @@ target_link_libraries(daemon_bench PUBLIC loopback PRIVATE postern_daemon poster
 postern_unit_test(daemon workers FAULTS USES daemon_bench
   LINK_OPTIONS -Wl,--wrap=uv_loop_init,--wrap=uv_async_init,--wrap=uv_mutex_init,--wrap=uv_async_send)
 postern_unit_test(daemon admission FAULTS USES daemon_bench)
+postern_unit_test(daemon time_stream FAULTS USES loopback)
 postern_unit_test(daemon rules FAULTS USES daemon_bench)
 postern_unit_test(daemon sockets FAULTS USES daemon_bench)
 if(SYSTEMD_FOUND)
