@@ -229,7 +229,7 @@ static void bury(struct connection *connection, bool all)
 
     while (link) {
         struct link *next = TAILQ_NEXT(link, entry);
-        if (all || (link->state == LINK_DEAD && !link->sending)) {
+        if (all || link_is_done(link)) {
             TAILQ_REMOVE(&connection->links, link, entry);
             link_free(link);
         }

@@ -304,10 +304,23 @@ void link_on_end(struct link *link)
     link->deadline = clock_ms() + CLOSING_MS;
 }
 
+bool link_is_done(const struct link *link)
+{
+    struct session_stats stats = {.channels = 0};
+
+    if (link->state != LINK_DEAD || link->sending)
+        return false;
+    if (link->session)
+        session_stats(link->session, &stats);
+    return stats.channels == 0;
+}
+
 uint64_t link_next_deadline(const struct link *link)
 {
     uint64_t next = link->state == LINK_SESSION ? session_next_deadline(link->session) : SESSION_NEVER;
 
+    if (link_is_done(link))
+        return 0;
     if (link->abandoned && link->state == LINK_ATTEMPT)
         return 0;
     return next < link->deadline ? next : link->deadline;

@@ -6,9 +6,9 @@
  *
  * CLOSING: the session is over, what it still said is written, and the socket is read to its end, for a
  * while, since closing one that has unread bytes may take back what was written. A dead link is freed by
- * connection_process() alone, when nobody is sending on it: while the lock is let go for a system call,
- * `sending` and the one thread of connection_process() keep a link, its descriptor and its buffer where
- * they are.
+ * connection_process() alone, when its channels are released and nobody is sending on it: while the lock is
+ * let go for a system call, `sending` and the one thread of connection_process() keep a link, its descriptor
+ * and its buffer where they are.
  */
 #ifndef POSTERN_CLIENT_LINK_H
 #define POSTERN_CLIENT_LINK_H
@@ -45,6 +45,9 @@ struct link {
 /* -ENOMEM. It does nothing until link_begin(). */
 int link_new(struct connection *connection, struct link **ret) MUST_CHECK;
 void link_free(struct link *link);
+
+/* It is dead, and nobody has anything of it any more: not a sender, nor a user who has not released a channel yet. */
+bool link_is_done(const struct link *link);
 
 /* Sets out. May let the lock go, and wait for the resolver. */
 void link_begin(struct link *link);
