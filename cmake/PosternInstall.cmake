@@ -7,7 +7,7 @@ if(TARGET posternd AND NOT TARGET vsock-proxy)
     COMMAND ${CMAKE_COMMAND} -E create_symlink posternd "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/vsock-proxy"
     BYPRODUCTS "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/vsock-proxy")
 endif()
-foreach(program posternd posternctl)
+foreach(program posternd posternctl postern)
   if(TARGET ${program})
     install(TARGETS ${program} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
   endif()

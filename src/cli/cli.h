@@ -1,0 +1,81 @@
+/*
+ * postern: what all its commands share. One file a command; the table of them is in cli.c.
+ *
+ * Exit codes: 0 done, 1 failed, 2 wrong usage. What was asked for goes to `out`, everything else to `err`.
+ */
+#ifndef POSTERN_CLI_CLI_H
+#define POSTERN_CLI_CLI_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "net/addr.h"
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CLI_DONE   0
+#define CLI_FAILED 1
+#define CLI_USAGE  2
+
+#define CLI_ADDRESS "vsock://parent:7000"
+
+struct cli_command;
+
+struct cli {
+    FILE *out;
+    FILE *err;
+    const char *address; /* where the daemon is: --connect, $POSTERN_ADDRESS, or the default */
+    const struct cli_command *command;
+};
+
+/* argv[0] is the command's name. Returns the exit code. */
+typedef int (*cli_run)(struct cli *cli, int argc, char **argv);
+
+struct cli_command {
+    const char *name;
+    const char *arguments; /* as the help shows them; "" */
+    const char *summary;
+    const char *options; /* a line for each of its own; "" */
+    cli_run run;
+};
+
+int cli_ping(struct cli *cli, int argc, char **argv);
+int cli_pipe(struct cli *cli, int argc, char **argv);
+int cli_listen(struct cli *cli, int argc, char **argv);
+
+/* The whole program but for its streams. */
+int cli_main(int argc, char **argv, FILE *out, FILE *err);
+
+/*
+ * The options of a command: getopt_long() with those that all commands take added, and handled here.
+ * `shorts` are the command's single letters as getopt() has them ("c:i:"), "" for none. `own` ends with a zeroed element, and its
+ * values are positive. Returns the value of one of them (with optarg set), CLI_OPTIONS_END when only arguments are
+ * left (from argv[optind]), or CLI_OPTIONS_STOP when the command is to return *ret_code at once. Options end at
+ * the first argument if `shorts` begins with '+'.
+ */
+#define CLI_OPTIONS_END  (-1)
+#define CLI_OPTIONS_STOP (-2)
+#define CLI_OPTIONS_MAX  8
+int cli_next_option(struct cli *cli, int argc, char **argv, const char *shorts, const struct option *own,
+                    int *ret_code);
+
+/* The daemon's address, or false when the command is to return *ret_code: it is not one. */
+bool cli_address(const struct cli *cli, struct addr *ret, int *ret_code);
+
+/* An option's value: a duration from `min` to `max` ms, or a number. False: said on `err`, and *ret_code is set. */
+bool cli_duration(const struct cli *cli, const char *option, const char *text, uint64_t min, uint64_t max,
+                  uint64_t *ret_ms, int *ret_code);
+bool cli_number(const struct cli *cli, const char *option, const char *text, uint64_t min, uint64_t max,
+                uint64_t *ret, int *ret_code);
+
+/* Says on `err` what is wrong with the command line, and returns CLI_USAGE. */
+int cli_usage_error(const struct cli *cli, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* Says on `err` what failed, and returns CLI_FAILED. */
+int cli_failed(const struct cli *cli, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* A line on `err`, written at once. */
+void cli_say(const struct cli *cli, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#endif

@@ -1,0 +1,19 @@
+# postern_unit_test(cli MODULE ...), one a line.
+add_library(run_cli STATIC cli/run_cli.c)
+target_link_libraries(run_cli PUBLIC postern_cli PRIVATE postern_options cmocka)
+target_include_directories(run_cli PUBLIC cli)
+
+postern_unit_test(cli loop FAULTS)
+postern_unit_test(cli tunnel FAULTS)
+postern_unit_test(cli door FAULTS)
+postern_unit_test(cli notes)
+postern_unit_test(cli why)
+postern_unit_test(cli stdio_end FAULTS USES util)
+postern_unit_test(cli cli USES run_cli)
+
+# A daemon on the loop of what is tested.
+add_library(cli_far STATIC cli/far.c)
+target_link_libraries(cli_far PUBLIC postern_cli PRIVATE postern_options cmocka)
+target_include_directories(cli_far PUBLIC cli)
+postern_unit_test(cli service FAULTS USES cli_far)
+postern_unit_test(cli link FAULTS USES cli_far)
