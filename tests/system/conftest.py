@@ -6,6 +6,7 @@ import tempfile
 
 import pytest
 
+from client import Listening
 from framed import Client
 from postern import PATIENT, Daemon, connect, free_port
 
@@ -89,3 +90,65 @@ def folder():
         stack.callback(shutil.rmtree, path, ignore_errors=True)
         path.chmod(0o755)  # the daemon may run as a user of its own
         yield path
+
+
+class Parent(Daemon):
+    """posternd with a framed listener at `session`, for callers that count as the enclave `app`, and with the routes given:
+    a name and where it leads, or what the configuration says of it."""
+
+    def __init__(self, routes, transport="unix", allow=None, enclave=None, route=None, **config):
+        super().__init__()
+        self.session = {"tcp": lambda: f"tcp://127.0.0.1:{free_port()}", "unix": lambda: self.socket_path("session.sock"),
+                        "hybrid": lambda: f"hybrid://{self.folder}/session:7000"}[transport]()
+        # Who connects does as Firecracker's host does: the listener is at path_PORT, and is connected to like any other.
+        self.address = self.session if transport != "hybrid" else f"unix://{self.folder}/session_7000"
+        self.limits = {"cid": 16, "max_streams": 2000, "max_sessions": 4, **(enclave or {})}
+        self.set_routes(routes, allow, route, config)
+
+    def set_routes(self, routes, allow=None, route=None, config=None):
+        self.write_config({
+            "enclaves": {"app": self.limits},
+            "listeners": {"session": {"listen": self.session, "protocol": "framed", "peer": "app",
+                                      "allow": {"app": allow or list(routes)}}},
+            "routes": {name: {"type": "relay", "to": to, **(route or {})} if isinstance(to, str) else to
+                       for name, to in routes.items()},
+            **(config or {})})
+
+
+@pytest.fixture
+def parent():
+    """parent({"out": ADDRESS}, ...) starts a daemon for clients. Afterwards no stream may be left, it must still run unless the
+    test stopped it, and must end cleanly."""
+    started = []
+
+    def start(routes, begin=True, **options):
+        one = Parent(routes, **options)
+        started.append(one)
+        return one.start() if begin else one
+
+    yield start
+    problems = []
+    for one in started:
+        if one.process is not None and not one.stopped and one.process.poll() is None:
+            try:
+                one.wait_quiet()
+                assert one.stop() == 0
+            except AssertionError as problem:
+                problems.append(f"{problem}\n{one.log()}")
+        problems += one.finish()
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def listening(parent):
+    """listening(DAEMON, "unix:///...=out", ...) starts `postern listen`, and waits for its session. Ends before the daemon does."""
+    started = []
+
+    def start(daemon, *arguments, wait="up", **options):
+        one = Listening(daemon.address, *arguments, **options)
+        started.append(one)
+        return {"up": one.wait_up, "listening": one.wait_listening, "": lambda: one}[wait]()
+
+    yield start
+    problems = [problem for one in started for problem in one.finish()]
+    assert not problems, "\n".join(problems)
