@@ -20,7 +20,8 @@ if(NOT POSTERN_SANITIZE AND NOT CMAKE_BUILD_TYPE STREQUAL "Debug" AND NOT POSTER
     target_compile_options(postern_options INTERFACE -fcf-protection)
   endif()
 endif()
-target_link_options(postern_options INTERFACE -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed)
+target_link_options(postern_options INTERFACE
+  $<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:-pie> -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed)
 
 if(POSTERN_SANITIZE)
   target_compile_options(postern_options INTERFACE

@@ -17,6 +17,8 @@ function(postern_library name)
     file(CREATE_LINK "${PROJECT_SOURCE_DIR}/src/${name}" "${include_root}/${name}" SYMBOLIC)
   endif()
   add_library(postern_${name} STATIC ${arg_SOURCES})
+  # The client library is made of some of these, and shows nothing but its own.
+  set_target_properties(postern_${name} PROPERTIES C_VISIBILITY_PRESET hidden)
   target_include_directories(postern_${name} PUBLIC "${include_root}")
   target_link_libraries(postern_${name} PUBLIC ${arg_USES} PRIVATE postern_options)
 endfunction()

@@ -18,10 +18,13 @@ int postern_enter(struct postern *postern, struct postern_error *err)
 
 bool postern_enter_to_end(struct postern *postern)
 {
-    postern->inherited = getpid() != postern->owner;
+    bool ours = getpid() == postern->owner;
+
+    if (!ours)
+        postern->inherited = true;
     if (!postern->threaded)
         return true;
-    if (postern->inherited)
+    if (!ours)
         return pthread_mutex_trylock(&postern->lock) == 0;
     pthread_mutex_lock(&postern->lock);
     return true;

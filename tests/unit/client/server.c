@@ -18,6 +18,8 @@
 enum act { ACT_ECHO, ACT_SINK, ACT_SOURCE, ACT_STALL, ACT_SAY };
 
 struct task {
+    LIST_ENTRY(task) entry;
+    struct channel *channel;
     enum act act;
     bool peek; /* not answered yet */
     bool heard_end;
@@ -37,27 +39,38 @@ struct task {
         }                                                                           \
     } while (0)
 
+static struct server_peer *peer_of(const struct channel *channel)
+{
+    return session_user(channel_session(channel));
+}
+
 static struct server *server_of(const struct channel *channel)
 {
-    const struct server_peer *peer = session_user(channel_session(channel));
-
-    return peer->server;
+    return peer_of(channel)->server;
 }
 
 static void free_task(struct channel *channel)
 {
     struct task *task = channel_user(channel);
 
+    LIST_REMOVE(task, entry);
     channel_release(channel);
     free(task->say);
     free(task->held);
     free(task);
 }
 
-static void settle(struct channel *channel)
+/* The peer's streams that are over, or all of them. */
+static void free_tasks(struct server_peer *peer, bool all)
 {
-    if (channel_sending_over(channel) && channel_receiving_over(channel))
-        free_task(channel);
+    struct task *task = LIST_FIRST(&peer->tasks);
+
+    while (task) {
+        struct task *next = LIST_NEXT(task, entry);
+        if (all || (channel_sending_over(task->channel) && channel_receiving_over(task->channel)))
+            free_task(task->channel);
+        task = next;
+    }
 }
 
 static void say(struct task *task, const char *text)
@@ -127,6 +140,8 @@ static void on_open(struct channel *channel, const struct control_open *open)
 
     MUST(task);
     channel_set_user(channel, task);
+    task->channel = channel;
+    LIST_INSERT_HEAD(&peer_of(channel)->tasks, task, entry);
     server_of(channel)->opens++;
     if (is(open, "refuse")) {
         refuse(channel, code_of_reason(REASON_CONNECT_REFUSED), "nobody listens", true);
@@ -187,20 +202,12 @@ static void on_fin(struct channel *channel)
         say(task, text);
     }
     channel_ready(channel);
-    settle(channel);
 }
 
 static void on_reset(struct channel *channel, uint32_t code)
 {
     server_of(channel)->reset++;
     channel_reset(channel, code);
-    settle(channel);
-}
-
-static void on_stopped(struct channel *channel, uint32_t code)
-{
-    (void)code;
-    settle(channel);
 }
 
 static void on_failed(struct channel *channel, uint32_t code, bool retryable)
@@ -280,7 +287,6 @@ static const struct session_events events = {
     .data = on_data,
     .fin = on_fin,
     .reset = on_reset,
-    .stopped = on_stopped,
     .failed = on_failed,
     .fill = on_fill,
     .ended = on_ended,
@@ -314,6 +320,7 @@ static void drop(struct server_peer *peer)
     /* Streams that are left tell so, and give their memory back. */
     if (peer->session && !session_is_over(peer->session))
         session_receive_end(peer->session, clock_ms());
+    free_tasks(peer, true);
     session_free(peer->session);
     close(peer->fd);
     peer->fd = -1;
@@ -435,6 +442,7 @@ void server_turn(struct server *server, int wait_ms)
         if (peer->fd < 0 || server->deaf)
             continue;
         session_tick(peer->session, clock_ms());
+        free_tasks(peer, false);
         speak(peer);
     }
     pthread_mutex_unlock(&server->lock);

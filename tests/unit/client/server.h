@@ -26,6 +26,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/queue.h>
 
 #define SERVER_PEERS 16
 
@@ -33,6 +34,7 @@ struct server_peer {
     struct server *server;
     int fd; /* -1: none */
     struct session *session;
+    LIST_HEAD(, task) tasks;
     bool closing;
     size_t out_at, out_end;
     uint8_t out[65536];

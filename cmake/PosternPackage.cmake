@@ -1,0 +1,26 @@
+# What `cmake --install` puts where for those who build against libpostern; alone with `--component client`. The prefix may be
+# one that is told only then.
+if(NOT TARGET libpostern)
+  return()
+endif()
+include(CMakePackageConfigHelpers)
+set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/postern")
+set(package_files "${CMAKE_BINARY_DIR}/package")
+
+install(TARGETS libpostern LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT client)
+install(FILES "${CMAKE_BINARY_DIR}/lib/libpostern.a" DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT client)
+install(FILES include/postern/postern.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/postern" COMPONENT client)
+
+configure_package_config_file(cmake/package/posternConfig.cmake.in "${package_files}/posternConfig.cmake"
+  INSTALL_DESTINATION "${package_dir}" PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)
+write_basic_package_version_file("${package_files}/posternConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES "${package_files}/posternConfig.cmake" "${package_files}/posternConfigVersion.cmake"
+        DESTINATION "${package_dir}" COMPONENT client)
+
+configure_file(cmake/package/postern.pc.in "${package_files}/postern.pc.in" @ONLY)
+install(CODE "
+  file(READ \"${package_files}/postern.pc.in\" content)
+  string(REPLACE \"prefix=${CMAKE_INSTALL_PREFIX}\\n\" \"prefix=\${CMAKE_INSTALL_PREFIX}\\n\" content \"\${content}\")
+  file(WRITE \"${package_files}/postern.pc\" \"\${content}\")
+  file(INSTALL DESTINATION \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/pkgconfig\" TYPE FILE
+       FILES \"${package_files}/postern.pc\")" COMPONENT client)
