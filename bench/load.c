@@ -1,5 +1,5 @@
 /* bench_load's command line; see load.h. */
-#include "load.h"
+#include "load_session.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -20,7 +20,11 @@ enum {
     OPTION_BYTES,
     OPTION_CARRY,
     OPTION_SECONDS,
-    OPTION_FROM_FILE
+    OPTION_FROM_FILE,
+    OPTION_ROUTE,
+    OPTION_BESIDE,
+    OPTION_BESIDE_LISTEN,
+    OPTION_STALLED
 };
 
 static const struct option long_options[] = {{"connect", required_argument, NULL, OPTION_CONNECT},
@@ -32,6 +36,10 @@ static const struct option long_options[] = {{"connect", required_argument, NULL
                                              {"carry", required_argument, NULL, OPTION_CARRY},
                                              {"seconds", required_argument, NULL, OPTION_SECONDS},
                                              {"from-file", no_argument, NULL, OPTION_FROM_FILE},
+                                             {"route", required_argument, NULL, OPTION_ROUTE},
+                                             {"beside", required_argument, NULL, OPTION_BESIDE},
+                                             {"beside-listen", required_argument, NULL, OPTION_BESIDE_LISTEN},
+                                             {"stalled", no_argument, NULL, OPTION_STALLED},
                                              {NULL, 0, NULL, 0}};
 
 void die(const char *format, ...)
@@ -52,6 +60,23 @@ double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
+static int ascending(const void *a, const void *b)
+{
+    double first = *(const double *)a, second = *(const double *)b;
+    return (first > second) - (first < second);
+}
+
+void sort_figures(double *figures, unsigned count)
+{
+    qsort(figures, count, sizeof *figures, ascending);
+}
+
+double percentile(const double *sorted, unsigned count, double share)
+{
+    unsigned index = (unsigned)(share * count);
+    return count == 0 ? 0 : sorted[index < count ? index : count - 1];
+}
+
 static uint64_t number(const char *text, uint64_t most)
 {
     char *end;
@@ -67,7 +92,7 @@ static void set_option(struct options *options, int option, const char *value)
 {
     switch (option) {
     case OPTION_CONNECT:
-        options->connect = address_parse(value);
+        options->connect_text = value;
         break;
     case OPTION_LISTEN:
         options->listen = address_parse(value);
@@ -93,6 +118,18 @@ static void set_option(struct options *options, int option, const char *value)
     case OPTION_FROM_FILE:
         options->from_file = true;
         break;
+    case OPTION_ROUTE:
+        options->route = value;
+        break;
+    case OPTION_BESIDE:
+        options->beside = value;
+        break;
+    case OPTION_BESIDE_LISTEN:
+        options->beside_listen = address_parse(value);
+        break;
+    case OPTION_STALLED:
+        options->stalled = true;
+        break;
     default:
         exit(2);
     }
@@ -107,6 +144,43 @@ static void raise_descriptors(void)
     }
 }
 
+struct mode {
+    const char *name;
+    int (*run)(const struct options *options);
+    bool connects, routed;
+};
+
+static const struct mode modes[] = {
+    {"bulk", run_bulk, true, false},
+    {"short", run_short, true, false},
+    {"idle", run_idle, true, false},
+    {"sink", run_sink, false, false},
+    {"echo", run_echo, false, false},
+    {"session-bulk", run_session_bulk, true, true},
+    {"session-short", run_session_short, true, true},
+    {"session-idle", run_session_idle, true, true},
+    {"session-echo", run_session_echo, true, true},
+};
+
+static const struct mode *find_mode(const char *name)
+{
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        if (strcmp(modes[i].name, name) == 0) {
+            return &modes[i];
+        }
+    }
+    return NULL;
+}
+
+static void usage(void)
+{
+    fputs("usage: bench_load MODE [--connect ADDRESS] --listen ADDRESS [options]; MODE:", stderr);
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        fprintf(stderr, " %s", modes[i].name);
+    }
+    fputc('\n', stderr);
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {
@@ -115,20 +189,16 @@ int main(int argc, char **argv)
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         set_option(&options, option, optarg);
     }
-    if (optind + 1 != argc || options.connect.length == 0 || options.listen.length == 0) {
-        fputs("usage: bench_load bulk|short|idle --connect ADDRESS --listen ADDRESS [options]\n", stderr);
+    const struct mode *mode = optind + 1 == argc ? find_mode(argv[optind]) : NULL;
+    if (mode == NULL || options.listen.length == 0 || (mode->connects && options.connect_text == NULL) ||
+        (mode->routed && options.route == NULL)) {
+        usage();
         return 2;
+    }
+    if (mode->connects && !mode->routed) {
+        options.connect = address_parse(options.connect_text);
     }
     signal(SIGPIPE, SIG_IGN);
     raise_descriptors();
-    if (strcmp(argv[optind], "bulk") == 0) {
-        return run_bulk(&options);
-    }
-    if (strcmp(argv[optind], "short") == 0) {
-        return run_short(&options);
-    }
-    if (strcmp(argv[optind], "idle") == 0) {
-        return run_idle(&options);
-    }
-    die("'%s' is not a mode: bulk, short or idle", argv[optind]);
+    return mode->run(&options);
 }

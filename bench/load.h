@@ -8,6 +8,10 @@
  * The relay under test accepts at `connect` and leads to `listen`. Every mode is bounded by its count and by
  * its time, prints one line of JSON on standard output, and exits 0 if everything arrived that was sent.
  * Addresses are literal: tcp://IP:PORT, unix:///path, vsock://CID:PORT (only ever inside a VM).
+ *
+ *     bench_load session-bulk|session-short|session-idle   the same, all as streams of one session, with --route NAME
+ *     bench_load session-echo ... --route NAME --beside NAME --beside-listen ADDRESS [--stalled]
+ *     bench_load sink|echo --listen ADDRESS [--streams N]      only the server, for a load that is not this tool's
  */
 #ifndef POSTERN_BENCH_LOAD_H
 #define POSTERN_BENCH_LOAD_H
@@ -31,12 +35,25 @@ struct options {
     uint64_t bytes, carry;
     double seconds;
     bool from_file;
+    /* Of sessions: the daemon's address, and the names of routes. */
+    const char *connect_text, *route, *beside;
+    struct address beside_listen; /* where `beside` leads */
+    bool stalled;                 /* nobody accepts there */
 };
 
 /* The server that sends back what it is sent, in a thread of its own. */
 struct echo {
     pthread_t thread;
     int listener, epoll_fd, stop_fd;
+};
+
+/* The server that takes what `streams` connections send, until each has ended, in a thread of its own. */
+struct sink {
+    pthread_t thread;
+    const struct options *options;
+    int listener;
+    uint64_t received;
+    double started, ended; /* the first byte, the last end */
 };
 
 /* Every failure here ends the program: a measurement with a hole in it is none. */
@@ -51,6 +68,16 @@ int open_connection(const struct address *address); /* blocking, with a bound on
 void echo_start(struct echo *echo, const struct address *address);
 void echo_stop(struct echo *echo);
 
+void sink_start(struct sink *sink, const struct options *options);
+void sink_join(struct sink *sink);
+
+void sort_figures(double *figures, unsigned count);
+double percentile(const double *sorted, unsigned count, double share); /* 0 of none */
+
+void wait_for_the_end(double until); /* or of standard input */
+
+int run_sink(const struct options *options);
+int run_echo(const struct options *options);
 int run_bulk(const struct options *options);
 int run_short(const struct options *options);
 int run_idle(const struct options *options);

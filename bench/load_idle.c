@@ -33,7 +33,7 @@ static void carry(int fd, uint64_t bytes)
     }
 }
 
-static void wait_for_the_end(double until)
+void wait_for_the_end(double until)
 {
     char ignored[64];
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};

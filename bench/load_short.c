@@ -84,20 +84,6 @@ static void hear(struct shorts *shorts, struct slot *slot)
     }
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double first = *(const double *)a, second = *(const double *)b;
-    return (first > second) - (first < second);
-}
-
-/* In microseconds. */
-static double percentile(const struct shorts *shorts, double share)
-{
-    unsigned good = shorts->ended - shorts->failed;
-    unsigned index = (unsigned)(share * good);
-    return good == 0 ? 0 : 1e6 * shorts->latencies[index < good ? index : good - 1];
-}
-
 static void drive(struct shorts *shorts)
 {
     struct epoll_event events[64];
@@ -133,11 +119,12 @@ int run_short(const struct options *options)
     double seconds = now() - started;
     echo_stop(&echo);
     unsigned good = shorts.ended - shorts.failed;
-    qsort(shorts.latencies, good, sizeof *shorts.latencies, ascending);
+    sort_figures(shorts.latencies, good);
     printf("{\"mode\": \"short\", \"at_once\": %u, \"connections\": %u, \"failed\": %u, \"seconds\": %.6f, "
            "\"per_second\": %.1f, \"p50_us\": %.0f, \"p99_us\": %.0f, \"max_us\": %.0f}\n",
-           options->at_once, good, shorts.failed, seconds, good / seconds, percentile(&shorts, 0.5),
-           percentile(&shorts, 0.99), percentile(&shorts, 1));
+           options->at_once, good, shorts.failed, seconds, good / seconds,
+           1e6 * percentile(shorts.latencies, good, 0.5), 1e6 * percentile(shorts.latencies, good, 0.99),
+           1e6 * percentile(shorts.latencies, good, 1));
     free(shorts.slots);
     free(shorts.latencies);
     close(shorts.epoll_fd);

@@ -36,10 +36,15 @@ class Peer:
             self.idle_count = min(self.idle_count, 500)
             self.short_count = min(self.short_count, 1000)
         self.port, self.target_port = free_ports(2)
-        host = {"tcp": "127.0.0.1", "vsock": "local"}[kind]
-        self.address = f"{kind}://{host}:{self.port}"
-        self.target = f"{kind}://{host}:{self.target_port}"
+        self.address, self.target = self.place("in", self.port), self.place("target", self.target_port)
         self.process = None
+
+    def place(self, name, port):
+        """An address of the peer's kind."""
+        if self.kind == "unix":
+            return f"unix://{self.directory}/{name}"
+        host = {"tcp": "127.0.0.1", "vsock": "local"}[self.kind]
+        return f"{self.kind}://{host}:{port}"
 
     def command(self):
         raise NotImplementedError
@@ -63,7 +68,7 @@ class Peer:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
-            if accepts(self.kind, self.port):
+            if accepts(self.kind, self.directory / "in" if self.kind == "unix" else self.port):
                 time.sleep(0.2)
                 return
             time.sleep(0.05)
@@ -255,11 +260,13 @@ free_ports.used = 0
 
 
 def accepts(kind, port):
-    """Whether something listens, asked of the kernel's tables where it can be, so that no relay is made to
+    """`port`: of a unix socket its path. Whether something listens, asked of the kernel's tables where it can be, so that no relay is made to
     carry a connection that leads nowhere."""
     if kind == "tcp":
         with open("/proc/net/tcp", encoding="ascii") as file:
             return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in file)
+    if kind == "unix":
+        return os.path.exists(port)
     with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as probe:
         try:
             probe.connect((1, port))
