@@ -179,7 +179,7 @@ static int new_postern(const char *address, const struct postern_options *option
 int postern_start(const char *address, const struct postern_options *options, struct postern **ret,
                   struct postern_error *err)
 {
-    struct postern *postern;
+    struct postern *postern = NULL;
     int status = new_postern(address, options, false, &postern, err);
 
     if (status != 0)
@@ -219,7 +219,7 @@ int postern_connect(const char *address, const struct postern_options *options, 
                     struct postern_error *err)
 {
     bool lazy = options && options->flags & POSTERN_LAZY;
-    struct postern *postern;
+    struct postern *postern = NULL;
     int status = new_postern(address, options, true, &postern, err);
 
     if (status != 0)
