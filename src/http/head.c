@@ -53,6 +53,7 @@ void http_head_begin(struct http_head *head, struct http_span name)
     field->name_at = head->bytes.length;
     add_lower(&head->bytes, name);
     field->name_size = head->bytes.length - field->name_at;
+    text_add_char(&head->bytes, '\0');
     field->value_at = head->bytes.length;
 }
 
@@ -63,6 +64,7 @@ void http_head_end(struct http_head *head)
     }
     struct http_head_field *field = &head->fields[head->count];
     field->value_size = head->bytes.length - field->value_at;
+    text_add_char(&head->bytes, '\0');
     head->count++;
     head->failed = head->bytes.failed;
 }

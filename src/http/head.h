@@ -37,6 +37,7 @@ void http_head_add_number(struct http_head *head, const char *name, uint64_t val
 void http_head_begin(struct http_head *head, struct http_span name);
 void http_head_end(struct http_head *head);
 
+/* Each is followed by a '\0', for those who want a string: a signer. */
 struct http_span http_head_name(const struct http_head *head, unsigned index);
 struct http_span http_head_value(const struct http_head *head, unsigned index);
 

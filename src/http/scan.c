@@ -219,24 +219,34 @@ static enum http_refusal step(struct http_scan *scan, const struct http_scan_lim
     }
 }
 
+/* How many of `size` bytes may be looked at at once: to the bound, and of a target one past its own. */
+static size_t stretch(const struct http_scan *scan, const struct http_scan_limits *limits, size_t size)
+{
+    size_t room = limits->bytes - scan->size;
+    if (scan->state == HTTP_SCAN_TARGET) {
+        size_t target_room = limits->target - (scan->size - scan->target_at) + 1;
+        room = target_room < room ? target_room : room;
+    }
+    return size < room ? size : room;
+}
+
 enum http_refusal http_scan_read(struct http_scan *scan, const struct http_scan_limits *limits,
                                  const char *data, size_t size, size_t *ret_used)
 {
     enum http_refusal refusal = HTTP_REFUSED_NONE;
     size_t at = 0;
     while (at < size && scan->state != HTTP_SCAN_OVER && refusal == HTTP_REFUSED_NONE) {
-        size_t room = limits->bytes - scan->size;
-        size_t left = size - at < room ? size - at : room;
+        size_t left = stretch(scan, limits, size - at);
         size_t run = run_of_state(scan, data + at, left);
         at += run;
         scan->size += run;
         if (scan->state == HTTP_SCAN_TARGET && scan->size - scan->target_at > limits->target) {
             refusal = HTTP_REFUSED_TARGET_SIZE;
-        } else if (run == left && scan->size == limits->bytes) {
-            refusal = at < size ? HTTP_REFUSED_HEAD_SIZE : HTTP_REFUSED_NONE;
         } else if (run < left) {
             refusal = step(scan, limits, data[at++]);
             scan->size++;
+        } else if (scan->size == limits->bytes && at < size) {
+            refusal = HTTP_REFUSED_HEAD_SIZE;
         }
     }
     *ret_used = at;

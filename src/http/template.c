@@ -119,7 +119,7 @@ static int add_literal(struct http_template *tmpl, const char *text, size_t *ret
     struct http_span literal = {.data = text, .size = escaped ? size - 1 : size};
     *ret_size = escaped ? size + 2 : size;
     if (literal.size > 0 && !http_span_all(literal, HTTP_VALUE)) {
-        return error_set(err, -EINVAL, "a header's value is ASCII without control characters");
+        return error_set(err, -EINVAL, "a header's value is ASCII");
     }
     struct http_template_part *part = add_part(tmpl, literal.data, literal.size);
     if (part != NULL && escaped) {
@@ -128,9 +128,21 @@ static int add_literal(struct http_template *tmpl, const char *text, size_t *ret
     return part != NULL ? 0 : error_errno(err, -ENOMEM, "cannot keep a template");
 }
 
+/* So that no error, which repeats parts of the text, has one either. */
+static bool has_control(const char *text)
+{
+    while ((unsigned char)*text >= ' ' && *text != 0x7f) {
+        text++;
+    }
+    return *text != '\0';
+}
+
 int http_template_parse(struct http_template *tmpl, const char *text, struct error *err)
 {
     *tmpl = (struct http_template){.count = 0};
+    if (has_control(text)) {
+        return error_set(err, -EINVAL, "a header's value has no control characters");
+    }
     /* Each round of the loop adds two parts at most. */
     tmpl->parts = calloc(HTTP_TEMPLATE_PARTS_MAX + 1, sizeof *tmpl->parts);
     if (tmpl->parts == NULL) {

@@ -84,11 +84,24 @@ static void refuse(struct forwarded *forwarded, enum http_refusal why)
     }
 }
 
+/* A path in its judged form is judged to be itself. */
+static void check_path(const struct http_target *target)
+{
+    struct text again = TEXT_INIT;
+    struct http_span path = {.data = target->path.data, .size = target->path.length};
+    if (path.size > 0 &&
+        (http_path_judge(path, &again) != HTTP_REFUSED_NONE || strcmp(text_string(&again), path.data) != 0)) {
+        abort();
+    }
+    text_release(&again);
+}
+
 static void begin_request(struct forwarded *forwarded, const struct http_request *request,
                           struct http_body_out *body)
 {
     struct http_head head;
     struct error err = ERROR_INIT;
+    check_path(&request->target);
     http_head_init(&head, OUT_HEAD_MAX);
     enum http_refusal why = http_request_rewrite(request, &upstream, &head, &err);
     if (why == HTTP_REFUSED_NONE) {

@@ -100,6 +100,9 @@ static void others_are_refused(void **state)
         {"${credential:a/b}", "expected credential:NAME"},
         {"${credential:a~}", "expected credential:NAME"},
         {"a\nb", "control characters"},
+        {"a\tb", "control characters"},
+        {"a\x7f", "control characters"},
+        {"${file:/a\nb}", "control characters"},
         {"a\xc3\xa4", "ASCII"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
