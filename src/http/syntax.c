@@ -123,12 +123,16 @@ static size_t bracketed_size(struct http_span text)
     return inet_pton(AF_INET6, address, &binary) == 1 ? size + 2 : 0;
 }
 
-/* Names of the DNS and IPv4 addresses, with the underscore that some have; no other of RFC 3986's reg-names,
- * which are read in many ways. */
+/* RFC 3986's reg-name, without escapes and commas: the first are read in many ways, the second make lists. */
+static bool is_name_byte(char c)
+{
+    return http_is(c, HTTP_PATH) && c != '%' && c != ',' && c != ':' && c != '@' && c != '/' && c != '~';
+}
+
 static size_t name_size(struct http_span text)
 {
     size_t size = 0;
-    while (size < text.size && http_is(text.data[size], HTTP_UNRESERVED) && text.data[size] != '~') {
+    while (size < text.size && is_name_byte(text.data[size])) {
         size++;
     }
     return size <= 255 && size > 0 && text.data[0] != '.' ? size : 0;

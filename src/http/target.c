@@ -122,7 +122,7 @@ static enum http_refusal read_authority(struct http_target *target, struct http_
     return http_authority(text, &target->host, &target->port) ? HTTP_REFUSED_NONE : HTTP_REFUSED_TARGET;
 }
 
-/* After "http://". RFC 9110 (4.2.4) lets user names in URLs be refused. */
+/* After the scheme. RFC 9110 (4.2.4) lets user names in URLs be refused. */
 static enum http_refusal read_absolute(struct http_target *target, struct http_span text)
 {
     size_t size = 0;
@@ -155,10 +155,22 @@ static enum http_form form_of(struct http_span text, bool connect)
     return text.data[0] == '/' ? HTTP_FORM_ORIGIN : HTTP_FORM_ABSOLUTE;
 }
 
+/* The size of "http://" or "https://" at the beginning; 0: neither. */
+static size_t scheme_size(struct http_span text)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+        size_t size = strlen(schemes[i]);
+        if (text.size >= size && strncasecmp(text.data, schemes[i], size) == 0) {
+            return size;
+        }
+    }
+    return 0;
+}
+
 enum http_refusal http_target_read(struct http_target *target, struct http_span text, bool connect,
                                    unsigned forms)
 {
-    static const struct http_span scheme = {.data = "http://", .size = 7};
     *target = (struct http_target){.form = form_of(text, connect)};
     text_init(&target->path, text.size + 1);
     if ((target->form & forms) == 0) {
@@ -171,12 +183,12 @@ enum http_refusal http_target_read(struct http_target *target, struct http_span 
         enum http_refusal why = read_authority(target, text);
         return why == HTTP_REFUSED_NONE && target->port == 0 ? HTTP_REFUSED_TARGET : why;
     }
-    if (text.size < scheme.size || strncasecmp(text.data, scheme.data, scheme.size) != 0) {
+    size_t size = scheme_size(text);
+    if (size == 0) {
         return HTTP_REFUSED_TARGET_FORM;
     }
-    text.data += scheme.size;
-    text.size -= scheme.size;
-    return read_absolute(target, text);
+    target->secure = size == strlen("https://");
+    return read_absolute(target, (struct http_span){.data = text.data + size, .size = text.size - size});
 }
 
 void http_target_release(struct http_target *target)

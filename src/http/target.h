@@ -20,12 +20,13 @@
 /* The forms of RFC 9112 (3.2), as bits. */
 enum http_form {
     HTTP_FORM_ORIGIN = 1 << 0,    /* /path?query */
-    HTTP_FORM_ABSOLUTE = 1 << 1,  /* http://host/path?query */
+    HTTP_FORM_ABSOLUTE = 1 << 1,  /* http://host/path?query, or https */
     HTTP_FORM_AUTHORITY = 1 << 2, /* host:port, of CONNECT alone */
 };
 
 struct http_target {
     enum http_form form;
+    bool secure;                /* ABSOLUTE: the scheme is https */
     struct http_span host;      /* ABSOLUTE and AUTHORITY: without brackets */
     uint16_t port;              /* the same; 0: none was given */
     struct http_span authority; /* the same, as sent */

@@ -17,3 +17,8 @@ postern_unit_test(http header_rules FAULTS)
 postern_unit_test(http policy FAULTS)
 postern_unit_test(http fields)
 postern_unit_test(http opinion)
+
+# What the forwarder does with requests: the program that tests/smuggling asks.
+add_executable(judge_requests http/judge_requests.c)
+target_link_libraries(judge_requests PRIVATE http_forward postern_options)
+set_target_properties(judge_requests PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
