@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define GOODBYE_MS 5000
+#define MEMORY     (16u << 20) /* the most that is held for a reader that is slow */
 
 struct pipe {
     const struct cli *cli;
@@ -206,6 +207,7 @@ static int connect_link(struct pipe *pipe, const struct addr *to, struct error *
     connection_config_default(&config);
     config.session.max_streams = 0;
     config.session.max_own_streams = 1;
+    config.session.budget = MEMORY;
     config.session.half_closed_timeout = 0; /* the daemon's route knows better what its service may take */
     config.session.build = "postern " POSTERN_VERSION;
     return cli_link_init(&pipe->link, &pipe->loop, to, &config, &events, pipe, err);

@@ -2,6 +2,7 @@
 #include "run_cli.h"
 
 #include "cli/cli.h"
+#include "fault.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,10 +31,14 @@ void run_cli(struct ran *ran, ...)
         argc++;
     }
     va_end(args);
+    fault_spare(true);
     FILE *out = tmpfile(), *err = tmpfile();
     assert_non_null(out);
     assert_non_null(err);
+    fault_spare(false);
     ran->code = cli_main(argc, argv, out, err);
+    fault_spare(true);
     take(out, ran->out, sizeof ran->out);
     take(err, ran->err, sizeof ran->err);
+    fault_spare(false);
 }

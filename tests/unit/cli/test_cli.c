@@ -186,6 +186,39 @@ static void test_an_output_that_fails(void **state)
     free(text);
 }
 
+static char *read_file(const char *name)
+{
+    static char text[65536];
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", PROJECT_DIR, name);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    assert_int_equal(fclose(file), 0);
+    return text;
+}
+
+/* Each option of each command, as the help has it, is in the manual, and each command in the guide. */
+static void test_the_manual_is_in_step(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {"ping", "pipe", "listen"};
+    char wanted[64];
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        struct ran ran;
+        const char *manual = read_file("docs/man/postern.1");
+        snprintf(wanted, sizeof wanted, "\n.It Cm %s", commands[i]);
+        assert_contains(manual, wanted);
+        run_cli(&ran, commands[i], "--help", NULL);
+        for (char *option = strstr(ran.out, " --"); option != NULL; option = strstr(option + 1, " --")) {
+            snprintf(wanted, sizeof wanted, "Fl -%.*s", (int)strcspn(option + 3, " ]"), option + 3);
+            assert_contains(manual, wanted);
+        }
+        snprintf(wanted, sizeof wanted, "postern %s ", commands[i]);
+        assert_contains(read_file("docs/client.md"), wanted);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +231,7 @@ int main(void)
         cmocka_unit_test(test_listen),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_an_output_that_fails),
+        cmocka_unit_test(test_the_manual_is_in_step),
     };
     return cmocka_run_group_tests_name("cli/cli", tests, NULL, NULL);
 }

@@ -294,6 +294,8 @@ static void test_a_program_that_resets(void **state)
 static void test_a_slow_reader(void **state)
 {
     (void)state;
+    options.streams = 100;
+    options.memory = 8 * MIB;
     begin_tcp_service("40");
     struct program slow = {.fd = connect_tcp(&service.doors[0])};
     WAIT_FOR(&loop, has_got(&slow, 1));
@@ -418,10 +420,10 @@ static void test_says_that_the_daemon_allows_no_more(void **state)
 {
     (void)state;
     far.max_streams = 1;
-    options.wait_ms = 50;
     begin_service();
     struct program first = enter("echo");
     echoes(&first, 10);
+    service.options.wait_ms = 50;
     struct program second = enter("echo");
     WAIT_FOR(&loop, hear(&second));
     ASSERT_SAID("in time: the daemon allows no more at once\n");

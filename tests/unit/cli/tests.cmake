@@ -9,7 +9,7 @@ postern_unit_test(cli door FAULTS)
 postern_unit_test(cli notes)
 postern_unit_test(cli why)
 postern_unit_test(cli stdio_end FAULTS USES util)
-postern_unit_test(cli cli USES run_cli)
+postern_unit_test(cli cli FAULTS USES run_cli DEFINITIONS PROJECT_DIR="${PROJECT_SOURCE_DIR}")
 
 # A daemon on the loop of what is tested.
 add_library(cli_far STATIC cli/far.c)
@@ -17,3 +17,4 @@ target_link_libraries(cli_far PUBLIC postern_cli PRIVATE postern_options cmocka)
 target_include_directories(cli_far PUBLIC cli)
 postern_unit_test(cli service FAULTS USES cli_far)
 postern_unit_test(cli link FAULTS USES cli_far)
+postern_unit_test(cli commands FAULTS USES cli_far run_cli)
