@@ -12,10 +12,13 @@
 #include "base/error.h"
 #include "config/allowlist.h"
 #include "config/config.h"
+#include "http/body.h"
 #include "http/message.h"
+#include "http/request.h"
 #include "net/addr.h"
 #include "relay/hello.h"
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +101,56 @@ static void feed_http(const struct input *input)
     http_message_release(&message);
 }
 
+/* What a request costs until its bytes are ready for the upstream. */
+static void send_head(const struct http_request *request)
+{
+    static const struct http_upstream upstream = {.authority = "results.example.com", .base_path = "/v1"};
+    struct http_head head;
+    struct text out = TEXT_INIT;
+    struct error err = ERROR_INIT;
+    http_head_init(&head, (size_t)64 * 1024);
+    if (http_request_rewrite(request, &upstream, &head, &err) == HTTP_REFUSED_NONE) {
+        http_head_write(&head, &out);
+    }
+    text_release(&out);
+    http_head_release(&head);
+}
+
+static bool forward_piece(struct http_request *request, const char *data, size_t size)
+{
+    struct http_body_out body = {.framing.body = HTTP_BODY_CHUNKED};
+    enum http_event event = HTTP_EVENT_MORE;
+    size_t at = 0;
+    do {
+        char prefix[HTTP_CHUNK_PREFIX_MAX];
+        struct http_span piece;
+        size_t used;
+        event = http_request_read(request, data + at, size - at, &used, &piece);
+        at += used;
+        if (event == HTTP_EVENT_HEAD) {
+            send_head(request);
+        } else if (event == HTTP_EVENT_BODY) {
+            (void)http_body_prefix(&body, piece.size, prefix);
+        }
+    } while (event == HTTP_EVENT_HEAD || event == HTTP_EVENT_BODY);
+    return event == HTTP_EVENT_MORE;
+}
+
+static void forward_request(const struct input *input)
+{
+    struct http_rules rules;
+    struct http_request request;
+    bool more = true;
+    http_rules_init(&rules);
+    http_request_init(&request, &rules);
+    for (size_t at = 0; at < input->size && more; at += input->piece) {
+        size_t left = input->size - at;
+        more = forward_piece(&request, input->data + at, left < input->piece ? left : input->piece);
+    }
+    http_request_release(&request);
+    http_rules_release(&rules);
+}
+
 static void read_config(const struct input *input)
 {
     struct config *config = NULL;
@@ -132,11 +185,8 @@ static void read_address(const struct input *input)
 static const struct {
     const char *name;
     void (*run)(const struct input *input);
-} parsers[] = {{"hello", feed_hello},
-               {"http", feed_http},
-               {"config", read_config},
-               {"allowlist", read_allowlist},
-               {"address", read_address}};
+} parsers[] = {{"hello", feed_hello},   {"http", feed_http},           {"forward", forward_request},
+               {"config", read_config}, {"allowlist", read_allowlist}, {"address", read_address}};
 
 /* By its name callgrind knows what to count. */
 void measured(void (*run)(const struct input *), const struct input *input);

@@ -1,8 +1,6 @@
 /* The chunked coding. */
 #include "http/chunked.h"
 #include "http/scan.h"
-#include <inttypes.h>
-#include <stdio.h>
 
 #define DIGITS_MAX 16
 
@@ -160,6 +158,20 @@ enum http_refusal http_chunked_read(struct http_chunked *chunked, const char *da
 
 size_t http_chunk_prefix(bool first, uint64_t size, char buffer[HTTP_CHUNK_PREFIX_MAX])
 {
-    int length = snprintf(buffer, HTTP_CHUNK_PREFIX_MAX, "%s%" PRIx64 "\r\n", first ? "" : "\r\n", size);
-    return (size_t)length;
+    char digits[DIGITS_MAX];
+    size_t count = 0, at = 0;
+    do {
+        digits[count++] = "0123456789abcdef"[size & 15];
+        size >>= 4;
+    } while (size > 0);
+    if (!first) {
+        buffer[at++] = '\r';
+        buffer[at++] = '\n';
+    }
+    while (count > 0) {
+        buffer[at++] = digits[--count];
+    }
+    buffer[at++] = '\r';
+    buffer[at++] = '\n';
+    return at;
 }
