@@ -4,6 +4,7 @@
 #include "session/codes.h"
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 struct words {
     uint32_t code;
@@ -53,7 +54,7 @@ const char *why_format(uint32_t code, const char *said, char buffer[ERROR_TEXT_M
         meaning = "a reason that this release does not know";
         advice = "look at the daemon's log";
     }
-    bool quoted = said != NULL && said[0] != '\0';
+    bool quoted = said != NULL && said[0] != '\0' && strcmp(said, meaning) != 0;
     snprintf(buffer, ERROR_TEXT_MAX, "%s: %s%s%s%s; %s", code_word(code), meaning, quoted ? " (" : "",
              quoted ? said : "", quoted ? ")" : "", advice);
     return buffer;

@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 /* "connect_refused: the destination refused the connection (tcp://10.0.0.1:443); see that something listens there, at that
- * port". `said` are the daemon's own words, which may be NULL or empty. */
+ * port". `said` are the daemon's own words, which may be NULL or empty, and are left
+ * out if they say no more than this does. */
 const char *why_format(uint32_t code, const char *said, char buffer[ERROR_TEXT_MAX]);
 
 #endif

@@ -21,6 +21,17 @@ static void test_reasons_have_the_tables_words(void **state)
     }
 }
 
+/* A daemon that has nothing to add says the table's words. */
+static void test_the_same_words_once(void **state)
+{
+    (void)state;
+    char text[ERROR_TEXT_MAX];
+    why_format(CODE_REASON + REASON_DENIED_ROUTE, reason_meaning(REASON_DENIED_ROUTE), text);
+    const char *first = strstr(text, reason_meaning(REASON_DENIED_ROUTE));
+    assert_non_null(first);
+    assert_null(strstr(first + 1, reason_meaning(REASON_DENIED_ROUTE)));
+}
+
 /* Each has words of its own, or is a broken rule. */
 static void test_the_protocols_own(void **state)
 {
@@ -56,6 +67,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reasons_have_the_tables_words),
+        cmocka_unit_test(test_the_same_words_once),
         cmocka_unit_test(test_the_protocols_own),
         cmocka_unit_test(test_codes_of_a_later_release),
     };
