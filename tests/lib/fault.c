@@ -246,6 +246,11 @@ CALL_MORE(openat, FAULT_OPEN, EMFILE, (int at, const char *path, int flags, ...)
           (at, path, flags, extra))
 CALL_MORE(openat64, FAULT_OPEN, EMFILE, (int at, const char *path, int flags, ...), flags, mode_t,
           (at, path, flags, extra))
+/* What a hardened build makes of open() when it cannot see the flags. */
+int __open_2(const char *path, int flags);
+int __open64_2(const char *path, int flags);
+CALL(int, -1, __open_2, FAULT_OPEN, EMFILE, (const char *path, int flags), (path, flags))
+CALL(int, -1, __open64_2, FAULT_OPEN, EMFILE, (const char *path, int flags), (path, flags))
 CALL_MORE(fcntl, FAULT_FCNTL, EINVAL, (int fd, int command, ...), command, void *, (fd, command, extra))
 CALL_MORE(fcntl64, FAULT_FCNTL, EINVAL, (int fd, int command, ...), command, void *, (fd, command, extra))
 CALL(FILE *, NULL, fopen, FAULT_OPEN, EMFILE, (const char *path, const char *mode), (path, mode))
