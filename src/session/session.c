@@ -23,7 +23,7 @@ void session_config_default(struct session_config *config, enum session_role rol
         .role = role,
         .version_min = SESSION_VERSION,
         .version_max = SESSION_VERSION,
-        .max_payload = 16384,
+        .max_payload = FRAME_PAYLOAD_MAX,
         .max_streams = 256,
         .max_own_streams = 256,
         .budget = 16u << 20,

@@ -131,7 +131,7 @@ static void test_defaults(void **state)
 {
     struct session_config config;
     static const char *const lines[] = {
-        "| `max_payload` | 16384 bytes |",
+        "| `max_payload` | 65528 bytes |",
         "| `max_streams` | 256 from the peer, 256 own |",
         "| `budget` | 16 MiB a session |",
         "| `handshake_timeout` | 10 s |",
@@ -153,7 +153,7 @@ static void test_defaults(void **state)
         if (!strstr(document_text(), lines[i]))
             fail_msg("docs/protocol.md lacks %s", lines[i]);
     session_config_default(&config, SESSION_CLIENT);
-    assert_true(config.max_payload == 16384 && config.max_streams == 256 && config.max_own_streams == 256);
+    assert_true(config.max_payload == 65528 && config.max_streams == 256 && config.max_own_streams == 256);
     assert_true(config.budget == 16 << 20 && config.handshake_timeout == 10000 &&
                 config.frame_timeout == 30000);
     assert_true(config.open_timeout == 30000 && config.stop_timeout == 30000 &&
