@@ -108,16 +108,20 @@ static void log_time_ended(struct stream_record *record)
     end_ended_line(record, time->started_at, NULL, &line);
 }
 
-/* The end of what was admitted. */
-static void leave(struct stream_record *record, enum reason why)
+/* The books at the end of what was admitted. */
+static void settle(struct stream_record *record, enum reason why)
 {
-    LIST_REMOVE(record, link);
     counter_add(&route_of(record)->ended[why], 1);
     if (record->session != 0 && !record->opened) {
         counter_add(&record->rules->counters->opens_refused[why], 1);
     }
     counter_sub(&record->worker->active, 1);
     places_give_stream(record->worker->set, record->rules, record->route, record->caller.enclave);
+}
+
+static void drop(struct stream_record *record)
+{
+    LIST_REMOVE(record, link);
     rules_unref(record->rules);
     free(record);
 }
@@ -147,14 +151,20 @@ static void on_relay_moved(struct relay *relay, uint64_t in, uint64_t out)
     note_moved(of_relay(relay), in, out);
 }
 
-static void on_relay_ended(struct relay *relay)
+static void on_relay_closing(struct relay *relay)
 {
     log_relay_ended(of_relay(relay));
-    leave(of_relay(relay), relay->why);
+    settle(of_relay(relay), relay->why);
+}
+
+static void on_relay_ended(struct relay *relay)
+{
+    drop(of_relay(relay));
 }
 
 static const struct relay_ops relay_ops = {.opened = on_relay_opened,
                                            .moved = on_relay_moved,
+                                           .closing = on_relay_closing,
                                            .ended = on_relay_ended};
 
 static void on_log_moved(struct log_stream *log, uint64_t bytes)
@@ -165,7 +175,8 @@ static void on_log_moved(struct log_stream *log, uint64_t bytes)
 static void on_log_ended(struct log_stream *log)
 {
     log_log_ended(of_log(log));
-    leave(of_log(log), log->why);
+    settle(of_log(log), log->why);
+    drop(of_log(log));
 }
 
 static const struct log_stream_ops log_ops = {.moved = on_log_moved, .ended = on_log_ended};
@@ -183,7 +194,8 @@ static void on_time_moved(struct time_stream *time, uint64_t in, uint64_t out)
 static void on_time_ended(struct time_stream *time)
 {
     log_time_ended(of_time(time));
-    leave(of_time(time), time->why);
+    settle(of_time(time), time->why);
+    drop(of_time(time));
 }
 
 static const struct time_stream_ops time_ops = {.moved = on_time_moved, .ended = on_time_ended};

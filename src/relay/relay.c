@@ -99,6 +99,9 @@ static void end(struct relay *relay, enum reason why, const char *detail)
     relay->opening = NULL;
     flow_release(&relay->in, &relay->worker->tools);
     flow_release(&relay->out, &relay->worker->tools);
+    if (relay->ops->closing != NULL) {
+        relay->ops->closing(relay);
+    }
     if (relay->framed) {
         close_channel(relay, detail, opened);
     } else {

@@ -35,7 +35,10 @@ struct relay;
 struct relay_ops {
     void (*opened)(struct relay *relay, uint64_t connect_us);
     void (*moved)(struct relay *relay, uint64_t in, uint64_t out); /* bytes since it was last called */
-    void (*ended)(struct relay *relay); /* see relay->why, ->detail and the flows */
+    /* It has ended, and its sides are closed next: the time for the owner's books, since who is told of a free place
+     * takes it. From wherever it was ended. See relay->why, ->detail and the flows. May be NULL. */
+    void (*closing)(struct relay *relay);
+    void (*ended)(struct relay *relay); /* the memory is the owner's */
 };
 
 /* What all relays of one worker share. */

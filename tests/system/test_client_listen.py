@@ -351,14 +351,19 @@ def test_no_more_connections_than_allowed(parent, listening, peer):
 
 
 def test_waits_for_a_place_at_the_daemon(parent, listening, peer):
+    """A place that the client is told of is free: it is never refused for want of one."""
     daemon = parent({"out": peer(echo).address}, enclave={"max_streams": 1})
     client = listening(daemon, "tcp://127.0.0.1:0=out")
-    with client.connect() as one, client.connect() as two:
-        one.sendall(b"hello")
+    with contextlib.ExitStack() as stack:
+        one = stack.enter_context(client.connect())
+        for _ in range(50):
+            one.sendall(b"hello")
+            assert receive(one, 5) == b"hello"
+            two = stack.enter_context(client.connect())
+            two.sendall(b"hello")
+            one.close()
+            one = two
         assert receive(one, 5) == b"hello"
-        two.sendall(b"hello")
-        one.close()
-        assert receive(two, 5) == b"hello"
 
 
 def test_out_of_descriptors(parent, listening, peer):
