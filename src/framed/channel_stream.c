@@ -17,8 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGE_PIECE    4096u  /* costs more to copy than to write by itself */
-#define KEPT_CHUNK_MAX 65536u /* a chunk is as large as what is held, up to this */
+#define LARGE_PIECE    4096u /* costs more to copy than to write by itself */
+#define KEPT_CHUNK_MIN 512u  /* a chunk is as large as what is held, within these bounds */
+#define KEPT_CHUNK_MAX 65536u
 
 /* Bytes [at..end) are waiting. */
 struct kept {
@@ -111,7 +112,7 @@ static void drop_first(struct channel_stream *stream)
 static struct kept *add_chunk(struct channel_stream *stream, size_t wanted)
 {
     uint64_t held = channel_bytes_held(stream->channel);
-    size_t size = held < KEPT_CHUNK_MAX ? (size_t)held : KEPT_CHUNK_MAX;
+    size_t size = held < KEPT_CHUNK_MIN ? KEPT_CHUNK_MIN : held < KEPT_CHUNK_MAX ? held : KEPT_CHUNK_MAX;
     size = size > wanted ? size : wanted;
     struct kept *chunk = malloc(sizeof *chunk + size);
     if (chunk == NULL) {
@@ -228,6 +229,7 @@ void channel_stream_on_reset(struct channel *channel, uint32_t code)
 void channel_stream_on_stopped(struct channel *channel, uint32_t code)
 {
     struct channel_stream *stream = channel_user(channel);
+    stream->why = REASON_CLIENT_RESET;
     stream->code = code;
     stream->stream.gone = true;
     tell(io_of(stream), stream, STREAM_WRITABLE);

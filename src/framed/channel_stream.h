@@ -8,7 +8,7 @@
  *
  * Differences from a socket: there is nothing to splice. When `failed` is set, by a report, neither direction carries
  * anything any more, bytes that came before are dropped, and `why` and `code` say what happened; all that is left to do is to
- * close it. When `gone` is set without it, the peer wants nothing more, and may still send.
+ * close it. When `gone` is set without it, the peer wants nothing more, and may still send: `code` is what it gave.
  *
  * Lifetimes: the owner embeds it. From channel_stream_open() until stream_close() the channel is its own. After the
  * close no report comes and the memory is the owner's, also from inside a report. The session_io outlives it.
@@ -30,7 +30,7 @@ struct channel_stream {
     uint32_t piece_length;
     uint32_t code;     /* what the peer gave, or the session's */
     uint8_t close_why; /* enum reason: what the peer is told if this is closed before its end */
-    uint8_t why;       /* enum reason: once failed */
+    uint8_t why;       /* enum reason: once failed, or gone */
     bool ended : 1;    /* the peer sent its end */
     bool listed : 1;   /* in `due` or `again` of the session_io */
     bool listed_again : 1;
