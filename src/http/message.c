@@ -1,386 +1,140 @@
-/*
- * One HTTP/1.1 message: llhttp, and the checks around it that make its reading the only possible one.
- */
+/* One HTTP/1.1 message, read whole. */
 #include "http/message.h"
 #include <errno.h>
-#include <string.h>
-#include <strings.h>
-
-static const char bad_version[] = "a version other than HTTP/1.0 and HTTP/1.1";
-
-static int refuse(struct http_message *message, int code, int status, const char *why)
-{
-    message->refused = status;
-    message->why = why;
-    message->code = code;
-    return code;
-}
-
-static int bad(struct http_message *message, const char *why)
-{
-    return refuse(message, -EBADMSG, 400, why);
-}
-
-static int no_memory(struct http_message *message)
-{
-    return refuse(message, -ENOMEM, 503, "out of memory");
-}
-
-/* llhttp's callbacks. What they return tells llhttp to stop; why, refuse() has noted. */
-
-static struct http_message *message_of(llhttp_t *parser)
-{
-    return CONTAINER_OF(parser, struct http_message, parser);
-}
-
-static int keep(struct http_message *message, const char *data, size_t size)
-{
-    text_add_bytes(&message->head, data, size);
-    if (message->head.failed) {
-        no_memory(message);
-        return HPE_USER;
-    }
-    return 0;
-}
-
-static int on_part(llhttp_t *parser, const char *data, size_t size)
-{
-    struct http_message *message = message_of(parser);
-    return message->head_done ? 0 : keep(message, data, size); /* trailers are not kept */
-}
-
-static int on_part_end(llhttp_t *parser)
-{
-    return on_part(parser, "", 1);
-}
-
-static int on_url_end(llhttp_t *parser)
-{
-    struct http_message *message = message_of(parser);
-    int r = keep(message, "", 1);
-    message->headers_at = message->head.length;
-    return r;
-}
-
-static int on_header_end(llhttp_t *parser)
-{
-    struct http_message *message = message_of(parser);
-    if (++message->header_count > HTTP_HEADERS_MAX) {
-        refuse(message, -EMSGSIZE, 431, "too many headers");
-        return HPE_USER;
-    }
-    return on_part_end(parser);
-}
-
-static int check_framing(struct http_message *message)
-{
-    unsigned codings = http_message_header_count(message, "Transfer-Encoding");
-    if (codings == 0) {
-        return 0;
-    }
-    if (message->parser.http_minor == 0) {
-        return bad(message, "Transfer-Encoding in an HTTP/1.0 message");
-    }
-    if (http_message_header(message, "Content-Length") != NULL) {
-        /* llhttp sees to it first, unless it was built lenient. */
-        return bad(message, "both Content-Length and Transfer-Encoding"); /* GCOVR_EXCL_LINE */
-    }
-    if (codings > 1 || strcasecmp(http_message_header(message, "Transfer-Encoding"), "chunked") != 0) {
-        return bad(message, "a Transfer-Encoding other than chunked");
-    }
-    return 0;
-}
-
-static int check_host(struct http_message *message)
-{
-    unsigned hosts = http_message_header_count(message, "Host");
-    if (hosts > 1) {
-        return bad(message, "more than one Host header");
-    }
-    if (hosts == 0 && message->parser.http_minor == 1) {
-        return bad(message, "no Host header");
-    }
-    return 0;
-}
-
-/* Splits the target, in place, into path and query. Of a URL, which RFC 9112 (3.2.2) asks servers to take,
- * the authority is cut off: there is one site here. */
-static int split_target(struct http_message *message)
-{
-    static const char scheme[] = "http://";
-    char *target = message->head.data;
-    for (const char *c = target; *c != '\0'; c++) {
-        if (*c <= ' ' || *c > '~' || *c == '#') {
-            return bad(message, "a character in the request target that has no place there");
-        }
-    }
-    char *query = strchr(target, '?');
-    if (query != NULL) {
-        *query = '\0';
-        message->query = query + 1;
-    }
-    message->path = target;
-    if (strncasecmp(target, scheme, strlen(scheme)) == 0) {
-        const char *path = strchr(target + strlen(scheme), '/');
-        message->path = path != NULL ? path : "/";
-    }
-    if (message->path[0] != '/') {
-        return bad(message, "a request target that is no path");
-    }
-    return 0;
-}
-
-static int check_request(struct http_message *message)
-{
-    message->method = llhttp_method_name((llhttp_method_t)message->parser.method);
-    int r = split_target(message);
-    return r != 0 ? r : check_host(message);
-}
-
-static int on_headers_complete(llhttp_t *parser)
-{
-    struct http_message *message = message_of(parser);
-    message->head_done = true;
-    message->status = parser->status_code;
-    if (parser->http_major != 1 || parser->http_minor > 1) {
-        refuse(message, -EBADMSG, 505, bad_version);
-        return HPE_USER;
-    }
-    if (check_framing(message) != 0) {
-        return HPE_USER;
-    }
-    if (message->kind == HTTP_MESSAGE_REQUEST && check_request(message) != 0) {
-        return HPE_USER;
-    }
-    if ((parser->flags & F_CONTENT_LENGTH) != 0 && parser->content_length > message->body.limit) {
-        refuse(message, -EMSGSIZE, 413, "a body that is too large");
-        return HPE_USER;
-    }
-    return 0;
-}
-
-static int on_body(llhttp_t *parser, const char *data, size_t size)
-{
-    struct http_message *message = message_of(parser);
-    if (size > message->body.limit - message->body.length) {
-        refuse(message, -EMSGSIZE, 413, "a body that is too large");
-        return HPE_USER;
-    }
-    text_add_bytes(&message->body, data, size);
-    if (message->body.failed) {
-        no_memory(message);
-        return HPE_USER;
-    }
-    return 0;
-}
-
-static int on_message_complete(llhttp_t *parser)
-{
-    message_of(parser)->complete = true;
-    return HPE_PAUSED;
-}
-
-static const llhttp_settings_t settings = {
-    .on_url = on_part,
-    .on_url_complete = on_url_end,
-    .on_header_field = on_part,
-    .on_header_field_complete = on_part_end,
-    .on_header_value = on_part,
-    .on_header_value_complete = on_header_end,
-    .on_headers_complete = on_headers_complete,
-    .on_body = on_body,
-    .on_message_complete = on_message_complete,
-};
-
-/* The reading of lines that llhttp leaves lenient. Returns 0, or what refuse() gave. */
-
-static int check_line_end(struct http_message *message)
-{
-    if (message->last != '\r') {
-        return bad(message, "a line that ends without CR");
-    }
-    if (message->line_size == 1) {
-        message->head_over = true;
-        return message->lines > 0 ? 0 : bad(message, "an empty line where the message should begin");
-    }
-    if (message->lines > 0 && !message->in_value) {
-        return bad(message, "a header without a colon");
-    }
-    message->lines++;
-    message->line_size = 0;
-    message->in_value = false;
-    return 0;
-}
-
-/* RFC 9110 (5.6.2): the characters of a token. */
-static bool is_token(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
-static int check_first_line(struct http_message *message, char c)
-{
-    if (message->line_size == 1 && !is_token(c)) {
-        return bad(message, "not HTTP/1.1");
-    }
-    if (message->kind == HTTP_MESSAGE_REQUEST && (c == '\t' || (c == ' ' && ++message->blanks > 2))) {
-        return bad(message, "blanks in the request line that have no place there");
-    }
-    return 0;
-}
-
-static int check_name(struct http_message *message, char c)
-{
-    if (c == ':' && message->line_size > 1) {
-        message->in_value = true;
-        return 0;
-    }
-    if (message->line_size == 1 && (c == ' ' || c == '\t')) {
-        return bad(message, "a folded header line");
-    }
-    return is_token(c) ? 0 : bad(message, "a header name with a character that has no place there");
-}
-
-static int check_byte(struct http_message *message, char c)
-{
-    if (c == '\n') {
-        return check_line_end(message);
-    }
-    if (message->last == '\r') {
-        return bad(message, "a CR that ends no line");
-    }
-    message->line_size++;
-    if (c == '\r') {
-        return 0;
-    }
-    if (((unsigned char)c < ' ' && c != '\t') || c == '\x7f') {
-        return bad(message, "a control character");
-    }
-    if (message->lines == 0) {
-        return check_first_line(message, c);
-    }
-    return message->in_value ? 0 : check_name(message, c);
-}
-
-/* Looks at bytes of the head; *ret_used is how many of `size` belong to it. */
-static int check_head(struct http_message *message, const char *data, size_t size, size_t *ret_used)
-{
-    size_t i = 0;
-    while (i < size && !message->head_over) {
-        if (++message->head_size > message->head_max) {
-            return refuse(message, -EMSGSIZE, 431, "a head that is too large");
-        }
-        int r = check_byte(message, data[i]);
-        if (r != 0) {
-            return r;
-        }
-        message->last = data[i++];
-    }
-    *ret_used = i;
-    return 0;
-}
-
-static int refused_by_parser(struct http_message *message, llhttp_errno_t code)
-{
-    if (message->refused != 0) {
-        return message->code;
-    }
-    switch (code) {
-    case HPE_INVALID_METHOD:
-        return refuse(message, -EBADMSG, 405, "an unknown method");
-    case HPE_INVALID_VERSION:
-        return refuse(message, -EBADMSG, 505, bad_version);
-    default:
-        return bad(message, "not HTTP/1.1");
-    }
-}
-
-/* Returns 1 when the message is complete, 0 when it is not, or a negative errno value. */
-static int parse(struct http_message *message, const char *data, size_t size)
-{
-    llhttp_errno_t code = llhttp_execute(&message->parser, data, size);
-    if (message->complete) {
-        return 1; /* HPE_PAUSED, or HPE_PAUSED_UPGRADE: an upgrade that nobody here will make */
-    }
-    return code == HPE_OK ? 0 : refused_by_parser(message, code);
-}
+#include <llhttp.h>
 
 void http_message_init(struct http_message *message, enum http_message_kind kind, size_t head_max,
                        size_t body_max)
 {
-    *message = (struct http_message){
-        .method = "",
-        .path = "",
-        .query = "",
-        .why = "",
-        .kind = kind,
-        .head_max = head_max,
-    };
-    /* Besides the bytes of the head, a '\0' for each part of it takes the place of ": " or CR LF. */
-    text_init(&message->head, head_max + 1);
+    *message = (struct http_message){.kind = kind, .method = "", .path = "", .query = "", .why = ""};
+    http_rules_init(&message->rules);
+    message->rules.limits.head =
+        (struct http_scan_limits){.bytes = head_max, .target = head_max, .fields = HTTP_HEADERS_MAX};
+    message->rules.limits.body = body_max;
     text_init(&message->body, body_max);
-    llhttp_init(&message->parser, kind == HTTP_MESSAGE_REQUEST ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
+    text_init(&message->query_text, head_max);
+    if (kind == HTTP_MESSAGE_REQUEST) {
+        http_request_init(&message->request, &message->rules);
+    } else {
+        http_response_init(&message->response, &message->rules.limits, false);
+    }
 }
 
 void http_message_release(struct http_message *message)
 {
-    text_release(&message->head);
+    if (message->kind == HTTP_MESSAGE_REQUEST) {
+        http_request_release(&message->request);
+    } else {
+        http_response_release(&message->response);
+    }
+    http_rules_release(&message->rules);
     text_release(&message->body);
+    text_release(&message->query_text);
+}
+
+static const struct http_reader *reader_of(const struct http_message *message)
+{
+    return message->kind == HTTP_MESSAGE_REQUEST ? &message->request.reader : &message->response.reader;
+}
+
+static int refuse(struct http_message *message, enum http_refusal why)
+{
+    /* There are pages here for a few methods only: one that is unknown is no other than one that is not theirs. */
+    message->refused = why == HTTP_REFUSED_METHOD ? 405 : (int)http_refusal_status(why);
+    message->why = http_refusal_meaning(why);
+    switch (why) {
+    case HTTP_REFUSED_NO_MEMORY:
+        return -ENOMEM;
+    case HTTP_REFUSED_HEAD_SIZE:
+    case HTTP_REFUSED_TARGET_SIZE:
+    case HTTP_REFUSED_FIELDS:
+    case HTTP_REFUSED_BODY_SIZE:
+        return -EMSGSIZE;
+    default:
+        return -EBADMSG;
+    }
+}
+
+/* Returns 0, or what refuse() gave. */
+static int take_head(struct http_message *message)
+{
+    if (message->kind == HTTP_MESSAGE_RESPONSE) {
+        message->status = (int)message->response.status;
+        return 0;
+    }
+    const struct http_target *target = &message->request.target;
+    text_add_bytes(&message->query_text, target->query.data, target->query.size);
+    message->method = llhttp_method_name((llhttp_method_t)message->request.method);
+    message->path = text_string(&target->path);
+    message->query = text_string(&message->query_text);
+    return message->query_text.failed ? refuse(message, HTTP_REFUSED_NO_MEMORY) : 0;
+}
+
+/* A refusal, too, is answered without a body if that was asked for. */
+static void take_method(struct http_message *message)
+{
+    if (message->kind == HTTP_MESSAGE_REQUEST && http_span_is(message->request.method_name, "HEAD")) {
+        message->method = "HEAD";
+    }
+}
+
+static int take(struct http_message *message, enum http_event event, struct http_span piece)
+{
+    switch (event) {
+    case HTTP_EVENT_HEAD:
+        return take_head(message);
+    case HTTP_EVENT_BODY:
+        text_add_bytes(&message->body, piece.data, piece.size);
+        return message->body.failed ? refuse(message, HTTP_REFUSED_NO_MEMORY) : 0;
+    case HTTP_EVENT_END:
+        message->complete = true;
+        return 1;
+    case HTTP_EVENT_REFUSED:
+        take_method(message);
+        return refuse(message, reader_of(message)->why);
+    default:
+        return 0;
+    }
+}
+
+static enum http_event read_event(struct http_message *message, struct http_span input, size_t *ret_used,
+                                  struct http_span *ret_piece)
+{
+    if (message->kind == HTTP_MESSAGE_REQUEST) {
+        return http_request_read(&message->request, input.data, input.size, ret_used, ret_piece);
+    }
+    return http_response_read(&message->response, input.data, input.size, ret_used, ret_piece);
 }
 
 int http_message_feed(struct http_message *message, const char *data, size_t size)
 {
-    size_t used = 0;
-    if (!message->head_over) {
-        int r = check_head(message, data, size, &used);
-        if (r == 0) {
-            r = parse(message, data, used);
-        }
-        if (r != 0) {
-            return r;
-        }
-        if (message->head_over != message->head_done) {
-            return bad(message, "not HTTP/1.1"); /* llhttp sees another end: one of us is being fooled */
-        }
-    }
-    return used < size ? parse(message, data + used, size - used) : 0;
+    struct http_span input = {.data = data, .size = size};
+    enum http_event event;
+    int r;
+    do {
+        size_t used;
+        struct http_span piece;
+        event = read_event(message, input, &used, &piece);
+        input.data += used;
+        input.size -= used;
+        r = take(message, event, piece);
+    } while (r == 0 && event != HTTP_EVENT_MORE);
+    return r;
 }
 
 int http_message_finish(struct http_message *message)
 {
-    llhttp_finish(&message->parser); /* its verdict is in `complete` */
-    return message->complete ? 1 : bad(message, "the message was cut off");
-}
-
-/* The first header at or after `at` that bears `name`; NULL, or its value. *ret_next: where to go on. */
-static const char *find_header(const struct http_message *message, const char *name, size_t at,
-                               size_t *ret_next)
-{
-    while (at < message->head.length) {
-        const char *this_name = message->head.data + at;
-        const char *value = this_name + strlen(this_name) + 1;
-        at = (size_t)(value - message->head.data) + strlen(value) + 1;
-        if (strcasecmp(this_name, name) == 0) {
-            *ret_next = at;
-            return value;
-        }
+    if (message->kind == HTTP_MESSAGE_RESPONSE && !message->complete) {
+        message->complete = http_response_finish(&message->response, true) == HTTP_EVENT_END;
     }
-    return NULL;
+    bool request = message->kind == HTTP_MESSAGE_REQUEST;
+    return message->complete
+               ? 1
+               : refuse(message, request ? HTTP_REFUSED_REQUEST_CUT : HTTP_REFUSED_RESPONSE_CUT);
 }
 
-const char *http_message_header(const struct http_message *message, const char *name)
+const struct http_span *http_message_header(const struct http_message *message, const char *name)
 {
-    size_t next;
-    return find_header(message, name, message->headers_at, &next);
-}
-
-unsigned http_message_header_count(const struct http_message *message, const char *name)
-{
-    unsigned count = 0;
-    size_t at = message->headers_at;
-    while (find_header(message, name, at, &at) != NULL) {
-        count++;
-    }
-    return count;
+    const struct http_field *field = http_fields_find(&reader_of(message)->fields, name);
+    return field != NULL ? &field->value : NULL;
 }

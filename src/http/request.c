@@ -63,14 +63,18 @@ static enum http_refusal judge_host(struct http_request *request, const struct h
     return http_authority(host->value, &name, &port) ? HTTP_REFUSED_NONE : HTTP_REFUSED_HOST;
 }
 
+static struct http_span method_of(const struct http_reader *reader)
+{
+    return (struct http_span){.data = reader->fields.bytes.data + reader->scan.begin,
+                              .size = reader->scan.target_at - 1 - reader->scan.begin};
+}
+
 /* A target that names the host has to name the one that Host does. */
 static enum http_refusal judge_target(struct http_request *request)
 {
     const struct http_reader *reader = &request->reader;
     const char *line = reader->fields.bytes.data;
-    size_t method_size = reader->scan.target_at - 1 - reader->scan.begin;
     struct http_span text = {.data = line + reader->scan.target_at, .size = reader->scan.target_size};
-    request->method_name = (struct http_span){.data = line + reader->scan.begin, .size = method_size};
     bool connect = http_span_is(request->method_name, "CONNECT");
     enum http_refusal why = http_target_read(&request->target, text, connect, request->rules->forms);
     if (why != HTTP_REFUSED_NONE || request->target.form == HTTP_FORM_ORIGIN || request->host.data == NULL) {
@@ -144,6 +148,7 @@ static enum http_refusal judge_head(struct http_request *request)
     struct http_reader *reader = &request->reader;
     struct http_hop hop;
     struct heard heard;
+    request->method_name = method_of(reader);
     RETURN_IF_REFUSED(http_hop_judge(&reader->fields, &request->rules->headers, &hop));
     RETURN_IF_REFUSED(hear(&reader->fields, &heard));
     RETURN_IF_REFUSED(http_framing_judge(heard.of[HTTP_NAME_CONTENT_LENGTH],

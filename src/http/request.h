@@ -45,8 +45,8 @@ struct http_request {
     const struct http_rules *rules;
 
     /* From HEAD on. */
-    unsigned method; /* llhttp's number */
-    struct http_span method_name;
+    unsigned method;              /* llhttp's number */
+    struct http_span method_name; /* of a whole head that was refused, too: the answer to HEAD has no body */
     struct http_target target;
     struct http_span host;       /* the Host header; an HTTP/1.0 request may have none */
     struct http_framing framing; /* of the body */

@@ -174,7 +174,7 @@ enum http_refusal http_target_read(struct http_target *target, struct http_span 
     *target = (struct http_target){.form = form_of(text, connect)};
     text_init(&target->path, text.size + 1);
     if ((target->form & forms) == 0) {
-        return HTTP_REFUSED_TARGET_FORM;
+        return connect ? HTTP_REFUSED_METHOD : HTTP_REFUSED_TARGET_FORM;
     }
     if (target->form == HTTP_FORM_ORIGIN) {
         return read_path(target, text);

@@ -64,7 +64,6 @@ static void requests_are_accepted(void **state)
         {"POST /r HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 1, 0},
         {"POST /r HTTP/1.1\r\n" HOST "Transfer-Encoding: Chunked\r\n\r\n0\r\nT: x\r\n\r\n", 1, 0},
         {"GET / HTTP/1.1\r\n" HOST "\r\nGET /second HTTP/1.1\r\n", 1, 0},
-        {"GET / HTTP/1.1\r\n" HOST "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n", 1, 0},
         {"GET / HTTP/1.1\r\n" HOST, 0, 0},
         {"OPTIONS /x HTTP/1.1\r\n" HOST "\r\n", 1, 0},
     };
@@ -77,7 +76,8 @@ static void doubtful_requests_are_refused(void **state)
 {
     (void)state;
     static const struct sample samples[] = {
-        {"\r\nGET / HTTP/1.1\r\n" HOST "\r\n", -EBADMSG, 400},
+        {"\r\n\r\nGET / HTTP/1.1\r\n" HOST "\r\n", -EBADMSG, 400},
+        {"GET / HTTP/1.1\r\n" HOST "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n", -EBADMSG, 501},
         {"GET / HTTP/1.1\n" HOST "\r\n", -EBADMSG, 400},
         {"GET / HTTP/1.1\r\nHost: x\n\r\n", -EBADMSG, 400},
         {"GET / HTTP/1.1\r\n" HOST "\n", -EBADMSG, 400},
@@ -97,17 +97,17 @@ static void doubtful_requests_are_refused(void **state)
         {"GET /#x HTTP/1.1\r\n" HOST "\r\n", -EBADMSG, 400},
         {"GET x HTTP/1.1\r\n" HOST "\r\n", -EBADMSG, 400},
         {"OPTIONS * HTTP/1.1\r\n" HOST "\r\n", -EBADMSG, 400},
-        {"CONNECT x:1 HTTP/1.1\r\n" HOST "\r\n", -EBADMSG, 400},
+        {"CONNECT x:1 HTTP/1.1\r\n" HOST "\r\n", -EBADMSG, 405},
         {"GET ftp://x/ HTTP/1.1\r\n" HOST "\r\n", -EBADMSG, 400},
         {"GET / HTTP/1.1\r\n\r\n", -EBADMSG, 400},
         {"GET / HTTP/1.1\r\n" HOST HOST "\r\n", -EBADMSG, 400},
-        {"GET /\r\n\r\n", -EBADMSG, 505},
+        {"GET /\r\n\r\n", -EBADMSG, 400},
         {"GET / HTTP/2.0\r\n" HOST "\r\n", -EBADMSG, 505},
         {"GET / HTTP/0.9\r\n" HOST "\r\n", -EBADMSG, 505},
         {"GET / HTTP/9.9\r\n" HOST "\r\n", -EBADMSG, 505},
         {"FROBNICATE / HTTP/1.1\r\n" HOST "\r\n", -EBADMSG, 405},
         {"get / HTTP/1.1\r\n" HOST "\r\n", -EBADMSG, 405},
-        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", -EBADMSG, 400},
+        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", -EBADMSG, 505},
         {"POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nContent-Length: 1\r\n\r\na", -EBADMSG, 400},
         {"POST / HTTP/1.1\r\n" HOST "Content-Length: 1, 1\r\n\r\na", -EBADMSG, 400},
         {"POST / HTTP/1.1\r\n" HOST "Content-Length: +1\r\n\r\na", -EBADMSG, 400},
@@ -127,7 +127,7 @@ static void doubtful_requests_are_refused(void **state)
          "0123456789012345678901234567890123456789012345678901234567890123456789",
          -EMSGSIZE, 413},
         {"\x16\x03\x01\x02", -EBADMSG, 400},
-        {"SSH-2.0-x\r\n", -EBADMSG, 405},
+        {"SSH-2.0-x\r\n", -EBADMSG, 400},
     };
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
         check_sample(&samples[i], HTTP_MESSAGE_REQUEST);
@@ -198,11 +198,10 @@ static void parts_of_a_request_are_told(void **state)
         assert_string_equal(message.path, "/drain");
         assert_string_equal(message.query, "deadline=30s?x");
         assert_string_equal(text_string(&message.body), "hi");
-        assert_string_equal(http_message_header(&message, "host"), "h:1");
-        assert_string_equal(http_message_header(&message, "X-A"), "1");
-        assert_string_equal(http_message_header(&message, "Empty"), "");
+        assert_true(http_span_is(*http_message_header(&message, "host"), "h:1"));
+        assert_true(http_span_is(*http_message_header(&message, "X-A"), "1"));
+        assert_true(http_span_is(*http_message_header(&message, "Empty"), ""));
         assert_null(http_message_header(&message, "X"));
-        assert_int_equal(http_message_header_count(&message, "x-a"), 2);
         assert_int_equal(http_message_finish(&message), 1);
         http_message_release(&message);
     }
@@ -211,7 +210,7 @@ static void parts_of_a_request_are_told(void **state)
 static void a_url_without_a_path_means_the_root(void **state)
 {
     (void)state;
-    static const char bytes[] = "GET HTTP://h?q HTTP/1.1\r\n" HOST "\r\n";
+    static const char bytes[] = "GET HTTP://x?q HTTP/1.1\r\n" HOST "\r\n";
     struct http_message message;
     http_message_init(&message, HTTP_MESSAGE_REQUEST, HEAD_MAX, BODY_MAX);
     assert_int_equal(feed(&message, bytes, sizeof bytes - 1, 100), 1);
@@ -249,7 +248,7 @@ static void the_end_ends_what_has_no_length(void **state)
     assert_int_equal(http_message_finish(&message), 1);
     assert_int_equal(message.status, 422);
     assert_string_equal(text_string(&message.body), "mistakes");
-    assert_string_equal(http_message_header(&message, "a"), "b");
+    assert_true(http_span_is(*http_message_header(&message, "a"), "b"));
     http_message_release(&message);
 
     http_message_init(&message, HTTP_MESSAGE_RESPONSE, HEAD_MAX, BODY_MAX);

@@ -245,17 +245,21 @@ static void refusals_say_why(void **state)
 {
     struct fixture *fixture = *state;
     struct text answer;
-    expect(fixture, "GET /echo HTTP/1.1\r\n\r\n", 400, "no Host header\n");
+    expect(fixture, "GET /echo HTTP/1.1\r\n\r\n", 400,
+           "the Host header is missing, or is not a host name with or without a port\n");
     expect(fixture, "GET /nothing HTTP/1.1\r\n" HOST "\r\n", 404, "no such page\n");
     expect(fixture, "GET /echo HTTP/3.7\r\n" HOST "\r\n", 505, NULL);
     expect(fixture, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 65537\r\n\r\n", 413,
-           "a body that is too large\n");
+           "the body is over the bound in bytes\n");
     expect(fixture, "POST /echo HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 1\r\n\r\na", 417,
            NULL);
     expect(fixture, "GET /fail HTTP/1.1\r\n" HOST "\r\n", 503, NULL);
     ask(fixture, "GET /post HTTP/1.1\r\n" HOST "\r\n", &answer);
     assert_status(&answer, 405);
     assert_non_null(strstr(answer.data, "\r\nAllow: POST\r\n"));
+    text_release(&answer);
+    ask(fixture, "TRACE /post HTTP/1.1\r\n" HOST "\r\n", &answer);
+    assert_status(&answer, 405);
     text_release(&answer);
     ask(fixture, "BREW /post HTTP/1.1\r\n" HOST "\r\n", &answer);
     assert_status(&answer, 405);
@@ -270,7 +274,7 @@ static void an_oversize_head_is_refused(void **state)
     memset(request, 'a', sizeof request - 1);
     request[sizeof request - 1] = '\0';
     memcpy(request, "GET /", 5);
-    expect(fixture, request, 431, "a head that is too large\n");
+    expect(fixture, request, 431, "the head, or the trailers, are over the bound in bytes\n");
 }
 
 static void what_follows_a_request_is_ignored(void **state)
