@@ -293,12 +293,13 @@ int connection_timeout(const struct connection *connection)
     return next - now < INT32_MAX ? (int)(next - now) : INT32_MAX;
 }
 
+/* Writing fails only if the counter is full, and then it is awake. */
 void connection_wake(struct connection *connection)
 {
     const uint64_t one = 1;
+    ssize_t n = connection->wake >= 0 ? write(connection->wake, &one, sizeof(one)) : 0;
 
-    if (connection->wake >= 0 && write(connection->wake, &one, sizeof(one)) < 0)
-        return; /* the counter is full: it is awake */
+    (void)n;
 }
 
 /* What changed may come sooner than the thread that waits was told. */
@@ -357,14 +358,13 @@ static int wait_for_events(struct connection *connection, int wait_ms, struct ep
     return count;
 }
 
-static void on_event(struct connection *connection, const struct epoll_event *event)
+/* Only that it was woken counts. */
+static void forget_wakes(struct connection *connection)
 {
     uint64_t times;
+    ssize_t n = read(connection->wake, &times, sizeof(times));
 
-    if (event->data.ptr)
-        link_on_ready(event->data.ptr, event->events);
-    else if (read(connection->wake, &times, sizeof(times)) < 0)
-        return; /* it was not woken after all */
+    (void)n;
 }
 
 void connection_process(struct connection *connection, int wait_ms)
@@ -374,8 +374,12 @@ void connection_process(struct connection *connection, int wait_ms)
     uint64_t now = clock_ms();
     struct link *link;
 
-    for (int i = 0; i < count; i++)
-        on_event(connection, &events[i]);
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.ptr)
+            link_on_ready(events[i].data.ptr, events[i].events);
+        else
+            forget_wakes(connection);
+    }
     TAILQ_FOREACH (link, &connection->links, entry)
         link_tick(link, now);
     if (connection->wanted && now >= connection->not_before)

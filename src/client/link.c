@@ -291,7 +291,7 @@ void link_tick(struct link *link, uint64_t now)
 {
     if (link->state == LINK_SESSION && now >= session_next_deadline(link->session))
         session_tick(link->session, now);
-    if (now < link->deadline && !link->abandoned)
+    if (now < link->deadline)
         return;
     if (link->state == LINK_ATTEMPT && !link->abandoned)
         give_up(link);
@@ -321,15 +321,15 @@ uint64_t link_next_deadline(const struct link *link)
 
     if (link_is_done(link))
         return 0;
-    if (link->abandoned && link->state == LINK_ATTEMPT)
-        return 0;
     return next < link->deadline ? next : link->deadline;
 }
 
 void link_drain(struct link *link, uint32_t deadline_ms)
 {
-    if (link->state == LINK_ATTEMPT)
-        link->abandoned = true; /* it may be under way in another thread */
-    else if (link->state == LINK_SESSION)
+    if (link->state == LINK_ATTEMPT) { /* it may be under way in another thread */
+        link->abandoned = true;
+        link->deadline = 0;
+    } else if (link->state == LINK_SESSION) {
         session_drain(link->session, deadline_ms);
+    }
 }

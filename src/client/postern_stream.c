@@ -10,8 +10,6 @@
 
 static int may_open(const struct postern *postern, struct postern_error *err)
 {
-    if (!postern->connection)
-        return postern_fail(err, -ESHUTDOWN, "cannot open a stream: postern_disconnect() was called");
     if (postern->count >= postern->max_streams)
         return postern_fail(err, -EMFILE,
                             "cannot open a stream: `max_streams` are open; close some, or raise it");

@@ -454,8 +454,6 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     *more = stream->finished ? CHANNEL_FIN : CHANNEL_PAUSE;
     stream->end_sent = stream->finished;
     stream_tell(stream, POSTERN_WRITABLE);
-    if (stream->finished)
-        settle_lingering(stream);
     return taken;
 }
 

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -294,6 +295,13 @@ static const struct session_events events = {
 
 /* ---- Sockets ---- */
 
+static void wake(struct server *server)
+{
+    uint64_t one = 1;
+
+    MUST(write(server->wake, &one, sizeof one) == sizeof one);
+}
+
 static struct sockaddr_un socket_address(const struct server *server, socklen_t *length)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
@@ -329,12 +337,8 @@ static void drop(struct server_peer *peer)
     peer->out_at = peer->out_end = 0;
 }
 
-static void take(struct server *server)
+static void adopt(struct server *server, int fd)
 {
-    int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-    if (fd < 0)
-        return;
     server->accepted++;
     if (server->rude) {
         close(fd);
@@ -350,6 +354,35 @@ static void take(struct server *server)
         return;
     }
     MUST(false);
+}
+
+static void take(struct server *server)
+{
+    int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd >= 0)
+        adopt(server, fd);
+}
+
+void server_adopt(struct server *server, int fd)
+{
+    pthread_mutex_lock(&server->lock);
+    MUST(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+    adopt(server, fd);
+    pthread_mutex_unlock(&server->lock);
+    wake(server);
+}
+
+#ifdef COVERAGE
+extern void __gcov_dump(void);
+#endif
+
+void server_leave(bool good)
+{
+#ifdef COVERAGE
+    __gcov_dump();
+#endif
+    _exit(good ? 0 : 1);
 }
 
 static void hear(struct server_peer *peer)
@@ -456,13 +489,6 @@ static void *run(void *arg)
     while (!atomic_load(&server->stopping))
         server_turn(server, -1);
     return NULL;
-}
-
-static void wake(struct server *server)
-{
-    uint64_t one = 1;
-
-    MUST(write(server->wake, &one, sizeof one) == sizeof one);
 }
 
 void server_start(struct server *server)

@@ -76,6 +76,12 @@ void server_abort(struct server *server, enum code code, const char *text);
 void server_set_deaf(struct server *server, bool deaf);
 unsigned server_peers(struct server *server); /* that are connected */
 
+/* Takes over a connected socket. */
+void server_adopt(struct server *server, int fd);
+
+/* Ends a child process that was forked off a test, without its cleaning up. */
+void server_leave(bool good) __attribute__((noreturn));
+
 /* A figure of it, read under its lock. */
 unsigned server_figure(struct server *server, const unsigned *figure);
 

@@ -1,6 +1,6 @@
 /* The pollable style: everything in one thread, turned by hand together with its server. */
 #include "client/clock.h"
-#include "postern/postern.h"
+#include "client/postern_private.h"
 #include "server.h"
 
 #include <errno.h>
@@ -247,6 +247,20 @@ static void test_takes_the_address_from_the_environment(void **state)
     TURN_UNTIL(postern_wait_ready(door, 0, NULL) == 0);
 }
 
+static void test_where_it_leads_without_an_address(void **state)
+{
+    struct addr to;
+
+    (void)state;
+    unsetenv("POSTERN_ADDRESS");
+    assert_int_equal(postern_read_address(NULL, &to, &err), 0);
+    assert_int_equal(to.kind, ADDR_VSOCK);
+    assert_int_equal(to.cid, 3);
+    assert_int_equal(to.port, 7000);
+    assert_int_equal(postern_read_address("", &to, &err), 0);
+    assert_int_equal(to.cid, 3);
+}
+
 /* ---- Streams ---- */
 
 static void test_echo(void **state)
@@ -436,6 +450,23 @@ static void test_no_answer(void **state)
     assert_int_equal(err.status, -ECONNREFUSED);
     assert_string_equal(err.word, "open_timeout");
     assert_false(err.retryable);
+    postern_close(stream);
+}
+
+/* The other side takes nothing for too long. */
+static void test_no_progress(void **state)
+{
+    static char bytes[100000];
+    struct postern_stream *stream;
+
+    (void)state;
+    options.progress_timeout_ms = 30;
+    connect_door();
+    stream = open_route("stall");
+    TURN_UNTIL(postern_write(stream, bytes, sizeof bytes, 0, &err) != -EAGAIN &&
+               postern_write(stream, bytes, sizeof bytes, 0, &err) < 0 && err.status != -EAGAIN);
+    assert_int_equal(err.status, -ECONNRESET);
+    assert_string_equal(err.word, "no_progress");
     postern_close(stream);
 }
 
@@ -971,7 +1002,7 @@ static void in_the_child(struct postern_stream *stream)
     postern_reset(stream, 0);
     postern_disconnect(door, 1000);
     postern_close(stream);
-    _exit(good ? 0 : 1);
+    server_leave(good);
 }
 
 static void test_a_child_leaves_it_alone(void **state)
@@ -1023,6 +1054,7 @@ int main(void)
         TEST(test_refuses_bad_options),
         TEST(test_refuses_bad_addresses),
         TEST(test_takes_the_address_from_the_environment),
+        TEST(test_where_it_leads_without_an_address),
         TEST(test_echo),
         TEST(test_megabytes_both_ways),
         TEST(test_keeps_what_is_not_read),
@@ -1032,6 +1064,7 @@ int main(void)
         TEST(test_reset_by_the_other_side),
         TEST(test_stopped_by_the_other_side),
         TEST(test_no_answer),
+        TEST(test_no_progress),
         TEST(test_no_daemon),
         TEST(test_no_greeting),
         TEST(test_opens_when_the_daemon_comes),

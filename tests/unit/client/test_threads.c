@@ -111,12 +111,15 @@ static void test_bad_arguments(void **state)
 static void test_lazy(void **state)
 {
     struct postern_stream *stream;
+    int status;
 
     (void)state;
     server_listen(&server, false);
     options.flags = POSTERN_LAZY;
     connect_door();
-    assert_int_equal(postern_wait_ready(door, 50, &err), -ENOTCONN);
+    while ((status = postern_wait_ready(door, 50, &err)) == -ETIMEDOUT) {
+    }
+    assert_int_equal(status, -ENOTCONN);
     stream = open_route("echo");
     assert_int_equal(postern_wait_opened(stream, 0, &err), -EAGAIN);
     assert_int_equal(postern_wait_opened(stream, 1, &err), -ETIMEDOUT);
@@ -637,7 +640,7 @@ static void test_a_child_leaves_it_alone(void **state)
         bool good = postern_write(stream, "x", 1, -1, NULL) == -ECHILD;
         postern_close(stream);
         postern_disconnect(door, -1);
-        _exit(good ? 0 : 1);
+        server_leave(good);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);

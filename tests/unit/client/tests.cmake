@@ -4,5 +4,18 @@
 add_library(client_server OBJECT client/server.c)
 target_link_libraries(client_server PRIVATE postern_client postern_options cmocka)
 
+if(POSTERN_COVERAGE)
+  target_compile_definitions(client_server PRIVATE COVERAGE)
+endif()
+
+# Names for it.
+add_library(client_resolver OBJECT client/resolver.c)
+target_link_libraries(client_resolver PRIVATE postern_options cmocka)
+set(played_resolver -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo)
+
 postern_unit_test(client pollable FAULTS USES client_server)
 postern_unit_test(client threads FAULTS USES client_server)
+postern_unit_test(client faults FAULTS USES client_server)
+postern_unit_test(client attempt USES client_resolver loopback postern_net LINK_OPTIONS ${played_resolver})
+postern_unit_test(client connection FAULTS USES client_server client_resolver loopback postern_net
+  LINK_OPTIONS ${played_resolver} -Wl,--wrap=socket,--wrap=connect,--wrap=setsockopt,--wrap=send,--wrap=recv,--wrap=getrandom)
