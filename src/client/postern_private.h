@@ -214,6 +214,9 @@ void stream_ask_to_send(struct postern_stream *stream);
 size_t stream_take(struct postern_stream *stream, uint8_t *buffer, size_t size);
 void stream_drop_pieces(struct postern_stream *stream);
 
+/* Releases its channel if both directions are over, and all was read. Not from within an event. */
+void stream_settle(struct postern_stream *stream);
+
 /* Its handle is gone, and the stream with it. */
 void stream_end(struct postern_stream *stream);
 

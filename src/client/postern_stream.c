@@ -182,6 +182,7 @@ ssize_t postern_read(struct postern_stream *stream, void *buffer, size_t size, i
         result = postern_fail(err, -EINVAL, "cannot read 0 bytes");
     else
         result = read_bytes(stream, buffer, clamp(size), timeout_ms, err);
+    stream_settle(stream);
     postern_leave(stream->postern);
     return result;
 }
@@ -254,6 +255,8 @@ int postern_finish(struct postern_stream *stream, struct postern_error *err)
     if (status == 0) {
         stream->finished = true;
         stream_ask_to_send(stream);
+        postern_flush(stream->postern);
+        stream_settle(stream);
     }
     postern_leave(stream->postern);
     return status;

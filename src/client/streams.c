@@ -213,6 +213,14 @@ void stream_linger(struct postern_stream *stream)
     settle_lingering(stream);
 }
 
+/* So that a drain does not wait for a handle that has nothing to do any more. */
+void stream_settle(struct postern_stream *stream)
+{
+    if (stream->channel && TAILQ_EMPTY(&stream->pieces) && channel_sending_over(stream->channel) &&
+        channel_receiving_over(stream->channel))
+        release_channel(stream);
+}
+
 void stream_end(struct postern_stream *stream)
 {
     release_channel(stream);

@@ -818,6 +818,51 @@ static void test_comes_back_after_a_loss(void **state)
     postern_close(new);
 }
 
+/* Its streams were over, and were told of nothing. */
+static void test_is_lost_after_its_streams(void **state)
+{
+    struct postern_stream *read, *unread;
+    char buffer[10];
+
+    (void)state;
+    connect_door();
+    read = open_route("sink");
+    unread = open_route("sink");
+    postern_finish(read, NULL);
+    postern_finish(unread, NULL);
+    assert_int_equal(read_all(read, buffer, sizeof buffer), 1);
+    TURN_UNTIL(server.finished == 2);
+    for (int i = 0; i < 10; i++)
+        turn();
+    server_cut(&server);
+    TURN_UNTIL(postern_wait_ready(door, 0, NULL) != 0);
+    TURN_UNTIL(postern_wait_ready(door, 0, NULL) == 0);
+    assert_int_equal(read_all(unread, buffer, sizeof buffer), 1);
+    postern_close(read);
+    postern_close(unread);
+}
+
+/* A stream that has nothing to do any more does not hold a drain up, though it was not closed. */
+static void test_drains_past_what_is_over(void **state)
+{
+    struct postern_stream *stream, *answered;
+    char buffer[10];
+
+    (void)state;
+    connect_door();
+    stream = open_route("sink");
+    answered = open_route("source:1");
+    postern_finish(stream, NULL);
+    assert_int_equal(read_all(stream, buffer, sizeof buffer), 1);
+    assert_int_equal(read_all(answered, buffer, sizeof buffer), 1);
+    postern_finish(answered, NULL);
+    assert_int_equal(postern_drain(door, 0, &err), 0);
+    TURN_UNTIL(postern_wait_ready(door, 0, &err) == -ESHUTDOWN);
+    assert_int_equal(postern_read(stream, buffer, 1, 0, &err), 0);
+    postern_close(stream);
+    postern_close(answered);
+}
+
 static void test_is_told_why_it_was_lost(void **state)
 {
     struct postern_stream *stream;
@@ -1081,6 +1126,8 @@ int main(void)
         TEST(test_news),
         TEST(test_news_of_room_to_write),
         TEST(test_comes_back_after_a_loss),
+        TEST(test_is_lost_after_its_streams),
+        TEST(test_drains_past_what_is_over),
         TEST(test_is_told_why_it_was_lost),
         TEST(test_goes_elsewhere_when_the_daemon_drains),
         TEST(test_drained_sessions_are_bounded),
