@@ -175,10 +175,11 @@ static bool has_output(const struct link *link)
            (link->out_at < link->out_end || session_has_output(link->session));
 }
 
-/* The socket takes nothing more, ever. What it still has to say is read, and then its end. */
+/* The socket takes nothing more, ever. What it still has to say is read, and then its end, if that comes. */
 static void go_mute(struct link *link)
 {
     link->mute = true;
+    link->deadline = clock_ms() + CLOSING_MS;
     (void)shutdown(link->fd, SHUT_RDWR);
 }
 
@@ -293,10 +294,13 @@ void link_tick(struct link *link, uint64_t now)
         session_tick(link->session, now);
     if (now < link->deadline)
         return;
-    if (link->state == LINK_ATTEMPT && !link->abandoned)
+    if (link->state == LINK_ATTEMPT && !link->abandoned) {
         give_up(link);
-    else
-        die(link);
+        return;
+    }
+    if (link->state == LINK_SESSION && !session_is_over(link->session))
+        session_receive_end(link->session, now);
+    die(link);
 }
 
 void link_on_end(struct link *link)

@@ -731,6 +731,26 @@ static void test_without_a_way_to_wait_for_room(void **state)
     assert_int_equal(down_code, CODE_LOST);
 }
 
+/* It can neither be written nor shut down, and says nothing: it is not waited for. */
+static void test_a_socket_that_is_stuck(void **state)
+{
+    struct channel *channel;
+
+    (void)state;
+    start();
+    channel = open_route("stall");
+    for (int i = 0; i < 10; i++)
+        turn();
+    to_send = 10;
+    channel_ready(channel);
+    fault_arm(FAULT_WRITE | FAULT_STICKY, 1);
+    connection_flush(connection);
+    TURN_UNTIL(downs == 1);
+    fault_disarm();
+    assert_int_equal(failures, 1);
+    assert_int_equal(down_code, CODE_LOST);
+}
+
 /* Early in the life of a machine. */
 static void test_without_randomness(void **state)
 {
@@ -767,6 +787,7 @@ int main(void)
         TEST(test_one_sends_for_all),
         TEST(test_drained_while_it_connects),
         TEST(test_without_a_way_to_wait_for_room),
+        TEST(test_a_socket_that_is_stuck),
         TEST(test_without_randomness),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,7 @@ set(played_resolver -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo)
 
 postern_unit_test(client pollable FAULTS USES client_server)
 postern_unit_test(client threads FAULTS USES client_server)
-postern_unit_test(client faults FAULTS USES client_server)
+postern_unit_test(client faults FAULTS USES client_server LINK_OPTIONS -Wl,--wrap=send)
 postern_unit_test(client attempt USES client_resolver loopback postern_net LINK_OPTIONS ${played_resolver})
 postern_unit_test(client connection FAULTS USES client_server client_resolver loopback postern_net
   LINK_OPTIONS ${played_resolver} -Wl,--wrap=socket,--wrap=connect,--wrap=setsockopt,--wrap=send,--wrap=recv,--wrap=getrandom)
