@@ -458,13 +458,7 @@ void connection_drain(struct connection *connection, uint32_t deadline_ms)
 
 bool connection_is_over(const struct connection *connection)
 {
-    const struct link *link;
-
-    TAILQ_FOREACH (link, &connection->links, entry) {
-        if (link->state != LINK_DEAD)
-            return false;
-    }
-    return connection->draining;
+    return connection->draining && TAILQ_EMPTY(&connection->links);
 }
 
 /* ---- Input ---- */
