@@ -86,6 +86,68 @@ static const struct stream_ops script_ops = {
     .close = script_close,
 };
 
+static ssize_t script_borrow(struct stream *stream, const void **data)
+{
+    struct script_stream *script = of(stream);
+    if (script->read_next == script->read_count) {
+        return -EAGAIN;
+    }
+    ssize_t step = script->reads[script->read_next];
+    if (step <= 0) {
+        script->read_next++;
+        return step;
+    }
+    size_t n = (size_t)step < SCRIPT_MEMORY ? (size_t)step : SCRIPT_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        script->memory[i] = (unsigned char)(script->next_byte + i);
+    }
+    *data = script->memory;
+    return (ssize_t)n;
+}
+
+static void script_consumed(struct stream *stream, size_t size)
+{
+    struct script_stream *script = of(stream);
+    script->next_byte = (unsigned char)(script->next_byte + size);
+    script->reads[script->read_next] -= (ssize_t)size;
+    script->read_next += script->reads[script->read_next] == 0;
+}
+
+static ssize_t script_reserve(struct stream *stream, void **room)
+{
+    struct script_stream *script = of(stream);
+    *room = script->memory;
+    return script->write_next < script->write_count ? script->writes[script->write_next++] : SCRIPT_MEMORY;
+}
+
+static void script_commit(struct stream *stream, size_t size)
+{
+    struct script_stream *script = of(stream);
+    for (size_t i = 0; i < size; i++) {
+        assert_int_equal(script->memory[i], script->wanted_byte);
+        script->wanted_byte++;
+    }
+    script->written += size;
+}
+
+static const struct stream_ops lending_ops = {
+    .read = script_read,
+    .write = script_write,
+    .finish = script_finish,
+    .again = script_again,
+    .mute = script_mute,
+    .close = script_close,
+    .borrow = script_borrow,
+    .consumed = script_consumed,
+    .reserve = script_reserve,
+    .commit = script_commit,
+};
+
+void script_lends(struct script_stream *script)
+{
+    script->stream.ops = &lending_ops;
+}
+
 void script_init(struct script_stream *script)
 {
     memset(script, 0, sizeof *script);

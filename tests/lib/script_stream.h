@@ -8,7 +8,8 @@
 #include "net/stream.h"
 #include <stddef.h>
 
-#define SCRIPT_STEPS 64
+#define SCRIPT_STEPS  64
+#define SCRIPT_MEMORY 65536
 
 struct script_stream {
     struct stream stream;
@@ -24,9 +25,14 @@ struct script_stream {
     size_t written;
     int finish_result;
     unsigned finished, again, closed;
+    unsigned char memory[SCRIPT_MEMORY]; /* of a stream that lends it */
 };
 
 void script_init(struct script_stream *script);
+/* Bytes to be read lie in its memory and are lent, and so is the room for bytes that are written; the same steps tell how
+ * many. */
+void script_lends(struct script_stream *script);
+
 void script_reads(struct script_stream *script, ssize_t step);
 void script_writes(struct script_stream *script, ssize_t step);
 
