@@ -24,6 +24,11 @@ static const struct cli_command commands[] = {
      "  --drain-timeout DURATION how long SIGTERM lets connections finish (0s to 1d); 30s\n"
      "  --mode MODE              of the files of unix sockets, octal; 0600\n",
      cli_listen},
+    {"run", "[--config FILE] [--set KEY=VALUE]... -- PROGRAM [ARGUMENT...]",
+     "be the init of an enclave, and run a program in it",
+     "  --config FILE            lines of `key = value`; docs/client.md has the keys\n"
+     "  --set KEY=VALUE          the same, on top of the file\n",
+     cli_run_app},
 };
 
 enum common_option { OPTION_CONNECT = -100, OPTION_HELP, OPTION_VERSION };
@@ -61,6 +66,7 @@ static int take_common_option(struct cli *cli, int option)
     switch (option) {
     case OPTION_CONNECT:
         cli->address = optarg;
+        cli->address_given = true;
         return 0;
     case OPTION_VERSION:
         fputs("postern " POSTERN_VERSION "\n", cli->out);

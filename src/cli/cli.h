@@ -25,6 +25,7 @@ struct cli_command;
 struct cli {
     FILE *out;
     FILE *err;
+    bool address_given;  /* by --connect */
     const char *address; /* where the daemon is: --connect, $POSTERN_ADDRESS, or the default */
     const struct cli_command *command;
 };
@@ -43,6 +44,7 @@ struct cli_command {
 int cli_ping(struct cli *cli, int argc, char **argv);
 int cli_pipe(struct cli *cli, int argc, char **argv);
 int cli_listen(struct cli *cli, int argc, char **argv);
+int cli_run_app(struct cli *cli, int argc, char **argv);
 
 /* The whole program but for its streams. */
 int cli_main(int argc, char **argv, FILE *out, FILE *err);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -41,6 +42,7 @@ struct far_stream {
     uint8_t *held;
     size_t length;
     uint64_t to_send, sent;
+    unsigned log; /* of far->logged */
     bool all_came;
 };
 
@@ -70,6 +72,43 @@ static void let_go(struct channel *channel)
     channel_release(channel);
 }
 
+/* ---- log and time ---- */
+
+static const char *const log_names[FAR_LOGS] = {"stdout", "stderr", "postern"};
+
+static void name_log(struct far_stream *stream, const struct control_open *open)
+{
+    const struct control_meta_entry *name = control_meta_find(open, "name");
+    assert_non_null(name);
+    for (stream->log = 0; stream->log < FAR_LOGS; stream->log++) {
+        if (name->value.length == strlen(log_names[stream->log]) &&
+            memcmp(name->value.data, log_names[stream->log], name->value.length) == 0) {
+            return;
+        }
+    }
+    fail_msg("a log of another name: %.*s", (int)name->value.length, name->value.data);
+}
+
+static void answer_time(struct far_stream *stream)
+{
+    struct timespec now;
+    assert_int_equal(stream->length, 8);
+    stream->far->time_asked++;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t ns =
+        (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + (uint64_t)stream->far->time_ahead;
+    for (unsigned i = 0; i < 8; i++) {
+        stream->held[8 + i] = (uint8_t)(ns >> (56 - 8 * i));
+    }
+    stream->held[0] ^= stream->far->time_wrong;
+    stream->length = 16;
+}
+
+static bool is_denied(const struct far_stream *stream)
+{
+    return stream->far->deny && (is(stream, "log") || is(stream, "time"));
+}
+
 static void on_open(struct channel *channel, const struct control_open *open)
 {
     struct far_session *session = session_user(channel_session(channel));
@@ -87,6 +126,14 @@ static void on_open(struct channel *channel, const struct control_open *open)
         let_go(channel);
         return;
     }
+    if (is_denied(stream)) {
+        channel_refuse(channel, CODE_REASON + REASON_DENIED_ROUTE, NULL, false);
+        let_go(channel);
+        return;
+    }
+    if (is(stream, "log")) {
+        name_log(stream, open);
+    }
     stream->to_send = strtoull(stream->route, NULL, 10) * MIB;
     if (!is(stream, "mute")) {
         channel_accept(channel);
@@ -99,13 +146,19 @@ static void on_open(struct channel *channel, const struct control_open *open)
 static void on_data(struct channel *channel, const uint8_t *bytes, size_t length)
 {
     struct far_stream *stream = channel_user(channel);
-    if (is(stream, "echo")) {
+    if (is(stream, "log")) {
+        text_add_bytes(&stream->far->logged[stream->log], bytes, length);
+        channel_consumed(channel, length);
+    } else if (is(stream, "echo") || is(stream, "time")) {
         if (stream->held == NULL) {
             stream->held = malloc(HELD_SIZE);
         }
         assert_true(stream->length + length <= HELD_SIZE);
         memcpy(stream->held + stream->length, bytes, length);
         stream->length += length;
+        if (is(stream, "time")) {
+            answer_time(stream);
+        }
         channel_ready(channel);
     } else if (is(stream, "reset")) {
         channel_reset(channel, CODE_REASON + REASON_UPSTREAM_RESET);
@@ -151,7 +204,7 @@ static size_t echo(struct channel *channel, struct far_stream *stream, uint8_t *
     memcpy(buffer, stream->held, size);
     stream->length -= size;
     memmove(stream->held, stream->held + size, stream->length);
-    channel_consumed(channel, size);
+    channel_consumed(channel, is(stream, "time") ? size / 2 : size);
     return size;
 }
 
@@ -163,7 +216,7 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     if (is(stream, "stop")) {
         length = (size_t)snprintf((char *)buffer, size, "enough");
         *more = CHANNEL_FIN;
-    } else if (is(stream, "echo") && stream->length > 0) {
+    } else if ((is(stream, "echo") || is(stream, "time")) && stream->length > 0) {
         length = echo(channel, stream, buffer, size);
         *more = CHANNEL_MORE;
     } else if (stream->sent < stream->to_send) {
@@ -329,6 +382,9 @@ void far_cut(struct far *far)
 void far_stop(struct far *far)
 {
     far_cut(far);
+    for (unsigned i = 0; i < FAR_LOGS; i++) {
+        text_release(&far->logged[i]);
+    }
     int fd = far->watch.fd;
     cli_loop_remove(far->loop, &far->watch);
     close(fd);
@@ -339,7 +395,14 @@ void far_drain(struct far *far)
 {
     struct far_session *of, *next;
     for (of = LIST_FIRST(&far->sessions); of != NULL; of = next) {
+        struct far_stream *stream;
         next = LIST_NEXT(of, link);
+        LIST_FOREACH (stream, &of->streams, link) {
+            if (far->end_logs && is(stream, "log")) {
+                stream->all_came = true; /* so that the end is sent */
+                channel_ready(stream->channel);
+            }
+        }
         session_drain(of->session, 0);
         flush(of);
     }

@@ -8,15 +8,21 @@
  *     mute     is never answered
  *     reset    upstream_reset as soon as a byte has come
  *     stop     wants no more as soon as a byte has come, and answers "enough"
+ *     log      keeps what comes, under the name that came with it
+ *     time     tells the time, `time_ahead` of what it is
  *     MILLIONS a number: so many MiB of the pattern
  */
 #ifndef POSTERN_TESTS_FAR_H
 #define POSTERN_TESTS_FAR_H
 
+#include "base/text.h"
 #include "cli/loop.h"
 #include "session/session.h"
 
 struct far_session;
+
+/* The names that `log` knows. */
+enum { FAR_STDOUT, FAR_STDERR, FAR_POSTERN, FAR_LOGS };
 
 struct far {
     struct cli_loop *loop;
@@ -28,6 +34,12 @@ struct far {
     unsigned live;                /* streams there are */
     char told[400];               /* resets and stops, by their codes */
     bool hang_up;                 /* on connections as they come */
+    bool deny;                    /* refuses `log` and `time`, for good */
+    struct text logged[FAR_LOGS]; /* of `log` */
+    int64_t time_ahead;           /* ns */
+    unsigned time_asked;
+    bool end_logs;   /* when it drains, as the daemon does */
+    bool time_wrong; /* answers another question than was asked */
 };
 
 void far_start(struct far *far, struct cli_loop *loop, const char *path);

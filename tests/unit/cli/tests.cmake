@@ -18,3 +18,14 @@ target_include_directories(cli_far PUBLIC cli)
 postern_unit_test(cli service FAULTS USES cli_far)
 postern_unit_test(cli link FAULTS USES cli_far)
 postern_unit_test(cli commands FAULTS USES cli_far run_cli)
+
+# postern run, with a daemon on its loop.
+add_library(cli_run_bench STATIC cli/run_bench.c)
+target_link_libraries(cli_run_bench PUBLIC cli_far PRIVATE postern_options cmocka)
+postern_unit_test(cli run_log FAULTS USES cli_run_bench)
+postern_unit_test(cli run_clock FAULTS USES cli_run_bench LINK_OPTIONS
+  -Wl,--wrap=clock_settime,--wrap=adjtime,--wrap=clock_read_ptp,--wrap=clock_read_nsm)
+postern_unit_test(cli run_boot LINK_OPTIONS
+  -Wl,--wrap=getpid,--wrap=mounts_make,--wrap=machine_is_ours,--wrap=machine_load_module,--wrap=machine_heartbeat
+  -Wl,--wrap=nsm_open,--wrap=entropy_seed,--wrap=loopback_up)
+postern_unit_test(cli run FAULTS USES run_cli LINK_OPTIONS -Wl,--wrap=reboot)

@@ -1,0 +1,140 @@
+/* The order matters: devices come with /dev and the modules, and nitro-cli waits for the heartbeat with a time limit. */
+#include "cli/run_boot.h"
+
+#include "init/entropy.h"
+#include "init/loopback.h"
+#include "init/machine.h"
+#include "init/mounts.h"
+#include "nsm/nsm.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POOL "/dev/urandom"
+
+/* A step has failed: what was asked for by `yes` must not. */
+static int bear(uint32_t choice, int code, const struct tell *told, const struct error *err)
+{
+    tell(told, "%s", err->text);
+    return choice == SETTINGS_YES ? code : 0;
+}
+
+static bool wanted(uint32_t choice, bool otherwise)
+{
+    return choice == SETTINGS_AUTO ? otherwise : choice == SETTINGS_YES;
+}
+
+/* An init may be started with none of them open; what is opened later must not become one of them. */
+static void open_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/console", O_RDWR | O_NOCTTY) < 0 &&
+            open("/dev/null", O_RDWR) < 0) {
+            return;
+        }
+    }
+}
+
+static int make_mounts(const struct settings *settings, bool first, const struct tell *told)
+{
+    if (!wanted(settings->mounts, first)) {
+        return 0;
+    }
+    return mounts_make("", told) > 0 && settings->mounts == SETTINGS_YES ? -EIO : 0;
+}
+
+static int load_modules(const struct settings *settings, const struct tell *told)
+{
+    struct error err = ERROR_INIT;
+
+    for (size_t i = 0; i < settings->module.count; i++) {
+        int code = machine_load_module(settings->module.items[i], &err);
+
+        if (code < 0) {
+            tell(told, "%s", err.text);
+            return code;
+        }
+    }
+    return 0;
+}
+
+/* No NSM is no error, unless it is needed for what was asked for. */
+static int open_nsm(const struct settings *settings, struct run_place *place, const struct tell *told)
+{
+    bool needed = settings->entropy == SETTINGS_YES;
+    struct error err = ERROR_INIT;
+
+    if (!strcmp(settings->nsm, "none")) {
+        place->nsm = -ENOENT;
+        error_set(&err, -ENOENT, "entropy = yes, but nsm = none");
+    } else {
+        place->nsm = nsm_open(settings->nsm, &err);
+    }
+    if (place->nsm < 0) {
+        int code = place->nsm;
+
+        place->nsm = -1;
+        if (needed || code != -ENOENT) {
+            return bear(settings->entropy, code, told, &err);
+        }
+    }
+    return 0;
+}
+
+static int send_heartbeat(const struct settings *settings, const struct run_place *place,
+                          const struct tell *told)
+{
+    struct error err = ERROR_INIT;
+    int code = 0;
+
+    if (wanted(settings->heartbeat, place->machine && place->nsm >= 0)) {
+        code = machine_heartbeat(RUN_BOOT_HEARTBEAT_MS, &err);
+    }
+    return code < 0 ? bear(settings->heartbeat, code, told, &err) : 0;
+}
+
+static int seed(const struct settings *settings, int nsm, const struct tell *told)
+{
+    struct error err = ERROR_INIT;
+    bool counted = true;
+    int code = 0;
+
+    if (nsm >= 0 && wanted(settings->entropy, true)) {
+        code = entropy_seed(nsm, POOL, &counted, &err);
+        if (code == 0) {
+            tell(told, "seeded %s with %u bytes of the NSM's%s", POOL, ENTROPY_BYTES,
+                 counted ? "" : ", which are not counted as entropy without CAP_SYS_ADMIN");
+        }
+    }
+    return code < 0 ? bear(settings->entropy, code, told, &err) : 0;
+}
+
+static int raise_loopback(const struct settings *settings, const struct tell *told)
+{
+    struct error err = ERROR_INIT;
+    int code = 0;
+
+    if (wanted(settings->loopback, true)) {
+        code = loopback_up(&err);
+    }
+    return code < 0 ? bear(settings->loopback, code, told, &err) : 0;
+}
+
+int run_boot(const struct settings *settings, struct run_place *place, const struct tell *told)
+{
+    int code;
+
+    place->nsm = -1;
+    place->first = getpid() == 1;
+    code = make_mounts(settings, place->first, told);
+    if (place->first) {
+        open_standard_descriptors();
+    }
+    place->machine = machine_is_ours();
+    code = code < 0 ? code : load_modules(settings, told);
+    code = code < 0 ? code : open_nsm(settings, place, told);
+    code = code < 0 ? code : send_heartbeat(settings, place, told);
+    code = code < 0 ? code : seed(settings, place->nsm, told);
+    return code < 0 ? code : raise_loopback(settings, told);
+}

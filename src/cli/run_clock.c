@@ -1,0 +1,290 @@
+/* Who is asked, when, and what is told about it: see run_clock.h. */
+#include "cli/run_clock.h"
+
+#include "base/units.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define TELL_FROM (CLOCK_SECOND / 10) /* a smaller error is mended without a word */
+
+/* ---- What a word leads to ---- */
+
+/* News, and not the same again. */
+static void tell_trouble(struct run_clock *clock, const char *text)
+{
+    if (strncmp(clock->trouble, text, sizeof clock->trouble - 1) != 0) {
+        snprintf(clock->trouble, sizeof clock->trouble, "%s", text);
+        tell(clock->told, "clock: %s", text);
+    }
+}
+
+static void tell_change(const struct run_clock *clock, const struct clock_sample *sample, const char *source,
+                        int64_t since, const char *what)
+{
+    char words[32], before[UNITS_TEXT_MAX];
+
+    clock_words(-sample->offset, words);
+    if (since == 0) {
+        tell(clock->told, "clock: %s by the %s: %s", words, source, what);
+    } else {
+        uint64_t ms = (uint64_t)(sample->monotone - since) / 1000000;
+
+        tell(clock->told, "clock: %s by the %s, %s after it was last right: %s", words, source,
+             units_human_duration(ms, before), what);
+    }
+}
+
+static void become_known(struct run_clock *clock)
+{
+    bool first = !clock->known;
+
+    clock->known = true;
+    if (first && clock->first) {
+        clock->first(clock);
+    }
+}
+
+static void refuse(struct run_clock *clock, enum clock_verdict verdict, const struct clock_sample *sample,
+                   const char *source)
+{
+    char words[32], text[160];
+
+    if (verdict == CLOCK_TOO_OLD) {
+        snprintf(text, sizeof text, "the %s's time is before this program was built: not followed", source);
+    } else {
+        snprintf(text, sizeof text,
+                 "the %s's time is %s from ours, further than clock_bound allows: not followed", source,
+                 clock_words(sample->offset, words));
+    }
+    tell_trouble(clock, text);
+}
+
+static void follow(struct run_clock *clock, enum clock_verdict verdict, const struct clock_sample *sample,
+                   const char *source, int64_t since)
+{
+    bool watch = clock->settings->clock == SETTINGS_CLOCK_WATCH;
+    bool large = sample->offset >= TELL_FROM || sample->offset <= -TELL_FROM;
+    struct error err = ERROR_INIT;
+
+    if (!watch && clock_apply(verdict, sample->offset, &err) < 0) {
+        tell_trouble(clock, err.text);
+        return;
+    }
+    clock->trouble[0] = '\0';
+    if (verdict != CLOCK_FINE && large) {
+        tell_change(clock, sample, source, since,
+                    watch                   ? "left as it is"
+                    : verdict == CLOCK_STEP ? "set"
+                                            : "being slewed");
+    }
+}
+
+static void take(struct run_clock *clock, const struct clock_sample *sample, const char *source)
+{
+    int64_t since = clock->clock.checked_monotone;
+    enum clock_verdict verdict = clock_judge(&clock->clock, sample);
+
+    if (verdict == CLOCK_TOO_OLD || verdict == CLOCK_TOO_FAR) {
+        refuse(clock, verdict, sample, source);
+        return;
+    }
+    follow(clock, verdict, sample, source, since);
+    become_known(clock);
+}
+
+/* ---- The hypervisor ---- */
+
+/* False: there is no such clock, and the parent is to be asked. */
+static bool ask_ptp(struct run_clock *clock)
+{
+    struct clock_sample sample;
+    struct error err = ERROR_INIT;
+    int code;
+
+    if (!strcmp(clock->settings->ptp, "none")) {
+        return false;
+    }
+    code = clock_read_ptp(clock->settings->ptp, "/sys", &sample, &err);
+    if (code == -ENOENT || code == -ENODEV) {
+        return false;
+    }
+    if (code < 0) {
+        tell_trouble(clock, err.text);
+        return false;
+    }
+    take(clock, &sample, "PTP clock");
+    return true;
+}
+
+static void ask_nsm(struct run_clock *clock, int nsm)
+{
+    struct clock_sample sample;
+    struct error err = ERROR_INIT;
+
+    if (clock_read_nsm(nsm, &sample, &err) < 0) {
+        tell_trouble(clock, err.text);
+    } else {
+        take(clock, &sample, "NSM");
+    }
+}
+
+void run_clock_init(struct run_clock *clock, const struct settings *settings, int nsm,
+                    const struct tell *told)
+{
+    memset(clock, 0, sizeof *clock);
+    clock->settings = settings;
+    clock->told = told;
+    clock_init(&clock->clock, (int64_t)settings->clock_bound * 1000000);
+    if (settings->clock != SETTINGS_CLOCK_OFF && !ask_ptp(clock) && nsm >= 0) {
+        ask_nsm(clock, nsm);
+    }
+}
+
+/* ---- The parent ---- */
+
+static struct run_clock *of(struct run_stream *stream)
+{
+    return CONTAINER_OF(stream, struct run_clock, stream);
+}
+
+/* Another question, which is known by its first byte. */
+static void next_question(struct run_clock *clock)
+{
+    clock->asked_bytes = clock->answer_bytes = 0;
+    clock->ask[0]++;
+}
+
+static void on_opened(struct run_stream *stream)
+{
+    struct run_clock *clock = of(stream);
+
+    clock->words = 0;
+    clock->have_best = false;
+    next_question(clock);
+}
+
+static ssize_t read_question(struct run_stream *stream, void *buffer, size_t size)
+{
+    struct run_clock *clock = of(stream);
+    size_t left = RUN_CLOCK_ASK - clock->asked_bytes;
+
+    if (clock->words == RUN_CLOCK_WORDS) {
+        return 0;
+    }
+    if (left == 0) {
+        return -EAGAIN;
+    }
+    left = left < size ? left : size;
+    memcpy(buffer, clock->ask + clock->asked_bytes, left);
+    clock->asked_bytes += (unsigned)left;
+    clock->asked = clock_now(CLOCK_BOOTTIME);
+    return (ssize_t)left;
+}
+
+static uint64_t big_endian(const uint8_t bytes[8])
+{
+    uint64_t value = 0;
+
+    for (unsigned i = 0; i < 8; i++) {
+        value = value << 8 | bytes[i];
+    }
+    return value;
+}
+
+/* The answer is whole. False: it is none. */
+static bool take_answer(struct run_clock *clock)
+{
+    uint64_t theirs = big_endian(clock->answer + RUN_CLOCK_ASK);
+    struct clock_sample sample;
+
+    if (memcmp(clock->answer, clock->ask, RUN_CLOCK_ASK) != 0 || theirs > (uint64_t)CLOCK_MAX ||
+        clock->asked_bytes < RUN_CLOCK_ASK) {
+        return false;
+    }
+    clock_sample(&sample, clock->asked, clock_now(CLOCK_BOOTTIME), (int64_t)theirs, false);
+    if (!clock->have_best || sample.error < clock->best.error) {
+        clock->best = sample;
+        clock->have_best = true;
+    }
+    clock->words++;
+    next_question(clock);
+    return true;
+}
+
+static ssize_t write_answer(struct run_stream *stream, const void *bytes, size_t size)
+{
+    struct run_clock *clock = of(stream);
+    size_t room = RUN_CLOCK_ANSWER - clock->answer_bytes;
+
+    /* Nobody has asked any more. */
+    if (clock->words == RUN_CLOCK_WORDS) {
+        return -EPROTO;
+    }
+    size = size < room ? size : room;
+    memcpy(clock->answer + clock->answer_bytes, bytes, size);
+    clock->answer_bytes += (unsigned)size;
+    if (clock->answer_bytes == RUN_CLOCK_ANSWER && !take_answer(clock)) {
+        return -EPROTO;
+    }
+    run_stream_wake(stream);
+    return (ssize_t)size;
+}
+
+/* The daemon goes away before all was asked. */
+static void on_hang_up(struct run_stream *stream)
+{
+    of(stream)->words = RUN_CLOCK_WORDS;
+}
+
+static void on_over(struct run_stream *stream, const char *why)
+{
+    struct run_clock *clock = of(stream);
+
+    stream->wanted = !clock->have_best && !clock->known;
+    if (clock->have_best) {
+        clock->have_best = false;
+        take(clock, &clock->best, "parent's clock");
+    } else {
+        char text[ERROR_TEXT_MAX + 64];
+
+        snprintf(text, sizeof text, "route %s does not tell the time: %s", stream->route,
+                 why ? why : "it ended without an answer");
+        tell_trouble(clock, text);
+    }
+}
+
+static const struct run_stream_ops stream_ops = {
+    .read = read_question, .write = write_answer, .finish = on_hang_up, .opened = on_opened, .over = on_over};
+
+/* ---- From time to time ---- */
+
+static void on_due(struct cli_timer *timer)
+{
+    struct run_clock *clock = CONTAINER_OF(timer, struct run_clock, timer);
+
+    cli_timer_start(clock->loop, timer, cli_now_ms() + clock->settings->clock_interval, on_due);
+    if (!ask_ptp(clock) && clock->stream.wire && !clock->stream.open) {
+        run_stream_wake(&clock->stream);
+    }
+}
+
+void run_clock_start(struct run_clock *clock, struct cli_loop *loop, struct run_wire *wire)
+{
+    clock->loop = loop;
+    if (clock->settings->clock == SETTINGS_CLOCK_OFF) {
+        return;
+    }
+    if (wire) {
+        run_stream_init(&clock->stream, wire, &stream_ops, clock->settings->time, NULL);
+    }
+    on_due(&clock->timer);
+}
+
+void run_clock_stop(struct run_clock *clock)
+{
+    if (clock->loop) {
+        cli_timer_stop(&clock->timer);
+    }
+}

@@ -1,0 +1,69 @@
+/*
+ * The session that `postern run` keeps for itself, and the streams on it: the log's and the clock's.
+ *
+ * A stream is wanted, or not. One that is wanted is opened when there is a session, and again a while after it came to an end,
+ * however often; its owner is asked for bytes only once the daemon has said that it is open, so that nothing is given to a
+ * stream that will be refused.
+ *
+ * Lifetimes: the caller embeds wire and streams; loop and texts outlive them. A stream's `over` comes from the loop, out
+ * of the session's own turn. run_wire_release() ends all without a word.
+ */
+#ifndef POSTERN_CLI_RUN_WIRE_H
+#define POSTERN_CLI_RUN_WIRE_H
+
+#include "cli/link.h"
+#include "cli/tunnel.h"
+#include "init/tell.h"
+
+#define RUN_WIRE_AGAIN_MS   1000u  /* before a stream is opened again */
+#define RUN_WIRE_REFUSED_MS 30000u /* the same, when the daemon said that it would be refused again */
+
+struct run_stream;
+
+struct run_stream_ops {
+    /* As in tunnel_ops. */
+    ssize_t (*read)(struct run_stream *stream, void *buffer, size_t size);
+    ssize_t (*write)(struct run_stream *stream, const void *bytes, size_t size);
+    void (*finish)(
+        struct run_stream *stream); /* the daemon says no more; the stream is to be ended soon. May be NULL */
+
+    void (*opened)(struct run_stream *stream);                /* may be NULL */
+    void (*over)(struct run_stream *stream, const char *why); /* NULL: it was finished. */
+};
+
+struct run_stream {
+    const struct run_stream_ops *ops;
+    const char *route, *name; /* name: the log's, or NULL */
+    struct run_wire *wire;
+    bool wanted; /* the owner's */
+    bool open;   /* from the request on, and until `over` */
+    bool opened;
+    uint64_t not_before; /* ms: when it may be tried again */
+    struct tunnel tunnel;
+    struct cli_task leave;
+    char words[256]; /* the daemon's, when it refused */
+    LIST_ENTRY(run_stream) link;
+};
+
+struct run_wire {
+    struct cli_loop *loop;
+    const struct tell *told;
+    struct cli_link link;
+    struct cli_timer again;
+    LIST_HEAD(run_stream_list, run_stream) streams;
+    bool was_up;
+    char trouble[128]; /* the beginning of what was last told about a session that is not there */
+};
+
+int run_wire_init(struct run_wire *wire, struct cli_loop *loop, const struct addr *to,
+                  const struct tell *told, struct error *err) MUST_CHECK;
+void run_wire_release(struct run_wire *wire); /* harmless when zeroed */
+
+/* Makes a stream known, not wanted yet. */
+void run_stream_init(struct run_stream *stream, struct run_wire *wire, const struct run_stream_ops *ops,
+                     const char *route, const char *name);
+
+/* It is wanted, from now on: or has something to say, when it is open. */
+void run_stream_wake(struct run_stream *stream);
+
+#endif
