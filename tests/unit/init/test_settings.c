@@ -301,6 +301,30 @@ static void test_files_that_are_none(void **state)
     diags_release(&diags);
 }
 
+/* docs/client.md has every key with its default, as `| key | default |` begins a row of its table. */
+static void test_the_documentation_has_every_key(void **state)
+{
+    static char document[1 << 18];
+    FILE *file = fopen(CLIENT_DOCUMENT, "r");
+    const char *initial, *key;
+    size_t length;
+
+    (void)state;
+    assert_non_null(file);
+    length = fread(document, 1, sizeof document - 1, file);
+    assert_true(length < sizeof document - 1);
+    fclose(file);
+    for (size_t i = 0; (key = settings_key(i, &initial)); i++) {
+        char row[128];
+
+        snprintf(row, sizeof row, "\n| `%s` | %s%s%s |", key, initial ? "`" : "", initial ? initial : "",
+                 initial ? "`" : "");
+        if (!strstr(document, row)) {
+            fail_msg("docs/client.md has no row that begins with %s", row + 1);
+        }
+    }
+}
+
 static void read_once(void *unused)
 {
     struct settings settings;
@@ -334,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_options_come_after_the_file),
         cmocka_unit_test(test_a_list_is_bounded),
         cmocka_unit_test(test_files_that_are_none),
+        cmocka_unit_test(test_the_documentation_has_every_key),
         cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);

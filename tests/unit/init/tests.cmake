@@ -1,5 +1,5 @@
 # postern_unit_test(init MODULE ...), one a line.
-postern_unit_test(init settings FAULTS)
+postern_unit_test(init settings FAULTS DEFINITIONS CLIENT_DOCUMENT="${PROJECT_SOURCE_DIR}/docs/client.md")
 postern_unit_test(init lines FAULTS)
 postern_unit_test(init child FAULTS LINK_OPTIONS -Wl,--wrap=kill)
 postern_unit_test(init clock LINK_OPTIONS
