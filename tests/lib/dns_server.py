@@ -266,19 +266,15 @@ def main():
     parser.add_argument("--rules", type=argparse.FileType("r"), help="JSON: {NAME: {RULE}}")
     options = parser.parse_args()
     rules = json.load(options.rules) if options.rules else {}
-    end = threading.Event()
+    # Waited for, not handled: a handler runs in the main thread, and the kernel may give the signal to another, which wakes nobody.
+    signals = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 
     with DnsServer(rules, options.port) as dns:
-        def print_counts(*_):
-            print(json.dumps(dns.counts(), sort_keys=True), flush=True)
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: end.set())
-        signal.signal(signal.SIGUSR1, print_counts)
         print(f"listening on {dns.servers}", flush=True)
-        while not end.is_set():
-            end.wait(3600)
-        print_counts()
+        while signal.sigwait(signals) == signal.SIGUSR1:
+            print(json.dumps(dns.counts(), sort_keys=True), flush=True)
+        print(json.dumps(dns.counts(), sort_keys=True), flush=True)
     return 0
 
 
