@@ -266,22 +266,25 @@ static void add_name(struct text *out, const char *name)
     }
 }
 
-static void add_headers(struct text *out, struct text *names, const struct aws_header **sorted, size_t count)
+/* `sorted` ends with NULL. */
+static void add_headers(struct text *out, struct text *names, const struct aws_header **sorted)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0 && compare_names(sorted[i]->name, sorted[i - 1]->name) == 0) {
+    const char *before = NULL;
+    for (; *sorted != NULL; sorted++) {
+        const char *name = (*sorted)->name;
+        if (before != NULL && compare_names(name, before) == 0) {
             text_add_char(out, ',');
-            add_value(out, sorted[i]->value);
-            continue;
+        } else {
+            text_add(out, before != NULL ? "\n" : "");
+            text_add(names, before != NULL ? ";" : "");
+            add_name(out, name);
+            add_name(names, name);
+            text_add_char(out, ':');
         }
-        text_add(out, i > 0 ? "\n" : "");
-        text_add(names, i > 0 ? ";" : "");
-        add_name(out, sorted[i]->name);
-        add_name(names, sorted[i]->name);
-        text_add_char(out, ':');
-        add_value(out, sorted[i]->value);
+        add_value(out, (*sorted)->value);
+        before = name;
     }
-    text_add(out, count > 0 ? "\n" : "");
+    text_add(out, before != NULL ? "\n" : "");
 }
 
 /* A token (RFC 9110, 5.6.2): no name can be taken for the end of the list of names, or for two. */
@@ -297,11 +300,11 @@ static bool is_well_formed(const struct aws_header *header)
     return is_name(header->name) && strpbrk(header->value, "\r\n") == NULL;
 }
 
-/* Those that are signed, sorted; how many, or an error. */
-static int sort_headers(const struct aws_request *request, const struct aws_header *sorted[AWS_HEADERS_MAX],
-                        struct error *err)
+/* Those that are signed, sorted. `sorted` comes with NULLs. */
+static int sort_headers(const struct aws_request *request,
+                        const struct aws_header *sorted[AWS_HEADERS_MAX + 1], struct error *err)
 {
-    int count = 0;
+    size_t count = 0;
     for (size_t i = 0; i < request->header_count; i++) {
         const struct aws_header *header = &request->headers[i];
         if (is_left_out(header->name)) {
@@ -317,22 +320,22 @@ static int sort_headers(const struct aws_request *request, const struct aws_head
         }
         sorted[count++] = header;
     }
-    qsort(sorted, (size_t)count, sizeof(struct aws_header *), compare_headers);
-    return count;
+    qsort(sorted, count, sizeof(struct aws_header *), compare_headers);
+    return 0;
 }
 
 int aws_canonical(const struct aws_request *request, bool as_is, struct text *out, struct text *names,
                   struct error *err)
 {
-    const struct aws_header *sorted[AWS_HEADERS_MAX];
+    const struct aws_header *sorted[AWS_HEADERS_MAX + 1] = {NULL};
     const char *path = request->target;
     const char *path_end = path + strcspn(path, "?");
     if (*path != '/') {
         return error_set(err, -EINVAL, "signing a request: its target does not begin with a slash");
     }
-    int count = sort_headers(request, sorted, err);
-    if (count < 0) {
-        return count;
+    int rv = sort_headers(request, sorted, err);
+    if (rv != 0) {
+        return rv;
     }
     text_add(out, request->method);
     text_add_char(out, '\n');
@@ -342,12 +345,12 @@ int aws_canonical(const struct aws_request *request, bool as_is, struct text *ou
         add_normalised_path(out, path, path_end);
     }
     text_add_char(out, '\n');
-    int rv = *path_end == '?' ? add_query(out, path_end + 1, err) : 0;
+    rv = *path_end == '?' ? add_query(out, path_end + 1, err) : 0;
     if (rv != 0) {
         return rv;
     }
     text_add_char(out, '\n');
-    add_headers(out, names, sorted, (size_t)count);
+    add_headers(out, names, sorted);
     text_add_char(out, '\n');
     text_add(out, text_string(names));
     text_add_char(out, '\n');

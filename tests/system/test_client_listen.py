@@ -352,7 +352,7 @@ def test_no_more_connections_than_allowed(parent, listening, peer):
 
 def test_waits_for_a_place_at_the_daemon(parent, listening, peer):
     """A place that the client is told of is free: it is never refused for want of one."""
-    daemon = parent({"out": peer(echo).address}, enclave={"max_streams": 1})
+    daemon = parent({"out": peer(echo_until_cut).address}, enclave={"max_streams": 1})
     client = listening(daemon, "tcp://127.0.0.1:0=out")
     with contextlib.ExitStack() as stack:
         one = stack.enter_context(client.connect())
