@@ -296,6 +296,77 @@ static void test_long_escaped_lines(void **state)
     }
 }
 
+/* As much as fits, in whole characters; the rest belongs into another line. */
+static void test_text_of_any_length(void **state)
+{
+    char value[LOG_LINE_MAX * 2];
+
+    (void)state;
+    for (int format = LOG_FORMAT_TEXT; format <= LOG_FORMAT_JSON; format++) {
+        log_set(LOG_LEVEL_INFO, (enum log_format)format);
+        for (size_t length = 0; length < sizeof(value); length += length < LOG_LINE_MAX - 300 ? 97 : 1) {
+            char last = (char)(length % 2 ? 'x' : '\1');
+            struct log_line line;
+            const char *text;
+            size_t taken;
+
+            memset(value, last, sizeof(value));
+            log_begin(&line, LOG_LEVEL_INFO, "enclave log");
+            log_str(&line, "enclave", "payroll");
+            taken = log_text(&line, "line", value, length, false);
+            text = finished(&line);
+            assert_true(taken <= length && (taken > 100 || taken == length));
+            assert_int_equal(!!strstr(text, "continues"), taken < length);
+            assert_null(strstr(text, "truncated"));
+            if (format == LOG_FORMAT_JSON) {
+                json_t *object = parsed(text);
+
+                assert_int_equal(json_string_length(json_object_get(object, "line")), taken);
+                assert_int_equal(json_is_true(json_object_get(object, "continues")), taken < length);
+                json_decref(object);
+            }
+            /* one more would not have fitted */
+            assert_true(taken == length || line.length + (last == 'x' ? 1 : 6) > LOG_LINE_MAX - 25);
+        }
+    }
+}
+
+static void test_text_that_continues(void **state)
+{
+    struct log_line line;
+    json_t *object;
+
+    (void)state;
+    log_set(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
+    log_begin(&line, LOG_LEVEL_INFO, "enclave log");
+    assert_int_equal(log_text(&line, "line", "a\0b\"", 4, true), 4);
+    object = parsed(finished(&line));
+    assert_true(json_is_true(json_object_get(object, "continues")));
+    json_decref(object);
+    log_set(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    log_begin(&line, LOG_LEVEL_INFO, "enclave log");
+    assert_int_equal(log_text(&line, "line", "word", 4, true), 4);
+    assert_non_null(strstr(finished(&line), " line=\"word\" continues=true\n"));
+    log_begin(&line, LOG_LEVEL_DEBUG, "enclave log"); /* below the level */
+    assert_int_equal(log_text(&line, "line", "word", 4, true), 4);
+}
+
+/* No room for a field at all: the line says that it lost one. */
+static void test_text_without_room(void **state)
+{
+    struct log_line line;
+
+    (void)state;
+    log_set(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
+    log_begin(&line, LOG_LEVEL_INFO, "enclave log");
+    line.length = LOG_LINE_MAX - 40;
+    memset(line.data, 'x', line.length);
+    assert_int_equal(log_text(&line, "line", "word", 4, false), 4);
+    assert_true(line.full);
+    assert_int_equal(line.length, LOG_LINE_MAX - 40);
+    assert_int_equal(log_text(&line, "line", "word", 4, false), 4);
+}
+
 static void test_long_event(void **state)
 {
     char event[LOG_LINE_MAX * 2];
@@ -343,6 +414,9 @@ int main(void)
         cmocka_unit_test(test_long_lines),
         cmocka_unit_test(test_long_escaped_lines),
         cmocka_unit_test(test_long_event),
+        cmocka_unit_test(test_text_of_any_length),
+        cmocka_unit_test(test_text_that_continues),
+        cmocka_unit_test(test_text_without_room),
         cmocka_unit_test(test_event_with_detail),
     };
 

@@ -167,11 +167,13 @@ uint64_t ended_of(const struct route_counters *route)
 void assert_no_streams(const struct counters *counters)
 {
     assert_int_equal(counter_get(&counters->active), 0);
+    assert_int_equal(counter_get(&counters->sessions), 0);
     for (const struct route_counters *route = counters->routes; route != NULL; route = route->next) {
         assert_int_equal(counter_get(&route->active), 0);
     }
     for (const struct enclave_counters *enclave = counters->enclaves; enclave != NULL;
          enclave = enclave->next) {
         assert_int_equal(counter_get(&enclave->active), 0);
+        assert_int_equal(counter_get(&enclave->sessions_active), 0);
     }
 }

@@ -1,14 +1,8 @@
 /*
- * Admission: who becomes a stream, who is refused and why, and that the books balance. One worker, run by the test on its
- * own thread; a vsock caller is an address that says so, over a TCP connection.
+ * Admission: who becomes a stream, who is refused and why, and that the books balance.
  */
-#include "daemon/admission.h"
-
-#include "daemon/streams.h"
-
-#include "daemon_bench.h"
 #include "fault.h"
-#include "loopback.h"
+#include "one_worker.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,13 +10,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
-#include <linux/vm_sockets.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 static const char yaml[] =
@@ -44,148 +32,39 @@ static const char yaml[] =
 
 enum { VSOCK, DEV, ALL, NONE };
 
-struct bench {
-    struct counters counters;
-    struct worker_set set;
-    struct worker worker;
-    struct rules *rules;
-    struct door door;
-    int listener;
-    uint16_t port;
-    unsigned emptied;
-};
-
-static struct bench bench;
-
-static void on_emptied(void *data)
-{
-    ++((struct bench *)data)->emptied;
-}
-
-static void turn(void)
-{
-    (void)uv_run(&bench.worker.loop.uv, UV_RUN_NOWAIT);
-    usleep(200);
-}
-
-#define AWAIT(condition)                                                 \
-    do {                                                                 \
-        uint64_t await_limit = loopback_limit();                         \
-        while (!(condition)) {                                           \
-            loopback_check(await_limit, #condition, __FILE__, __LINE__); \
-            turn();                                                      \
-        }                                                                \
-    } while (0)
-
 static int set_up(void **state)
 {
-    struct resolver_options dns = {.servers = "127.0.0.1:9",
-                                   .timeout_ms = 1000,
-                                   .min_ttl_ms = 1000,
-                                   .max_ttl_ms = 1000,
-                                   .cache_size = 16,
-                                   .resolv_conf = "/dev/null"};
-    struct error err;
     (void)state;
-    memset(&bench, 0, sizeof bench);
-    counters_init(&bench.counters);
-    bench.listener = tcp_listener(20, &bench.port);
-    bench.rules = daemon_rules(&bench.counters, daemon_config(yaml, bench.port, bench.port));
-    bench.set.workers = &bench.worker;
-    bench.set.count = 1;
-    bench.set.counters = &bench.counters;
-    bench.set.emptied = on_emptied;
-    bench.set.data = &bench;
-    bench.worker.set = &bench.set;
-    bench.worker.log_ended = bench.worker.log_refused = (struct log_limit)LOG_LIMIT_INIT(1000, 1000);
-    LIST_INIT(&bench.worker.doors);
-    LIST_INIT(&bench.worker.streams);
-    LIST_INIT(&bench.worker.sessions);
-    assert_int_equal(loop_init(&bench.worker.loop, &dns, &err), 0);
-    relay_worker_init(&bench.worker.relays, &bench.worker.loop);
-    bench.door.worker = &bench.worker;
-    bench.door.rules = bench.rules;
+    one_worker_open(yaml);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    streams_end(&bench.worker);
-    AWAIT(LIST_EMPTY(&bench.worker.streams));
-    assert_no_streams(&bench.counters);
-    assert_int_equal(counter_get(&bench.worker.active), 0);
-    relay_worker_release(&bench.worker.relays);
-    loop_close(&bench.worker.loop);
-    assert_int_equal(bench.rules->references, 1);
-    rules_unref(bench.rules);
-    counters_release(&bench.counters);
-    close(bench.listener);
+    one_worker_close();
     return 0;
-}
-
-static struct sockaddr_any from_vsock(uint32_t cid)
-{
-    struct sockaddr_vm vm = {.svm_family = AF_VSOCK, .svm_cid = cid, .svm_port = 1024};
-    struct sockaddr_any peer = {.length = sizeof vm};
-    memcpy(&peer.u, &vm, sizeof vm);
-    return peer;
-}
-
-static struct sockaddr_any from_tcp(void)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct sockaddr_any peer = {.length = sizeof in};
-    memcpy(&peer.u, &in, sizeof in);
-    return peer;
-}
-
-static struct sockaddr_any from_unix(void)
-{
-    struct sockaddr_any peer = {.length = sizeof(sa_family_t)};
-    peer.u.base.sa_family = AF_UNIX;
-    return peer;
 }
 
 /* A caller at a listener; the other end is the client. */
 static void call(unsigned listener, const struct sockaddr_any *from, struct peer *client)
 {
-    int fds[2];
-    pair_of_tcp(fds);
-    peer_init(client, fds[0]);
-    bench.door.id = listener;
-    uv_update_time(&bench.worker.loop.uv);
-    admission_decide(&bench.door, fds[1], from);
-}
-
-static unsigned streams(void)
-{
-    struct stream_record *record;
-    unsigned count = 0;
-    LIST_FOREACH (record, &bench.worker.streams, link) {
-        count++;
-    }
-    return count;
-}
-
-static uint64_t ended(unsigned route, enum reason why)
-{
-    return counter_get(&bench.rules->routes[route]->ended[why]);
+    peer_init(client, call_at(listener, from));
 }
 
 static void assert_refused(unsigned listener, const struct sockaddr_any *from, unsigned route,
                            enum reason why)
 {
     struct listener_counters *counters = bench.rules->listeners[listener];
-    uint64_t before = ended(route, why), refused = counter_get(&counters->refused);
+    uint64_t before = ended_for(route, why), refused = counter_get(&counters->refused);
     uint64_t active = counter_get(&bench.counters.active);
-    unsigned had = streams();
+    unsigned had = streams_open();
     struct peer client;
     call(listener, from, &client);
-    assert_int_equal(ended(route, why), before + 1);
+    assert_int_equal(ended_for(route, why), before + 1);
     assert_int_equal(counter_get(&counters->refused), refused + 1);
     assert_int_equal(counter_get(&bench.counters.active), active); /* no place is lost by it */
-    assert_int_equal(streams(), had);
+    assert_int_equal(streams_open(), had);
     assert_int_equal(peer_hear(&client)->error, -ECONNRESET);
     peer_close(&client);
 }
@@ -204,7 +83,7 @@ static void test_who_may_come_in(void **state)
     call(VSOCK, &payroll, &client[0]);
     call(DEV, &local, &client[1]); /* counts as payroll */
     call(ALL, &tcp, &client[2]);
-    assert_int_equal(streams(), 3);
+    assert_int_equal(streams_open(), 3);
     assert_int_equal(counter_get(&bench.rules->enclaves[0]->active), 2);
     assert_int_equal(counter_get(&rules_enclave(bench.rules, CONFIG_NOBODY)->active), 1);
     for (int i = 0; i < 3; i++) {
@@ -228,9 +107,9 @@ static void test_limits(void **state)
     assert_refused(VSOCK, &stranger, 0, REASON_DENIED_ENCLAVE);
     /* A place that is given back can be had again. */
     peer_reset(&client[2]);
-    AWAIT(streams() == 2);
+    AWAIT(streams_open() == 2);
     call(ALL, &tcp, &client[2]);
-    assert_int_equal(streams(), 3);
+    assert_int_equal(streams_open(), 3);
     for (int i = 0; i < 3; i++) {
         peer_close(&client[i]);
     }
@@ -260,7 +139,7 @@ static void test_a_stream_and_its_books(void **state)
     peer_finish(&upstream);
     AWAIT(peer_hear(&client)->ended);
     peer_finish(&client);
-    AWAIT(streams() == 0);
+    AWAIT(streams_open() == 0);
     struct route_counters *route = bench.rules->routes[0];
     assert_int_equal(counter_get(&route->accepted), 1);
     assert_int_equal(counter_get(&route->ended[REASON_FINISHED]), 1);
@@ -284,10 +163,10 @@ static void test_the_last_one_out_tells(void **state)
     call(ALL, &tcp, &client[1]);
     atomic_store(&bench.set.draining, true);
     peer_reset(&client[0]);
-    AWAIT(streams() == 1);
+    AWAIT(streams_open() == 1);
     assert_int_equal(bench.emptied, 0);
     peer_reset(&client[1]);
-    AWAIT(streams() == 0);
+    AWAIT(streams_open() == 0);
     assert_int_equal(bench.emptied, 1);
 }
 
@@ -312,7 +191,7 @@ static void test_callers_shed_for_want_of_descriptors(void **state)
     admission_shed(&bench.door, -ENOBUFS, 0);
     assert_int_equal(counter_get(&bench.rules->listeners[ALL]->accept_errors), 2);
     assert_int_equal(counter_get(&bench.rules->listeners[ALL]->refused), 5);
-    assert_int_equal(ended(0, REASON_NO_DESCRIPTORS), 5);
+    assert_int_equal(ended_for(0, REASON_NO_DESCRIPTORS), 5);
 }
 
 static void test_a_worker_that_stops_ends_what_arrives(void **state)
@@ -322,8 +201,8 @@ static void test_a_worker_that_stops_ends_what_arrives(void **state)
     (void)state;
     bench.worker.stopping = true;
     call(ALL, &tcp, &client);
-    AWAIT(streams() == 0);
-    assert_int_equal(ended(0, REASON_SHUTDOWN), 1);
+    AWAIT(streams_open() == 0);
+    assert_int_equal(ended_for(0, REASON_SHUTDOWN), 1);
     assert_int_equal(peer_hear(&client)->error, -ECONNRESET);
     peer_close(&client);
 }
@@ -337,7 +216,7 @@ static void test_a_quiet_log(void **state)
     log_set(LOG_LEVEL_ERROR, LOG_FORMAT_JSON);
     call(ALL, &tcp, &client);
     peer_reset(&client);
-    AWAIT(streams() == 0);
+    AWAIT(streams_open() == 0);
     assert_refused(VSOCK, &stranger, 0, REASON_DENIED_ENCLAVE);
     log_set(LOG_LEVEL_DEBUG, LOG_FORMAT_JSON);
 }
@@ -351,7 +230,7 @@ static void whole_stream(void *arg)
     uint64_t limit = loopback_limit();
     (void)arg;
     call(VSOCK, &payroll, &client);
-    while (streams() > 0) {
+    while (streams_open() > 0) {
         fault_spare(true);
         int fd = upstream.fd < 0 ? accept(bench.listener, NULL, NULL) : -1;
         if (fd >= 0) {
@@ -364,11 +243,11 @@ static void whole_stream(void *arg)
             (void)shutdown(client.fd, SHUT_WR);
         }
         fault_spare(false);
-        turn();
+        one_worker_turn();
         loopback_check(limit, "the stream's end", __FILE__, __LINE__);
     }
-    turn(); /* what closes, closes */
-    turn();
+    one_worker_turn(); /* what closes, closes */
+    one_worker_turn();
     peer_close(&client);
     peer_close(&upstream);
     fault_spare(true);
