@@ -100,16 +100,16 @@ static void note_stats(struct session_record *record, const struct session_stats
     record->unsupported = stats->unsupported;
 }
 
-/* The end of what was admitted. */
+/* The end of what was admitted. Whoever reads of it in the log finds it counted. */
 static void leave(struct session_record *record, const struct session_end *end,
                   const struct session_stats *stats)
 {
     note_stats(record, stats);
-    log_ended(record, end, stats);
-    LIST_REMOVE(record, link);
     counter_add(&record->rules->counters->sessions_ended[session_code(end->code)], 1);
     counter_sub(&record->worker->sessions_active, 1);
     places_give_session(record->worker->set, record->rules, record->caller.enclave);
+    log_ended(record, end, stats);
+    LIST_REMOVE(record, link);
     rules_unref(record->rules);
     free(record);
 }

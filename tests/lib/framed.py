@@ -214,6 +214,8 @@ class Client:
                  versions=(1, 1), role=0, seconds=PATIENCE):
         self.sock = sock
         self.sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.seconds = seconds
         self.incoming, self.outgoing = bytearray(), bytearray()
         self.streams = {}
@@ -223,6 +225,7 @@ class Client:
         self.error = None
         self.preface_seen = False
         self.answers_pings = self.reads = True
+        self.keeps_books = True    # of streams; else what comes for them is passed over
         self.sent, self.may_send = 0, 0
         self.received, self.consumed, self.may_receive = 0, 0, session_window
         self.stream_window, self.session_window, self.max_payload = stream_window, session_window, max_payload
@@ -373,7 +376,7 @@ class Client:
         check("H-2", self.peer is not None or kind in (HELLO, GOAWAY))
         if kind < OPEN:
             self._on_session_frame(kind, payload)
-        elif kind <= STOP:
+        elif kind <= STOP and self.keeps_books:
             check("S-4", stream in self.streams)
             self._on_stream_frame(self.streams[stream], kind, payload, flags)
         return True

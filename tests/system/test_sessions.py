@@ -103,6 +103,7 @@ def test_routes_that_are_not_there_or_not_for_it(framed, peer):
         stream = session.open("out")
         stream.finish(b"still good")
         assert stream.receive_all() == b"still good"
+    wait_until(lambda: len(daemon.events(event="stream refused", reason="denied_route")) == len(names))
     events = daemon.events(event="stream refused", reason="denied_route")
     assert [event["route"] for event in events] == names and {event["enclave"] for event in events} == {"payroll"}
     assert daemon.wait_event(event="session ended")["refused"] == len(names)
