@@ -129,14 +129,16 @@ static bool fetch(struct session_io *io)
     io->in = in;
     io->in_at = 0;
     io->in_length = (uint32_t)n;
+    io->fresh = true;
     return true;
 }
 
-/* A short count means that the socket is empty, as a rule (see stream.h). */
+/* A short count means that the socket is empty, as a rule (see stream.h). Of what was read in an earlier turn it means
+ * nothing: more may have come since, and the report of that is over. */
 static bool drained(const struct session_io *io)
 {
     const struct stream *stream = &io->sock.stream;
-    return io->in_length < READ_SIZE && !stream->hung_up && !stream->patchy && !io->cut;
+    return io->fresh && io->in_length < READ_SIZE && !stream->hung_up && !stream->patchy && !io->cut;
 }
 
 /* Gives the session what was read. False: there is no more for now. */
@@ -162,6 +164,7 @@ static void receive(struct session_io *io)
     bool more = true;
     while (more && !io->heard) {
         if (moved >= SESSION_IO_TURN || io->acts >= SESSION_IO_ACTS) {
+            io->fresh = false;
             stream_again(&io->sock.stream, STREAM_READABLE);
             return;
         }

@@ -71,6 +71,7 @@ struct session_io {
     uint32_t streams; /* not yet closed */
     uint32_t linger_ms;
     bool leaving;  /* it was told to drain, or to end */
+    bool fresh;    /* `in` was read in this turn */
     bool full;     /* the socket takes no more for now */
     bool cut;      /* nor ever again */
     bool finished; /* it was shut down for writing */

@@ -460,6 +460,26 @@ static void test_many_opens_are_spread_over_turns(void **state)
     io_bench_end(&bench);
 }
 
+/* Bytes that come while others, read before, still wait for their turn: their report is over when those are through. */
+static void test_what_comes_while_input_is_left(void **state)
+{
+    struct session_config config;
+    (void)state;
+    session_config_default(&config, SESSION_CLIENT);
+    bench.config.max_streams = config.max_own_streams = FRAMED_STREAMS;
+    bench.config.ping_interval = config.ping_interval = CONTROL_PING_MAX; /* or it would help */
+    assert_int_equal(io_bench_start(&bench, pair_of_tcp, &config), 0);
+    TURN_UNTIL(&bench, bench.pongs > 0 && bench.client.pongs > 0);
+    for (unsigned i = 0; i < FRAMED_STREAMS; i++) {
+        framed_say(framed_client_open(&bench.client, "test"), 10);
+    }
+    TURN_UNTIL(&bench, bench.count > 0);
+    assert_true(bench.count < FRAMED_STREAMS && bench.io.in != NULL);
+    framed_say(&bench.client.streams[0], 10);
+    TURN_UNTIL(&bench, app(FRAMED_STREAMS - 1)->taken == 10 && app(0)->taken == 20);
+    io_bench_end(&bench);
+}
+
 static void test_much_at_once(void **state)
 {
     struct session_config config;
@@ -532,6 +552,7 @@ int main(void)
         TEST(test_an_end_that_a_full_socket_does_not_take),
         TEST(test_a_write_that_fails),
         TEST(test_writes_to_vsock_are_small),
+        TEST(test_what_comes_while_input_is_left),
         TEST(test_many_opens_are_spread_over_turns),
         TEST(test_much_at_once),
         TEST(test_it_ends_after_its_last_stream),
