@@ -150,7 +150,7 @@ void permits_check(struct build *build, const struct node *root)
     const struct node *budget = sessions != NULL ? tree_get(sessions, "budget") : NULL;
     const struct node *enclaves = tree_get(root, "enclaves");
     const struct node *map = enclaves != NULL ? enclaves->first : NULL;
-    for (unsigned i = 0; i < config->enclave_count; i++, map = map->next) {
+    for (unsigned i = 0; i < config->enclave_count && map != NULL; i++, map = map->next) {
         const struct config_enclave *enclave = &config->enclaves[i];
         const struct node *streams = tree_get(map, "max_streams");
         if (enclave->max_streams * CONFIG_BUDGET_A_STREAM <= config->sessions.budget ||

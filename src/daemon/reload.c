@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "daemon/door.h"
 #include "daemon/server_private.h"
+#include <assert.h>
 #include <errno.h>
 #include <grp.h>
 #include <stdlib.h>
@@ -100,6 +101,7 @@ static int plan_doors(struct server *server, struct plan *plan)
 {
     struct worker_set *workers = &server->workers;
     int rv = 0;
+    assert(workers->count > 0);
     plan->jobs = calloc(workers->count + plan->sockets.count + server->sockets.count, sizeof *plan->jobs);
     if (plan->jobs == NULL) {
         return -ENOMEM;

@@ -40,6 +40,8 @@ static int call(int fd, const char *request, size_t size, uint8_t answer[NSM_RES
         .response = {.address = (uintptr_t)answer, .length = NSM_RESPONSE_MAX},
     };
 
+    memset(answer, 0,
+           NSM_RESPONSE_MAX); /* what a driver leaves unwritten is nothing, and not what was here before */
     if (ioctl(fd, NSM_IOCTL_RAW, &raw) < 0) {
         return error_errno(err, -errno, "the NSM's driver failed");
     }
