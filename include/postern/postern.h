@@ -45,14 +45,13 @@
  * stream is let pass where one is ended.
  *
  * THREADS. On a threaded connection every function may be called by every thread at any time, with two
- * exceptions: nobody else may be using a stream that is passed to postern_close(), or a connection that is
- * passed to postern_disconnect(). Two threads may read and write one stream at once; two that read it share
- * out its bytes, and two that write it mix theirs. A pollable connection and its streams are one thread's
- * at a time.
+ * exceptions: nobody else may be in a function with the stream that is passed to postern_close(), or with
+ * the connection that is passed to postern_disconnect() (its streams' functions may go on). Two threads may
+ * read and write one stream at once; two that read it share out its bytes, and two that write it mix
+ * theirs. A pollable connection and its streams are one thread's at a time.
  *
  * PROCESSES. All descriptors are close-on-exec. After fork() the connection is the parent's: in the child
- * all functions fail with -ECHILD but those that end something, which give the memory and the descriptors
- * back and leave the parent's connection alone.
+ * all functions fail with -ECHILD but those that end something, which leave the parent's connection alone.
  *
  * SIGNALS. The library raises none (SIGPIPE neither), handles none, and blocks all of them in its thread.
  * No function may be called from a signal handler. A signal does not interrupt a wait.
@@ -174,10 +173,10 @@ POSTERN_API int postern_ping(struct postern *postern, int timeout_ms, uint32_t *
 POSTERN_API int postern_drain(struct postern *postern, uint32_t deadline_ms, struct postern_error *err);
 
 /*
- * Ends the connection and frees it. Streams that were not closed are given up, and report -ESHUTDOWN; they
- * still want postern_close(). Of those that were closed the last bytes are sent, and the daemon is told;
- * this may take up to `timeout_ms`, after which the connection is cut. 0 cuts at once, and is the only
- * choice of a pollable connection (postern_drain() it first).
+ * Ends the connection and frees it. Streams that were not closed are given up, and report -ESHUTDOWN, also
+ * to those who wait; they still want postern_close(). Of those that were closed the last bytes are sent,
+ * and the daemon is told; this may take up to `timeout_ms`, after which the connection is cut. 0 cuts at
+ * once, and is the only choice of a pollable connection (postern_drain() it first).
  */
 POSTERN_API void postern_disconnect(struct postern *postern, int timeout_ms);
 

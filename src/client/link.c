@@ -15,6 +15,8 @@
 #define OUT_VSOCK     31744u /* some kernels corrupt larger ones */
 #define CLOSING_MS    2000u
 #define READS_AT_ONCE 4 /* before others have their turn */
+#define SENDS_AT_ONCE \
+    32 /* the same; and a thread that has written its own does not go on for ever for others */
 
 int link_new(struct connection *connection, struct link **ret)
 {
@@ -219,11 +221,13 @@ void link_flush(struct link *link, uint64_t now)
     if (link->state != LINK_SESSION || link->sending || link->blocked)
         return;
     link->sending = true;
-    while (has_output(link)) {
+    for (int sends = 0; has_output(link) && sends < SENDS_AT_ONCE;) {
         if (link->out_at == link->out_end) {
             link->out_at = 0;
             link->out_end = session_send(link->session, now, link->out, link->out_max);
-        } else if (!send_some(link)) {
+        } else if (send_some(link)) {
+            sends++;
+        } else {
             break;
         }
     }
@@ -323,7 +327,7 @@ uint64_t link_next_deadline(const struct link *link)
 {
     uint64_t next = link->state == LINK_SESSION ? session_next_deadline(link->session) : SESSION_NEVER;
 
-    if (link_is_done(link))
+    if (link_is_done(link) || (has_output(link) && !link->sending && !link->blocked))
         return 0;
     return next < link->deadline ? next : link->deadline;
 }

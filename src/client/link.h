@@ -46,7 +46,8 @@ struct link {
 int link_new(struct connection *connection, struct link **ret) MUST_CHECK;
 void link_free(struct link *link);
 
-/* It is dead, and nobody has anything of it any more: not a sender, nor a user who has not released a channel yet. */
+/* It is dead, and nobody has anything of it any more: not a sender, nor a user who has not released a
+ * channel yet. */
 bool link_is_done(const struct link *link);
 
 /* Sets out. May let the lock go, and wait for the resolver. */

@@ -159,30 +159,30 @@ static int make(struct postern *postern, const char *address, const struct poste
     return status == 0 ? 0 : postern_fail(err, status, why.text);
 }
 
-static int new_postern(const char *address, const struct postern_options *options, bool threaded,
-                       struct postern **ret, struct postern_error *err)
+static struct postern *new_postern(const char *address, const struct postern_options *options, bool threaded,
+                                   int *ret_status, struct postern_error *err)
 {
     struct postern *postern = calloc(1, sizeof(*postern));
-    int status;
 
-    if (!postern)
-        return postern_fail(err, -ENOMEM, "cannot connect: out of memory");
+    if (!postern) {
+        *ret_status = postern_fail(err, -ENOMEM, "cannot connect: out of memory");
+        return NULL;
+    }
     init(postern, threaded);
-    status = make(postern, address, options, err);
-    if (status == 0)
-        *ret = postern;
-    else
-        postern_free(postern);
-    return status;
+    *ret_status = make(postern, address, options, err);
+    if (*ret_status == 0)
+        return postern;
+    postern_free(postern);
+    return NULL;
 }
 
 int postern_start(const char *address, const struct postern_options *options, struct postern **ret,
                   struct postern_error *err)
 {
-    struct postern *postern = NULL;
-    int status = new_postern(address, options, false, &postern, err);
+    int status;
+    struct postern *postern = new_postern(address, options, false, &status, err);
 
-    if (status != 0)
+    if (!postern)
         return status;
     connection_connect(postern->connection);
     turn(postern, 0);
@@ -219,10 +219,10 @@ int postern_connect(const char *address, const struct postern_options *options, 
                     struct postern_error *err)
 {
     bool lazy = options && options->flags & POSTERN_LAZY;
-    struct postern *postern = NULL;
-    int status = new_postern(address, options, true, &postern, err);
+    int status;
+    struct postern *postern = new_postern(address, options, true, &status, err);
 
-    if (status != 0)
+    if (!postern)
         return status;
     connection_connect(postern->connection);
     status = start_thread(postern, err);

@@ -26,7 +26,7 @@
 
 /* Received and not read yet: part of a block, or a copy of its own. */
 struct piece {
-    TAILQ_ENTRY(piece) entry;
+    STAILQ_ENTRY(piece) entry;
     struct block *block; /* a reference; NULL: `copy` */
     const uint8_t *at;
     size_t length; /* left */
@@ -79,7 +79,8 @@ struct postern_stream {
     uint8_t *request;        /* owned; OPEN as it will be sent, while it is queued */
     size_t request_length;
     uint64_t open_by; /* ms; while it is queued or asked */
-    TAILQ_HEAD(pieces, piece) pieces;
+    STAILQ_HEAD(, piece) pieces;
+    struct piece *last; /* of them; NULL: none */
     TAILQ_HEAD(, reader) readers;
     TAILQ_HEAD(, writer) writers;
     struct waiters waiters;

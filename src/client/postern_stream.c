@@ -146,7 +146,7 @@ static int wait_for_bytes(struct postern_stream *stream, struct reader *reader, 
     int status = 0;
 
     TAILQ_INSERT_TAIL(&stream->readers, reader, entry);
-    while (reader->filled == 0 && TAILQ_EMPTY(&stream->pieces) && !reading_is_over(stream) && status == 0)
+    while (reader->filled == 0 && STAILQ_EMPTY(&stream->pieces) && !reading_is_over(stream) && status == 0)
         status = wait_for(stream, POSTERN_READABLE, until);
     TAILQ_REMOVE(&stream->readers, reader, entry);
     return status;

@@ -17,7 +17,7 @@ int stream_new(struct postern *postern, struct postern_stream **ret)
         return -ENOMEM;
     stream->postern = postern;
     postern_reference(postern);
-    TAILQ_INIT(&stream->pieces);
+    STAILQ_INIT(&stream->pieces);
     TAILQ_INIT(&stream->readers);
     TAILQ_INIT(&stream->writers);
     TAILQ_INIT(&stream->waiters);
@@ -216,7 +216,7 @@ void stream_linger(struct postern_stream *stream)
 /* So that a drain does not wait for a handle that has nothing to do any more. */
 void stream_settle(struct postern_stream *stream)
 {
-    if (stream->channel && TAILQ_EMPTY(&stream->pieces) && channel_sending_over(stream->channel) &&
+    if (stream->channel && STAILQ_EMPTY(&stream->pieces) && channel_sending_over(stream->channel) &&
         channel_receiving_over(stream->channel))
         release_channel(stream);
 }
@@ -229,17 +229,22 @@ void stream_end(struct postern_stream *stream)
 
 void streams_free_ended(struct postern *postern)
 {
-    struct postern_stream *stream;
+    struct postern_stream *stream = TAILQ_FIRST(&postern->ended);
 
-    while ((stream = TAILQ_FIRST(&postern->ended)))
+    while (stream) {
+        struct postern_stream *next = TAILQ_NEXT(stream, in_opening);
         stream_end(stream);
+        stream = next;
+    }
 }
 
 /* ---- Bytes that came ---- */
 
 static void free_piece(struct postern_stream *stream, struct piece *piece)
 {
-    TAILQ_REMOVE(&stream->pieces, piece, entry);
+    STAILQ_REMOVE_HEAD(&stream->pieces, entry);
+    if (STAILQ_EMPTY(&stream->pieces))
+        stream->last = NULL;
     block_release(piece->block);
     free(piece);
 }
@@ -249,7 +254,7 @@ size_t stream_take(struct postern_stream *stream, uint8_t *buffer, size_t size)
     size_t taken = 0;
     struct piece *piece;
 
-    while (taken < size && (piece = TAILQ_FIRST(&stream->pieces))) {
+    while (taken < size && (piece = STAILQ_FIRST(&stream->pieces))) {
         size_t n = piece->length < size - taken ? piece->length : size - taken;
         memcpy(buffer + taken, piece->at, n);
         taken += n;
@@ -269,7 +274,7 @@ void stream_drop_pieces(struct postern_stream *stream)
 {
     struct piece *piece;
 
-    while ((piece = TAILQ_FIRST(&stream->pieces))) {
+    while ((piece = STAILQ_FIRST(&stream->pieces))) {
         if (stream->channel)
             channel_consumed(stream->channel, piece->length);
         free_piece(stream, piece);
@@ -293,6 +298,12 @@ static size_t give_to_readers(struct postern_stream *stream, const uint8_t *byte
     return given;
 }
 
+static void add_piece(struct postern_stream *stream, struct piece *piece)
+{
+    STAILQ_INSERT_TAIL(&stream->pieces, piece, entry);
+    stream->last = piece;
+}
+
 static struct piece *new_piece(size_t room)
 {
     struct piece *piece = malloc(sizeof(*piece) + room);
@@ -305,7 +316,7 @@ static struct piece *new_piece(size_t room)
 /* Behind what is there, if that is a copy with room. */
 static size_t append(struct postern_stream *stream, const uint8_t *bytes, size_t length)
 {
-    struct piece *last = TAILQ_LAST(&stream->pieces, pieces);
+    struct piece *last = stream->last;
     size_t n;
 
     if (!last)
@@ -328,7 +339,7 @@ static bool copy(struct postern_stream *stream, const uint8_t *bytes, size_t len
     if (!piece)
         return false;
     piece->at = piece->copy;
-    TAILQ_INSERT_TAIL(&stream->pieces, piece, entry);
+    add_piece(stream, piece);
     return append(stream, bytes + n, length - n) > 0;
 }
 
@@ -344,7 +355,7 @@ static bool refer(struct postern_stream *stream, const uint8_t *bytes, size_t le
     piece->block = block;
     piece->at = bytes;
     piece->length = length;
-    TAILQ_INSERT_TAIL(&stream->pieces, piece, entry);
+    add_piece(stream, piece);
     return true;
 }
 

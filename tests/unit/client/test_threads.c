@@ -499,6 +499,13 @@ static void end_by_loss(struct postern_stream *stream)
     server_cut(&server);
 }
 
+static void end_by_disconnecting(struct postern_stream *stream)
+{
+    (void)stream;
+    postern_disconnect(door, LONG_MS);
+    door = NULL;
+}
+
 static void test_wakes_those_who_wait(void **state)
 {
     struct crowd told[2];
@@ -512,6 +519,10 @@ static void test_wakes_those_who_wait(void **state)
     wake_waiters(end_by_loss, told);
     assert_int_equal(told[0].seed, ENOTCONN);
     assert_int_equal(told[1].seed, ENOTCONN);
+    postern_close(told[0].stream);
+    wake_waiters(end_by_disconnecting, told);
+    assert_int_equal(told[0].seed, ESHUTDOWN);
+    assert_int_equal(told[1].seed, ESHUTDOWN);
     postern_close(told[0].stream);
 }
 
