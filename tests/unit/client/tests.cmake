@@ -1,7 +1,7 @@
 # postern_unit_test(client MODULE ...), one a line.
 
 # A daemon that does as it is told, made of the session core.
-add_library(client_server OBJECT client/server.c)
+add_library(client_server OBJECT client/server.c client/server_routes.c)
 target_link_libraries(client_server PRIVATE postern_client postern_options cmocka)
 
 if(POSTERN_COVERAGE)
@@ -13,7 +13,10 @@ add_library(client_resolver OBJECT client/resolver.c)
 target_link_libraries(client_resolver PRIVATE postern_options cmocka)
 set(played_resolver -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo)
 
-postern_unit_test(client pollable FAULTS USES client_server)
+foreach(module pollable pollable_life)
+  postern_unit_test(client ${module} FAULTS USES client_server)
+  target_sources(test_client_${module} PRIVATE client/pollable.c)
+endforeach()
 postern_unit_test(client threads FAULTS USES client_server)
 postern_unit_test(client faults FAULTS USES client_server LINK_OPTIONS -Wl,--wrap=send)
 postern_unit_test(client attempt USES client_resolver loopback postern_net LINK_OPTIONS ${played_resolver})
