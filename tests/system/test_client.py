@@ -198,11 +198,11 @@ def test_the_daemon_restarts_under_a_program(installed, framed, peer):
         assert program.wait(60) == 0
 
 
-@pytest.mark.skipif(bool(instrumentation()), reason="what a sanitizer holds is not the library's")
 def test_idle_streams_cost_little(installed, framed, peer):
     daemon = framed(peer(echo_until_cut).address, "unix", enclaves={"payroll": {"cid": 16, "max_streams": 2000}})
     told = installed.run(daemon, installed.build(LOAD, static=True), "idle", "out", "1000")
-    assert int(re.search(r"VmRSS:\s+(\d+) kB", told).group(1)) <= 3 * 1024
+    resident = int(re.search(r"VmRSS:\s+(\d+) kB", told).group(1))
+    assert resident <= 3 * 1024 or instrumentation()  # what a sanitizer holds is not the library's
 
 
 def test_64_streams_both_ways_at_once(installed, framed, peer):
