@@ -184,9 +184,10 @@ static void on_ready(struct connection *connection)
         return;
     }
     int r = open_stream(pipe);
-    if (r != 0 && r != -EAGAIN) {
+    if (r != 0) {
+        cli_say(pipe->cli, "route %s: cannot open a stream: %s", pipe->route,
+                r == -EAGAIN ? "the daemon allows none" : error_words(r));
         tunnel_fail(&pipe->tunnel, r);
-        cli_say(pipe->cli, "route %s: cannot open a stream: %s", pipe->route, error_words(r));
     }
 }
 

@@ -295,7 +295,7 @@ void service_drain(struct service *service, uint32_t deadline_ms, void (*over)(s
         door_close(&service->doors[i]);
     }
     while ((guest = TAILQ_FIRST(&service->waiting)) != NULL) {
-        free_guest(guest, true);
+        free_guest(guest, true); /* a stream for it would be a new one */
     }
     watch_patience(service);
     cli_link_drain(&service->link, deadline_ms, on_link_over);

@@ -183,10 +183,6 @@ static void on_data(struct channel *channel, const uint8_t *bytes, size_t length
 {
     struct tunnel *tunnel = channel_user(channel);
     ssize_t n = 0;
-    if (tunnel->out_over) {
-        channel_consumed(channel, length);
-        return;
-    }
     if (tunnel->held == NULL) {
         n = give(tunnel, bytes, length);
         if (n < 0) {

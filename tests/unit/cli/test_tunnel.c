@@ -482,6 +482,25 @@ static void test_the_session_ends(void **state)
     assert_int_equal(over, 1);
 }
 
+/* The owner has not released it yet, and is told nothing more. */
+static void test_refused_or_lost_when_it_was_over(void **state)
+{
+    (void)state;
+    tunnel_fail(&tunnel, -ECONNRESET);
+    channel_refuse(far_end, CODE_REASON + REASON_CONNECT_REFUSED, NULL, true);
+    talk();
+    assert_int_equal(over, 1);
+    assert_string_equal(refusal, "");
+    teardown(NULL);
+    setup(NULL);
+    channel_accept(far_end);
+    talk();
+    tunnel_fail(&tunnel, -ECONNRESET);
+    session_receive_end(client, now);
+    assert_int_equal(over, 1);
+    assert_int_equal(tunnel.end, TUNNEL_LOCAL_FAILED);
+}
+
 static void test_no_stream_was_had(void **state)
 {
     (void)state;
@@ -555,6 +574,7 @@ int main(void)
         TEST(test_the_local_side_takes_no_more),
         TEST(test_the_local_side_takes_no_more_of_what_comes),
         TEST(test_the_session_ends),
+        TEST(test_refused_or_lost_when_it_was_over),
         TEST(test_no_stream_was_had),
         TEST(test_given_up_by_its_owner),
         TEST(test_out_of_memory),
