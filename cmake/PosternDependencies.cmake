@@ -9,6 +9,8 @@ pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(CARES REQUIRED IMPORTED_TARGET libcares>=1.18)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(SMARTCOLS REQUIRED IMPORTED_TARGET smartcols)
+# 3.35: UPDATE ... RETURNING.
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3>=3.35)
 pkg_check_modules(SYSTEMD IMPORTED_TARGET libsystemd)
 
 # llhttp: the installed library where there is one (Fedora, newer Debian), else the C sources that

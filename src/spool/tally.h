@@ -1,0 +1,55 @@
+/*
+ * How many records there are, of which size: by route, enclave and state.
+ *
+ * A tally is what the last transaction left on the disk, plus the changes of the one that is being made. The writer notes
+ * changes as it makes them, saves the tallies it touched in the same transaction, and folds the changes in when that is
+ * committed, or forgets them. What is folded is read by others too: under the spool's lock, as is `incoming`.
+ */
+#ifndef POSTERN_SPOOL_TALLY_H
+#define POSTERN_SPOOL_TALLY_H
+
+#include "base/compiler.h"
+#include "spool/spool.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+/* Signed: a damaged row may be missed where it never was counted. */
+struct tally_count {
+    int64_t records;
+    int64_t bytes;
+};
+
+struct tally {
+    char *route; /* both owned */
+    char *enclave;
+    struct tally_count counts[SPOOL_STATES];
+    struct tally_count changes[SPOOL_STATES]; /* the writer's */
+    bool touched;                             /* the writer's: on the list of those with changes */
+    uint64_t incoming;                        /* bytes of puts that are not committed */
+    SLIST_ENTRY(tally) link;
+    SLIST_ENTRY(tally) touched_link;
+};
+
+SLIST_HEAD(tally_list, tally);
+
+struct tallies {
+    struct tally_list all;     /* grows at its head only, under the lock */
+    struct tally_list touched; /* the writer's */
+};
+
+void tallies_init(struct tallies *tallies);
+void tallies_release(struct tallies *tallies);
+
+/* The one of that route and enclave, made if there is none; NULL: out of memory. */
+struct tally *tallies_get(struct tallies *tallies, const char *route, const char *enclave);
+
+void tallies_change(struct tallies *tallies, struct tally *tally, enum spool_state state, int64_t records,
+                    int64_t bytes);
+void tallies_fold(struct tallies *tallies);
+void tallies_forget(struct tallies *tallies);
+
+/* What is counted against a bound: of all routes or enclaves where the name is NULL. */
+uint64_t tallies_used(const struct tallies *tallies, const char *route, const char *enclave);
+
+#endif

@@ -1,0 +1,16 @@
+# postern_unit_test(spool MODULE ...), one a line.
+add_library(spool_bench STATIC spool/spool_bench.c)
+target_link_libraries(spool_bench PUBLIC postern_spool PRIVATE postern_options cmocka)
+target_include_directories(spool_bench PUBLIC spool)
+
+# A sanitizer's own memory is none of the spool's, and its time has to be made up for.
+if(POSTERN_SANITIZE)
+  set(is_sanitized POSTERN_SANITIZED)
+endif()
+
+postern_unit_test(spool backoff)
+postern_unit_test(spool failure)
+postern_unit_test(spool queue USES spool_bench)
+postern_unit_test(spool place FAULTS USES spool_bench)
+postern_unit_test(spool damage USES spool_bench)
+postern_unit_test(spool operators USES spool_bench)
