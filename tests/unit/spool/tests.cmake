@@ -14,3 +14,15 @@ postern_unit_test(spool queue USES spool_bench)
 postern_unit_test(spool place FAULTS USES spool_bench)
 postern_unit_test(spool damage USES spool_bench)
 postern_unit_test(spool operators USES spool_bench)
+
+# On a disk that fails (scorecard R8).
+if(POSTERN_SANITIZE OR POSTERN_COVERAGE)
+  set(crash_points 100) # they make it slow
+else()
+  set(crash_points 1000)
+endif()
+foreach(module crash disk)
+  postern_unit_test(spool ${module} USES spool_bench PkgConfig::SQLITE DEFINITIONS POINTS=${crash_points}
+    LINK_OPTIONS -Wl,--wrap=fsync)
+  target_sources(test_spool_${module} PRIVATE "${PROJECT_SOURCE_DIR}/tests/lib/lossy_vfs.c")
+endforeach()
