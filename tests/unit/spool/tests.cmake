@@ -26,3 +26,9 @@ foreach(module crash disk)
     LINK_OPTIONS -Wl,--wrap=fsync)
   target_sources(test_spool_${module} PRIVATE "${PROJECT_SOURCE_DIR}/tests/lib/lossy_vfs.c")
 endforeach()
+
+# With its threads, and killed.
+add_library(spool_client STATIC spool/spool_client.c)
+target_link_libraries(spool_client PUBLIC postern_spool PRIVATE postern_options)
+postern_unit_test(spool threads USES spool_client spool_bench)
+postern_unit_test(spool kill USES spool_client spool_bench)
