@@ -32,3 +32,7 @@ add_library(spool_client STATIC spool/spool_client.c)
 target_link_libraries(spool_client PUBLIC postern_spool PRIVATE postern_options)
 postern_unit_test(spool threads USES spool_client spool_bench)
 postern_unit_test(spool kill USES spool_client spool_bench)
+
+# With calls that fail, and with much to do.
+postern_unit_test(spool faults FAULTS USES spool_bench DEFINITIONS ${is_sanitized})
+postern_unit_test(spool backlog USES spool_bench PkgConfig::SQLITE DEFINITIONS ${is_sanitized})
