@@ -278,6 +278,16 @@ static void set_environment(const struct run *run)
     }
 }
 
+/* An enclave's clock is ours to set. Any other machine's has somebody who does. */
+static void choose_clock(struct run *run)
+{
+    bool enclave = run->place.machine || run->place.nsm >= 0;
+
+    if (run->settings.clock == SETTINGS_CLOCK_AUTO) {
+        run->settings.clock = enclave ? SETTINGS_CLOCK_SET : SETTINGS_CLOCK_WATCH;
+    }
+}
+
 /* Returns the app's status, or why there was no app. */
 static int run_all(struct run *run)
 {
@@ -293,6 +303,7 @@ static int run_all(struct run *run)
         tell(&run->told, "orphans of the app's will not be reaped: %m");
     }
     set_environment(run);
+    choose_clock(run);
     run_clock_init(&run->clock, &run->settings, run->place.nsm, &run->told);
     code = make(run, &err);
     if (code == 0) {

@@ -36,7 +36,7 @@ struct run_clock {
     struct clock_sample best;
 };
 
-/* Asks the hypervisor, before anything else is started. `nsm` may be -1. */
+/* Asks the hypervisor, before anything else is started. `nsm` may be -1; settings->clock is not AUTO any more. */
 void run_clock_init(struct run_clock *clock, const struct settings *settings, int nsm,
                     const struct tell *told);
 

@@ -28,7 +28,7 @@
 /* AUTO is decided by what this process is: see docs/client.md, "run". */
 enum settings_choice { SETTINGS_AUTO, SETTINGS_YES, SETTINGS_NO };
 
-enum settings_clock { SETTINGS_CLOCK_SET, SETTINGS_CLOCK_WATCH, SETTINGS_CLOCK_OFF };
+enum settings_clock { SETTINGS_CLOCK_AUTO, SETTINGS_CLOCK_SET, SETTINGS_CLOCK_WATCH, SETTINGS_CLOCK_OFF };
 
 /* What the end of the app leads to. */
 enum settings_end { SETTINGS_END_AUTO, SETTINGS_END_EXIT, SETTINGS_END_REBOOT, SETTINGS_END_POWEROFF };

@@ -32,20 +32,25 @@ int nsm_open(const char *path, struct error *err)
     return fd < 0 ? error_errno(err, -errno, "cannot open the NSM %s", path) : fd;
 }
 
-static int call(int fd, const char *request, size_t size, uint8_t answer[NSM_RESPONSE_MAX],
-                size_t *ret_length, struct error *err)
+/* What the device said. */
+struct reply {
+    size_t length;
+    uint8_t bytes[NSM_RESPONSE_MAX];
+};
+
+static int call(int fd, const char *request, size_t size, struct reply *reply, struct error *err)
 {
     struct nsm_raw raw = {
         .request = {.address = (uintptr_t)request, .length = size},
-        .response = {.address = (uintptr_t)answer, .length = NSM_RESPONSE_MAX},
+        .response = {.address = (uintptr_t)reply->bytes, .length = sizeof reply->bytes},
     };
 
-    memset(answer, 0,
-           NSM_RESPONSE_MAX); /* what a driver leaves unwritten is nothing, and not what was here before */
+    memset(reply, 0,
+           sizeof *reply); /* what a driver leaves unwritten is nothing, and not what was here before */
     if (ioctl(fd, NSM_IOCTL_RAW, &raw) < 0) {
         return error_errno(err, -errno, "the NSM's driver failed");
     }
-    *ret_length = raw.response.length < NSM_RESPONSE_MAX ? raw.response.length : NSM_RESPONSE_MAX;
+    reply->length = raw.response.length < sizeof reply->bytes ? raw.response.length : sizeof reply->bytes;
     return 0;
 }
 
@@ -126,22 +131,20 @@ int nsm_parse_time(const uint8_t *answer, size_t length, uint64_t *ret_ms, struc
 
 int nsm_random(int fd, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length, struct error *err)
 {
-    uint8_t answer[NSM_RESPONSE_MAX];
-    size_t length = 0;
-    int code = call(fd, random_request, sizeof random_request - 1, answer, &length, err);
+    struct reply reply;
+    int code = call(fd, random_request, sizeof random_request - 1, &reply, err);
 
     if (code == 0) {
-        code = nsm_parse_random(answer, length, bytes, ret_length, err);
+        code = nsm_parse_random(reply.bytes, reply.length, bytes, ret_length, err);
     }
-    explicit_bzero(answer, sizeof answer);
+    explicit_bzero(&reply, sizeof reply);
     return code;
 }
 
 int nsm_time(int fd, uint64_t *ret_ms, struct error *err)
 {
-    uint8_t answer[NSM_RESPONSE_MAX];
-    size_t length = 0;
-    int code = call(fd, time_request, sizeof time_request - 1, answer, &length, err);
+    struct reply reply;
+    int code = call(fd, time_request, sizeof time_request - 1, &reply, err);
 
-    return code < 0 ? code : nsm_parse_time(answer, length, ret_ms, err);
+    return code < 0 ? code : nsm_parse_time(reply.bytes, reply.length, ret_ms, err);
 }

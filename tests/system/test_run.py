@@ -109,7 +109,7 @@ def test_mistakes_are_told_together_with_their_places(folder):
     assert done.returncode == 1 and not (folder / "started").exists()
     lines = done.stderr.splitlines()
     assert [line.removeprefix(f"{config}:").split(":")[0] for line in lines] == ["1", "2", "3", "5", "6"], done.stderr
-    assert "did you mean `listen`?" in lines[0] and "expected one of set, watch, off" in lines[4]
+    assert "did you mean `listen`?" in lines[0] and "expected one of auto, set, watch, off" in lines[4]
 
 
 @pytest.mark.parametrize("arguments, text", [

@@ -87,6 +87,7 @@ static int setup(void **state)
     ptp_offset = nsm_offset = set_by = 0;
     settings_init(&settings, NULL);
     settings.time = "time";
+    settings.clock = SETTINGS_CLOCK_SET;
     settings.clock_interval = 20;
     run_bench_start(&bench);
     return 0;

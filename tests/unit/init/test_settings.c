@@ -55,7 +55,7 @@ static void test_defaults(void **state)
     assert_int_equal(settings.listen.count + settings.env.count + settings.module.count, 0);
     assert_int_equal(settings.log_buffer, 256 * 1024);
     assert_int_equal(settings.log_flush, 2000);
-    assert_int_equal(settings.clock, SETTINGS_CLOCK_SET);
+    assert_int_equal(settings.clock, SETTINGS_CLOCK_AUTO);
     assert_int_equal(settings.clock_interval, 300000);
     assert_int_equal(settings.clock_bound, 60000);
     assert_int_equal(settings.clock_wait, 5000);
@@ -164,7 +164,7 @@ static void test_mistakes(void **state)
                         "run.conf:12:13: `log_flush` is `soon`, expected a duration, such as 5s or 1m30s\n"
                         "run.conf:13:18: `clock_interval` is `1ms`, expected 1s to 1d\n"
                         "run.conf:14:16: `stop_timeout` is `99999999999999999999s`, expected 0s to 10m\n"
-                        "run.conf:15:9: `clock` is `maybe`, expected one of set, watch, off\n"
+                        "run.conf:15:9: `clock` is `maybe`, expected one of auto, set, watch, off\n"
                         "run.conf:16:9: `chdir` has a control character in its value\n"
                         "run.conf:18:8: `time` has a control character in its value\n");
     assert_string_equal(settings.ptp, "a\tb");
