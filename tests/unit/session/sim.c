@@ -288,7 +288,7 @@ int main(int argc, char **argv)
         bytes += sim.bytes;
         finish(&sim);
     }
-    printf("sim: %llu seeds from %llu, %llu frames, %llu bytes, all as they should be\n",
+    printf("R7: %llu seeds from %llu, %llu frames, %llu bytes, all as they should be\n",
            (unsigned long long)seeds, (unsigned long long)first, (unsigned long long)frames,
            (unsigned long long)bytes);
     return 0;
