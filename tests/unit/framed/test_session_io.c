@@ -425,7 +425,8 @@ static void test_writes_to_vsock_are_small(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(bounds); i++) {
         bench.kind = (struct sock_kind_options){.kind = ADDR_VSOCK, .vsock_write_max = bounds[i]};
-        io_bench_establish(&bench, NULL);
+        assert_int_equal(io_bench_start(&bench, pair_of_unix, NULL), 0);
+        TURN_UNTIL(&bench, bench.ready == 1 && bench.client.ready);
         struct framed_stream *stream = io_bench_stream(&bench);
         largest_send = 0;
         app(0)->to_say = 1000000;
