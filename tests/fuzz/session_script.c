@@ -97,6 +97,8 @@ static void act(struct script *script)
     case 3:
         if (what == 3)
             session_abort(script->session, CODE_INTERNAL, "scripted");
+        else if (what == 15)
+            session_yield(script->session);
         return;
     default:
         break;
@@ -122,6 +124,9 @@ static void act(struct script *script)
     case 9:
         channel_consumed(channel, (size_t)script->held[place]);
         script->held[place] = 0;
+        return;
+    case 10:
+        channel_finish(channel);
         return;
     default:
         channel_ready(channel);
@@ -221,10 +226,13 @@ static const struct session_events events = {
 static void receive(struct script *script, const uint8_t *bytes, size_t length)
 {
     uint8_t *copy = malloc(length > 0 ? length : 1);
+    size_t taken = 0;
 
     need(copy != NULL);
     memcpy(copy, bytes, length);
-    session_receive(script->session, script->now, copy, length);
+    do
+        taken += session_receive(script->session, script->now, copy + taken, length - taken);
+    while (taken < length);
     free(copy);
 }
 

@@ -168,6 +168,8 @@ static void on_data(struct channel *channel, const uint8_t *bytes, size_t length
         channel_consumed(channel, some);
         conv->held -= some;
     }
+    if (rng_chance(&sim->rng, 5))
+        session_yield(conv->side->session);
     meddle(conv->side, conv);
 }
 
@@ -232,8 +234,12 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
         i += piece;
     }
     *more = rng_chance(&sim->rng, 20) ? CHANNEL_PAUSE : CHANNEL_MORE;
-    if (conv->sent == conv->to_send && rng_chance(&sim->rng, 80))
-        *more = CHANNEL_FIN;
+    if (conv->sent == conv->to_send && rng_chance(&sim->rng, 80)) {
+        if (rng_chance(&sim->rng, 30))
+            channel_finish(channel); /* whatever it says besides */
+        else
+            *more = CHANNEL_FIN;
+    }
     meddle(conv->side, conv);
     return length;
 }

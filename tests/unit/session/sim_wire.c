@@ -77,7 +77,8 @@ static bool deliver_piece(struct sim *sim, unsigned from)
         wire->first = (wire->first + 1) % CHUNKS_MAX;
         wire->count--;
     }
-    session_receive(session, sim->now, copy, length);
+    for (size_t taken = 0; taken < length;) /* less than all, when an event says that this is enough */
+        taken += session_receive(session, sim->now, copy + taken, length - taken);
     free(copy);
     return true;
 }
