@@ -191,13 +191,16 @@ static void on_ready(struct connection *connection)
     }
 }
 
-/* Of a stream that there was, its own end has told already. */
+/* Of a stream that there was, its own end has told already; but which rule was broken, and by whom, this alone knows. */
 static void on_down(struct connection *connection, const struct connection_loss *loss)
 {
     struct pipe *pipe = connection_user(connection);
-    if (pipe->tunnel.channel == NULL && pipe->tunnel.end == TUNNEL_RUNS) {
+    const struct tunnel *tunnel = &pipe->tunnel;
+    if (tunnel->channel == NULL && tunnel->end == TUNNEL_RUNS) {
         cli_say(pipe->cli, "%s", loss->message);
         tunnel_fail(&pipe->tunnel, loss->status);
+    } else if (tunnel->end == TUNNEL_LOST && tunnel->code == loss->code && loss->code != CODE_LOST) {
+        cli_say(pipe->cli, "%s", loss->message);
     }
 }
 

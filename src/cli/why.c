@@ -18,7 +18,7 @@ static const struct words protocol[] = {
      "install the same release on both sides"},
     {CODE_STREAM_LIMIT, "more streams than the daemon allows", "report it: the limit was told before"},
     {CODE_TIMEOUT, "no answer in time", "see that the daemon, or the machine, is not overloaded or stopped"},
-    {CODE_CALM, "the daemon finds this client too busy", "open fewer streams a second"},
+    {CODE_CALM, "one side finds the other too busy", "open fewer streams a second"},
     {CODE_GOING_AWAY, "the daemon goes away", "try again once it is back"},
     {CODE_CANCEL, "it was given up", "look at the daemon's log"},
     {CODE_OPEN_TIMEOUT, "the daemon did not answer in time whether the route's other end can be reached",
