@@ -10,6 +10,8 @@ import subprocess
 import threading
 import time
 
+import pytest
+
 import framed as protocol
 from framed import CODES, DATA, FIN, GOAWAY, HELLO, PREFACE, RESET, STOP, decode, encode, frame
 from postern import PATIENCE, listen, sanitizers
@@ -88,6 +90,8 @@ class Clock:
 
 
 def build_clock(folder):
+    if "POSTERN_IN_VM" in os.environ:
+        pytest.skip("there is no compiler in the virtual machine")
     library = pathlib.Path(folder) / "set_clock.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, pathlib.Path(__file__).with_name("set_clock.c")], check=True)
     return library

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -166,7 +167,7 @@ def test_a_client_killed_in_a_frame(crowd, peer):
 
     daemon = crowd(peer(serve).address)
     said = PREFACE + hello() + opens(1) + data(1, b"x" * 1000)[:500]
-    with subprocess.Popen(["/usr/bin/python3", "-c", KILLED, daemon.at.removeprefix("unix://"), said.hex()], stdin=subprocess.PIPE,
+    with subprocess.Popen([sys.executable, "-c", KILLED, daemon.at.removeprefix("unix://"), said.hex()], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE) as client:
         assert client.stdout.readline() == b"said\n"
         wait_until(lambda: b"".join(heard) == b"x" * 492, what="what came of the frame")
