@@ -28,6 +28,7 @@ struct disk_file {
     char *path;
     char *synced; /* its content as of the last sync */
     size_t synced_size;
+    size_t capacity;
     STAILQ_HEAD(, change) changes;
     bool name_is_synced; /* it will be there */
     bool is_removed;     /* and the directory was not synced since */
@@ -83,12 +84,14 @@ static void read_whole(struct disk_file *file)
     free(file->synced);
     file->synced = NULL;
     file->synced_size = 0;
+    file->capacity = 0;
     if (!stream)
         return;
     fseek(stream, 0, SEEK_END);
     size = ftell(stream);
     rewind(stream);
-    file->synced = allocated(malloc((size_t)size + 1));
+    file->capacity = (size_t)size + 1;
+    file->synced = allocated(malloc(file->capacity));
     file->synced_size = fread(file->synced, 1, (size_t)size, stream);
     fclose(stream);
 }
@@ -134,8 +137,11 @@ static void apply(struct disk_file *file, sqlite3_int64 at, const char *data, si
 {
     size_t end = (size_t)at + size;
 
+    if (end > file->capacity) {
+        file->capacity = 2 * end;
+        file->synced = allocated(realloc(file->synced, file->capacity));
+    }
     if (end > file->synced_size) {
-        file->synced = allocated(realloc(file->synced, end + 1));
         memset(file->synced + file->synced_size, 0, end - file->synced_size);
         file->synced_size = end;
     }

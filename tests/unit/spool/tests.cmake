@@ -17,7 +17,7 @@ postern_unit_test(spool operators USES spool_bench)
 
 # On a disk that fails (scorecard R8).
 if(POSTERN_SANITIZE OR POSTERN_COVERAGE)
-  set(crash_points 100) # they make it slow
+  set(crash_points 250) # they make it slow
 else()
   set(crash_points 1000)
 endif()
