@@ -249,6 +249,14 @@ static void send_later(struct dns_fake *fake, const struct answer *answer, const
     uv_unref((uv_handle_t *)&delayed->timer);
 }
 
+void dns_fake_hurry(struct dns_fake *fake)
+{
+    for (unsigned i = 0; i < DNS_DELAYED_MAX; i++) {
+        if (fake->delayed[i] != NULL)
+            on_delay(&fake->delayed[i]->timer);
+    }
+}
+
 static void on_udp_alloc(uv_handle_t *handle, size_t size, uv_buf_t *ret)
 {
     struct dns_fake *fake = CONTAINER_OF(handle, struct dns_fake, udp);

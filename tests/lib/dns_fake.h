@@ -57,6 +57,9 @@ void dns_fake_open(struct dns_fake *fake, uv_loop_t *loop);
 /* Closes and runs the loop until all is closed. */
 void dns_fake_close(struct dns_fake *fake);
 
+/* Sends now what is delayed. */
+void dns_fake_hurry(struct dns_fake *fake);
+
 /* The rule for the name, a new one if need be: to be filled in. */
 struct dns_rule *dns_fake_rule(struct dns_fake *fake, const char *name);
 

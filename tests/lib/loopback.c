@@ -9,13 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 /* Long enough for a machine that is busy with other things, under a sanitizer. */
-#define LIMIT_MS 30000
+#define LIMIT_MS 60000
 
 /* In programs without faults it is not there. */
 extern void fault_spare(bool spare) __attribute__((weak));
@@ -278,6 +279,9 @@ void blackhole_open(struct blackhole *hole)
     for (size_t i = 0; i < 4; i++) {
         hole->filler[i] = connect_to(hole->port, SOCK_NONBLOCK);
     }
+    struct pollfd queue = {.fd = hole->listener, .events = POLLIN};
+    assert_int_equal(poll(&queue, 1, -1),
+                     1); /* there is room for one, and it is there: nobody is heard any more */
 }
 
 void blackhole_close(struct blackhole *hole)

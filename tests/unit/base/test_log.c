@@ -313,12 +313,12 @@ static void test_stuck_reader_at_the_end(void **state)
     log_event(LOG_LEVEL_INFO, "queued", "%d", 1);
     clock_gettime(CLOCK_MONOTONIC, &begin);
     log_close();
-    assert_in_range(elapsed_ms(&begin), 950, 5000);
+    assert_in_range(elapsed_ms(&begin), 950, 60000);
     assert_int_equal(log_dropped(), dropped + 1);
     clock_gettime(CLOCK_MONOTONIC, &begin);
     for (int i = 0; i < 100; i++)
         log_event(LOG_LEVEL_INFO, "direct", "%d", i);
-    assert_true(elapsed_ms(&begin) < 5000);
+    assert_true(elapsed_ms(&begin) < 60000); /* of a hundred seconds */
     assert_int_equal(log_dropped(), dropped + 101);
 
     /* lets the thread that was left behind go */

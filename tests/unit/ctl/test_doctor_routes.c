@@ -3,6 +3,7 @@
 #include "doctor_fixture.h"
 #include "tls_peer.h"
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -49,15 +50,13 @@ static void faults_of_names(void **state)
     struct dns_thread *dns = dns_init();
     dns_fake_rule(&dns->fake, "private.example.com")->a = 2;
     dns_fake_rule(&dns->fake, "broken.example.com")->rcode = DNS_SERVFAIL;
-    dns_fake_rule(&dns->fake, "silent.example.com")->drop = true;
     configure(
         fixture,
-        "dns: {servers: [\"%s\"], timeout: 200ms}\n"
+        "dns: {servers: [\"%s\"], timeout: 1m}\n"
         "routes:\n"
         "  typo: {type: relay, to: \"tcp://kmss.example.com:443\"}\n"
         "  private: {type: relay, to: \"tcp://private.example.com:443\"}\n"
         "  broken: {type: relay, to: \"tcp://broken.example.com:443\"}\n"
-        "  silent: {type: relay, to: \"tcp://silent.example.com:443\"}\n"
         "  family: {type: relay, to: \"tcp://private.example.com:443\", family: ipv6, allow_private: true}\n",
         dns->fake.servers);
     assert_int_equal(uv_thread_create(&dns->thread, dns_run, dns), 0);
@@ -67,8 +66,22 @@ static void faults_of_names(void **state)
                  "getent ahosts kmss.example.com");
     expect_fault(fixture, "fail", "dns", "private", "(denied_address)", "line 7: allow_private: true");
     expect_fault(fixture, "fail", "dns", "broken", "(dns_failed)", "dig @127.0.0.1 broken.example.com");
-    expect_fault(fixture, "fail", "dns", "silent", "(dns_timeout)", "dig @127.0.0.1 silent.example.com");
     expect_fault(fixture, "fail", "dns", "family", "unwanted (see `family`)", "");
+}
+
+static void fault_a_silent_server_for_names(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dns_thread *dns = dns_init();
+    dns->fake.silent = true;
+    configure(fixture,
+              "dns: {servers: [\"%s\"], timeout: 200ms}\n"
+              "routes:\n  silent: {type: relay, to: \"tcp://silent.example.com:443\"}\n",
+              dns->fake.servers);
+    assert_int_equal(uv_thread_create(&dns->thread, dns_run, dns), 0);
+    examine(fixture);
+    dns_stop(dns);
+    expect_fault(fixture, "fail", "dns", "silent", "(dns_timeout)", "dig @127.0.0.1 silent.example.com");
 }
 
 static void fault_connection_refused(void **state)
@@ -99,6 +112,8 @@ static void fault_connection_dropped(void **state)
         fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
         (void)connect(fillers[i], (struct sockaddr *)&address, sizeof address);
     }
+    struct pollfd queue = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&queue, 1, -1), 1); /* there is room for one, and it is there */
     configure(fixture, "routes:\n  r: {type: relay, to: \"tcp://127.0.0.1:%u\", connect_timeout: 100ms}\n",
               port);
     examine(fixture);
@@ -130,10 +145,11 @@ static void faults_of_certificates(void **state)
     tls_peer_start(&peer, "DNS:kms.test, IP:127.0.0.1, DNS:a.test, DNS:b.test, DNS:c.test, DNS:d.test");
     configure(fixture,
               "routes:\n"
-              "  good: {type: relay, to: \"tcp://127.0.0.1:%u\", sni: [kms.test, \"*.kms.test\"]}\n"
-              "  wrong: {type: relay, to: \"tcp://127.0.0.1:%u\", sni: [sts.test]}\n"
+              "  good: {type: relay, to: \"tcp://127.0.0.1:%u\", sni: [kms.test, \"*.kms.test\"], "
+              "connect_timeout: 1m}\n"
+              "  wrong: {type: relay, to: \"tcp://127.0.0.1:%u\", sni: [sts.test], connect_timeout: 1m}\n"
               "  map: {type: relay, to: {sni: {kms.test: \"tcp://127.0.0.1:%u\", \"*.x.test\": "
-              "\"tcp://127.0.0.1:%u\"}}}\n"
+              "\"tcp://127.0.0.1:%u\"}}, connect_timeout: 1m}\n"
               "  plain: {type: relay, to: \"tcp://127.0.0.1:%u\", sni: [\"*.kms.test\"]}\n"
               "  wild: {type: relay, to: sni, sni: [\"*.kms.test\"], port: %u}\n",
               peer.port, peer.port, peer.port, peer.port, peer.port, peer.port);
@@ -159,8 +175,10 @@ static void a_certificate_without_names(void **state)
     struct fixture *fixture = *state;
     struct tls_peer peer = {.port = 0};
     tls_peer_start(&peer, "IP:127.0.0.1");
-    configure(fixture, "routes:\n  r: {type: relay, to: \"tcp://127.0.0.1:%u\", sni: [kms.test]}\n",
-              peer.port);
+    configure(
+        fixture,
+        "routes:\n  r: {type: relay, to: \"tcp://127.0.0.1:%u\", sni: [kms.test], connect_timeout: 1m}\n",
+        peer.port);
     examine(fixture);
     expect_fault(fixture, "fail", "tls", "r", "the certificate is for no host name", "openssl s_client");
     tls_peer_stop(&peer);
@@ -180,11 +198,15 @@ static void fault_not_tls(void **state)
     unsigned port;
     uv_thread_t thread;
     int fd = listen_on_loopback(&port, 8);
-    configure(fixture, "routes:\n  r: {type: relay, to: \"tcp://127.0.0.1:%u\", sni: [kms.test]}\n", port);
+    configure(
+        fixture,
+        "routes:\n  r: {type: relay, to: \"tcp://127.0.0.1:%u\", sni: [kms.test], connect_timeout: 1m}\n",
+        port);
     assert_int_equal(uv_thread_create(&thread, answer_and_close, &fd), 0);
     examine(fixture);
     assert_int_equal(uv_thread_join(&thread), 0);
     expect_fault(fixture, "fail", "tls", "r", "no TLS handshake (", "openssl s_client");
+    fixture->host.patience_ms = 200;
     examine(fixture); /* now nobody accepts: silence */
     expect_fault(fixture, "fail", "tls", "r", "no answer to the ClientHello in time", "openssl s_client");
     close(fd);
@@ -195,6 +217,7 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
         WITH_HOST(faults_of_names),
+        WITH_HOST(fault_a_silent_server_for_names),
         WITH_HOST(fault_connection_refused),
         WITH_HOST(fault_connection_dropped),
         WITH_HOST(a_path_that_answers),

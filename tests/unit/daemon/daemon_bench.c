@@ -75,6 +75,25 @@ int door_socket(uint16_t *ret_port)
     return fd;
 }
 
+uint16_t quiet_port(void)
+{
+    static unsigned next;
+    for (unsigned tries = 0; tries < 20000; tries++) {
+        unsigned port = 10000 + ((unsigned)getpid() * 31 + next++) % 20000;
+        struct sockaddr_in at = {.sin_family = AF_INET,
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                 .sin_port = htons((uint16_t)port)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int rv = bind(fd, (struct sockaddr *)&at, sizeof at);
+        close(fd);
+        if (rv == 0) {
+            return (uint16_t)port;
+        }
+    }
+    fail_msg("no port is free");
+    return 0;
+}
+
 /* ---- Upstream ---- */
 
 /* Whether it is done with the connection. */

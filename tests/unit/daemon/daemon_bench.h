@@ -41,6 +41,10 @@ bool ping(uint16_t port);
 /* A listening socket at a free port of 127.0.0.1, for a door. */
 int door_socket(uint16_t *ret_port);
 
+/* A port of 127.0.0.1 that nobody holds, and below those that the kernel chooses from for connections, so that nobody
+ * gets it by chance. */
+uint16_t quiet_port(void);
+
 /* The sum over all reasons. */
 uint64_t ended_of(const struct route_counters *route);
 

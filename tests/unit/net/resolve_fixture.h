@@ -21,6 +21,9 @@
 
 #define MINUTE_MS 60000u
 
+/* How often something is tried that is to be done before a short timeout, and comes too late when the machine is busy. */
+#define TRIES 100
+
 struct fixture {
     uv_loop_t loop;
     struct dns_fake dns;
@@ -84,7 +87,7 @@ static inline int set_up(void **state)
     dns_fake_open(&fixture->dns, &fixture->loop);
     fixture->options = (struct resolver_options){
         .servers = fixture->dns.servers,
-        .timeout_ms = 5000,
+        .timeout_ms = MINUTE_MS,
         .min_ttl_ms = MINUTE_MS,
         .max_ttl_ms = 60 * MINUTE_MS,
         .stale_ms = 60 * MINUTE_MS,
@@ -177,6 +180,17 @@ static inline void assert_asks(struct fixture *fixture, const char *name, int re
     assert_int_equal(ask(fixture, &question, name), result);
     assert_string_equal(question.why == REASON_NONE ? "none" : reason_word(question.why),
                         why == REASON_NONE ? "none" : reason_word(why));
+}
+
+/* Asks a resolver that has only just enough time. What it does wrong it does wrong every time. */
+static inline void ask_in_time(struct fixture *fixture, struct question *question, const char *name)
+{
+    for (unsigned i = 0; i < TRIES; i++) {
+        reopen(fixture);
+        if (ask(fixture, question, name) == 0 && question->why == REASON_NONE)
+            return;
+    }
+    fail_msg("%s is not answered in time", name);
 }
 
 #endif

@@ -138,10 +138,7 @@ static void half_an_answer(void **state)
     rule->a = 2;
     rule->drop_aaaa = true;
     fixture->options.timeout_ms = 300;
-    reopen(fixture);
-
-    ask(fixture, &question, "half.test");
-    assert_int_equal(question.why, REASON_NONE);
+    ask_in_time(fixture, &question, "half.test");
     assert_int_equal(question.answer.count, 2);
 }
 
@@ -151,6 +148,7 @@ static void half_an_answer_of_two_servers(void **state)
     struct fixture *fixture = *state;
     char servers[80];
     struct dns_fake other;
+    struct question question;
     dns_fake_open(&other, &fixture->loop);
     snprintf(servers, sizeof(servers), "%s,%s", fixture->dns.servers, other.servers);
     struct dns_rule *rules[] = {dns_fake_rule(&fixture->dns, "half.test"),
@@ -161,9 +159,7 @@ static void half_an_answer_of_two_servers(void **state)
     }
     fixture->options.servers = servers;
     fixture->options.timeout_ms = 600;
-    reopen(fixture);
-
-    assert_asks(fixture, "half.test", 0, REASON_NONE);
+    ask_in_time(fixture, &question, "half.test");
     close_resolver(fixture);
     fixture->resolver = NULL;
     dns_fake_close(&other);
@@ -173,6 +169,7 @@ static void a_second_server_helps(void **state)
 {
     struct fixture *fixture = *state;
     struct dns_fake other;
+    struct question question;
     char servers[80];
     dns_fake_open(&other, &fixture->loop);
     dns_fake_rule(&other, "name.test")->a = 1;
@@ -180,9 +177,7 @@ static void a_second_server_helps(void **state)
     fixture->dns.silent = true;
     fixture->options.servers = servers;
     fixture->options.timeout_ms = 1000;
-    reopen(fixture);
-
-    assert_asks(fixture, "name.test", 0, REASON_NONE);
+    ask_in_time(fixture, &question, "name.test");
     assert_true(other.asked >= 2);
     close_resolver(fixture);
     fixture->resolver = NULL;
@@ -287,8 +282,8 @@ static void resolv_conf_is_read_again(void **state)
     dns_fake_rule(&fixture->dns, "other.two.test")->a = 1;
     struct dns_rule *rule = dns_fake_rule(&fixture->dns, "slow.one.test");
     rule->a = 1;
-    rule->delay_ms = 1300;
-    fixture->options.timeout_ms = MINUTE_MS; /* c-ares asks once */
+    rule->delay_ms = 60 * MINUTE_MS;
+    fixture->options.timeout_ms = 10 * MINUTE_MS; /* c-ares asks once */
     uint64_t opened = uv_now(&fixture->loop);
     reopen(fixture);
 
@@ -303,6 +298,7 @@ static void resolv_conf_is_read_again(void **state)
     assert_int_equal(slow.calls, 0);
     assert_asks(fixture, "other", 0, REASON_NONE);
     assert_asks(fixture, "host", 0, REASON_DNS_NOT_FOUND);
+    dns_fake_hurry(&fixture->dns);
     wait_for(&slow, 1);
     assert_int_equal(slow.why, REASON_NONE);
     uv_run(&fixture->loop, UV_RUN_DEFAULT);
@@ -374,8 +370,6 @@ static void servers_that_fail(void **state)
     struct dns_rule *rule = dns_fake_rule(&fixture->dns, "fails.test");
     struct dns_rule *broken = dns_fake_rule(&fixture->dns, "broken.test");
     broken->broken = true;
-    fixture->options.timeout_ms = 400;
-    reopen(fixture);
 
     for (unsigned i = 0; i < ARRAY_SIZE(codes); i++) {
         rule->rcode = codes[i];
@@ -387,7 +381,8 @@ static void servers_that_fail(void **state)
     assert_int_equal(fixture->stats.cached, 0);
 }
 
-/* Refused by the kernel. Which of the two it is depends on which of two packets learns of it. */
+/* Refused by the kernel, which at least one of them hears of instead of waiting. Which of the two it is depends on which of two
+ * packets learns of it. */
 static void a_server_that_is_not_there(void **state)
 {
     struct fixture *fixture = *state;
@@ -396,12 +391,10 @@ static void a_server_that_is_not_there(void **state)
     dns_fake_open(&other, &fixture->loop);
     dns_fake_close(&other);
     fixture->options.servers = other.servers;
-    fixture->options.timeout_ms = 2000;
+    fixture->options.timeout_ms = 60 * MINUTE_MS;
     reopen(fixture);
-    uint64_t begun = uv_hrtime();
     ask(fixture, &question, "name.test");
     assert_true(question.why == REASON_DNS_FAILED || question.why == REASON_DNS_TIMEOUT);
-    assert_true(uv_hrtime() - begun < 1000000000u); /* at least one of them did not wait */
     close_resolver(fixture);
     fixture->resolver = NULL;
 }
@@ -438,7 +431,10 @@ static void the_deadline_does_not_rely_on_c_ares(void **state)
     assert_int_equal(fixture->stats.timeouts, 1);
     assert_int_equal(fixture->stats.cached, 0);
     rule->delay_ms = 0;
-    assert_asks(fixture, "late.test", 0, REASON_NONE);
+    struct question question = {.why = REASON_DNS_TIMEOUT};
+    for (unsigned i = 0; i < TRIES && question.why != REASON_NONE; i++)
+        assert_int_equal(ask(fixture, &question, "late.test"), 0);
+    assert_int_equal(question.why, REASON_NONE);
 }
 
 /* ---- What is refused ---- */
