@@ -20,5 +20,12 @@ postern_unit_test(net sock FAULTS USES loopback
   LINK_OPTIONS -Wl,--wrap=socket,--wrap=bind,--wrap=connect,--wrap=setsockopt)
 postern_unit_test(net stream FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=send,--wrap=recv)
 postern_unit_test(net listener FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=accept4,--wrap=epoll_ctl)
-postern_unit_test(net dial FAULTS USES loopback
-  LINK_OPTIONS -Wl,--wrap=socket,--wrap=connect,--wrap=epoll_ctl,--wrap=resolve_start,--wrap=resolve_cancel)
+
+add_library(dial_bench STATIC net/dial_bench.c)
+target_link_libraries(dial_bench PUBLIC loopback PRIVATE postern_net postern_options cmocka)
+target_link_options(dial_bench INTERFACE
+  -Wl,--wrap=socket,--wrap=connect,--wrap=epoll_ctl,--wrap=resolve_start,--wrap=resolve_cancel)
+postern_unit_test(net dial FAULTS USES dial_bench)
+postern_unit_test(net dial_race FAULTS USES dial_bench)
+postern_unit_test(net dial_hybrid FAULTS USES dial_bench)
+postern_unit_test(net dial_faults FAULTS USES dial_bench)
