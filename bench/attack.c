@@ -16,16 +16,14 @@
 #include "load.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <netinet/in.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -63,25 +61,6 @@ static struct sample samples[SAMPLES_MAX];
 static _Atomic unsigned sample_count, failed;
 static _Atomic bool over;
 static unsigned made[KINDS], lost[KINDS]; /* connections begun, and those that the daemon ended */
-
-/* Never returns a failure: this program is one measurement. */
-void die(const char *format, ...)
-{
-    va_list arguments;
-    fputs("bench_attack: ", stderr);
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 static void sleep_until(double at)
 {
@@ -368,22 +347,15 @@ static void read_options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct rlimit limit;
     struct echo echo;
     pthread_t good, flood;
     double began, ended;
     read_options(argc, argv);
-    signal(SIGPIPE, SIG_IGN);
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    prepare_process();
     echo_start(&echo, &settings.echo_at);
-    int flood_listener = open_socket(&settings.flood_at, 0);
-    int one = 1;
-    setsockopt(flood_listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(flood_listener, &settings.flood_at.u.base, settings.flood_at.length) != 0 ||
-        listen(flood_listener, 4096) != 0 || pthread_create(&flood, NULL, run_flood, &flood_listener) != 0 ||
+    int flood_listener = open_listener(&settings.flood_at);
+    if (fcntl(flood_listener, F_SETFL, 0) != 0 /* its thread may wait */ ||
+        pthread_create(&flood, NULL, run_flood, &flood_listener) != 0 ||
         pthread_create(&good, NULL, run_good, NULL) != 0) {
         die("cannot start: %s", strerror(errno));
     }

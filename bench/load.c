@@ -3,13 +3,9 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 
 enum {
     OPTION_CONNECT = 1,
@@ -41,24 +37,6 @@ static const struct option long_options[] = {{"connect", required_argument, NULL
                                              {"beside-listen", required_argument, NULL, OPTION_BESIDE_LISTEN},
                                              {"stalled", no_argument, NULL, OPTION_STALLED},
                                              {NULL, 0, NULL, 0}};
-
-void die(const char *format, ...)
-{
-    va_list arguments;
-    fputs("bench_load: ", stderr);
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 static int ascending(const void *a, const void *b)
 {
@@ -135,15 +113,6 @@ static void set_option(struct options *options, int option, const char *value)
     }
 }
 
-static void raise_descriptors(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 struct mode {
     const char *name;
     int (*run)(const struct options *options);
@@ -198,7 +167,6 @@ int main(int argc, char **argv)
     if (mode->connects && !mode->routed) {
         options.connect = address_parse(options.connect_text);
     }
-    signal(SIGPIPE, SIG_IGN);
-    raise_descriptors();
+    prepare_process();
     return mode->run(&options);
 }

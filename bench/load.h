@@ -60,6 +60,9 @@ struct sink {
 void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 double now(void);
 
+/* As many descriptors as may be had, and no signal for a peer that is gone. */
+void prepare_process(void);
+
 struct address address_parse(const char *text);
 int open_listener(const struct address *address);
 int open_socket(const struct address *address, int flags);

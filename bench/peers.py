@@ -1,14 +1,20 @@
 """How each relay is started: one worker, the destination, and nothing tuned but what bears the load at all."""
 
+import fcntl
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 
 BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", pathlib.Path(__file__).resolve().parent.parent / "build"))
+ANY_CID = tuple(build / "bench" / "libbench_any_cid.so"
+                for build in (BUILD, pathlib.Path(__file__).resolve().parent.parent / "build"))
+PARENT_CID = 3
 SOCKET_PROXYD = ("/lib/systemd/systemd-socket-proxyd", "/usr/lib/systemd/systemd-socket-proxyd")
 CONNECTIONS = 4000  # what each is told it may carry, where it wants to be told
 
@@ -24,27 +30,27 @@ class Peer:
     # A process a connection makes thousands of idle ones a test of the machine.
     idle_count = 2000
     short_count = 10000
-    vsock = False  # whether it can relay AF_VSOCK to AF_VSOCK
+    vsock = False  # whether it can relay AF_VSOCK, to AF_VSOCK or to TCP
 
     def __init__(self, directory, kind="tcp"):
+        kind, _, target_kind = kind.partition("-")
         if kind == "vsock" and not self.vsock:
             raise Absent("does not speak vsock")
         self.directory = pathlib.Path(directory, self.name)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.kind = kind
+        self.kind, self.target_kind = kind, target_kind or kind
         if kind == "vsock":  # in an emulated machine, where all takes many times as long
             self.idle_count = min(self.idle_count, 500)
             self.short_count = min(self.short_count, 1000)
         self.port, self.target_port = free_ports(2)
-        self.address, self.target = self.place("in", self.port), self.place("target", self.target_port)
+        self.address = self.place(self.kind, "in", self.port)
+        self.target = self.place(self.target_kind, "target", self.target_port)
         self.process = None
 
-    def place(self, name, port):
-        """An address of the peer's kind."""
-        if self.kind == "unix":
+    def place(self, kind, name, port):
+        if kind == "unix":
             return f"unix://{self.directory}/{name}"
-        host = {"tcp": "127.0.0.1", "vsock": "local"}[self.kind]
-        return f"{self.kind}://{host}:{port}"
+        return f"{kind}://{dict(tcp='127.0.0.1', vsock='local')[kind]}:{port}"
 
     def command(self):
         raise NotImplementedError
@@ -68,7 +74,7 @@ class Peer:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
-            if accepts(self.kind, self.directory / "in" if self.kind == "unix" else self.port):
+            if accepts(self.address):
                 time.sleep(0.2)
                 return
             time.sleep(0.05)
@@ -178,11 +184,10 @@ class Socat(Peer):
     vsock = True
 
     def command(self):
-        program = installed("socat")
-        if self.kind == "vsock":
-            return [program, f"VSOCK-LISTEN:{self.port},fork,backlog=1024", f"VSOCK-CONNECT:1:{self.target_port}"]
-        return [program, f"TCP-LISTEN:{self.port},bind=127.0.0.1,fork,reuseaddr,backlog=1024",
-                f"TCP:127.0.0.1:{self.target_port}"]
+        listen = {"tcp": f"TCP-LISTEN:{self.port},bind=127.0.0.1,fork,reuseaddr,backlog=1024",
+                  "vsock": f"VSOCK-LISTEN:{self.port},fork,backlog=1024"}
+        to = {"tcp": f"TCP:127.0.0.1:{self.target_port}", "vsock": f"VSOCK-CONNECT:1:{self.target_port}"}
+        return [installed("socat"), listen[self.kind], to[self.target_kind]]
 
     def version(self):
         lines = subprocess.run(["socat", "-V"], capture_output=True, text=True, check=False).stdout.split("\n")
@@ -217,7 +222,58 @@ class SocketProxyd(Peer):
         return first_line(["systemctl", "--version"])
 
 
-ALL = (Posternd, HAProxy, Nginx, Socat, SocketProxyd)
+class AwsVsockProxy(Peer):
+    """AWS's vsock-proxy: the command in $AWS_VSOCK_PROXY, or one of that name which is not a part of Postern. It listens at CID 3;
+    on a machine of another CID bench_any_cid is loaded into it, so that it listens at any."""
+
+    name = "aws-vsock-proxy"
+    vsock = True
+    idle_count = 400  # it waits by select(), which knows descriptors below 1024
+    THREADS = 450  # one a connection; more have to wait
+
+    def __init__(self, directory, kind="tcp"):
+        if kind != "vsock-tcp":
+            raise Absent("relays vsock to TCP only")
+        super().__init__(directory, kind)
+        self.preload = None
+        if local_cid() == PARENT_CID:
+            self.address = f"vsock://{PARENT_CID}:{self.port}"
+            return
+        self.preload = next((path for path in ANY_CID if path.exists()), None)
+        if self.preload is None:
+            raise Absent(f"listens at CID {PARENT_CID}, which this machine is not: cmake --build build --target bench_any_cid")
+
+    @staticmethod
+    def program():
+        command = shlex.split(os.environ.get("AWS_VSOCK_PROXY", "")) or [installed("vsock-proxy")]
+        if not first_line([*command, "--version"]).startswith("Vsock-TCP proxy"):
+            raise Absent("not installed (AWS_VSOCK_PROXY may say where it is)")
+        return command
+
+    def command(self):
+        allowlist = self.directory / "allowlist.yaml"
+        allowlist.write_text(f"allowlist:\n- {{address: 127.0.0.1, port: {self.target_port}}}\n")
+        return [*self.program(), "--config", allowlist, "-w", str(self.THREADS), str(self.port), "127.0.0.1",
+                str(self.target_port)]
+
+    def popen_options(self):
+        return {"env": {**os.environ, "LD_PRELOAD": str(self.preload)}} if self.preload else {}
+
+    def version(self):
+        return first_line([*self.program(), "--version"])
+
+
+ALL = (Posternd, HAProxy, Nginx, Socat, SocketProxyd, AwsVsockProxy)
+
+
+def local_cid():
+    """The machine's, or None where there is no vsock."""
+    try:
+        with open("/dev/vsock", "rb") as device:
+            number = fcntl.ioctl(device, 0x7B9, bytes(4))  # IOCTL_VM_SOCKETS_GET_LOCAL_CID
+    except OSError:
+        return None
+    return struct.unpack("I", number)[0]
 
 
 def installed(program):
@@ -259,17 +315,19 @@ def free_ports(count):
 free_ports.used = 0
 
 
-def accepts(kind, port):
-    """`port`: of a unix socket its path. Whether something listens, asked of the kernel's tables where it can be, so that no relay is made to
-    carry a connection that leads nowhere."""
+def accepts(address):
+    """Whether something listens, asked of the kernel's tables where it can be, so that no relay is made to carry a
+    connection that leads nowhere."""
+    kind, _, place = address.partition("://")
+    if kind == "unix":
+        return os.path.exists(place)
+    host, _, port = place.partition(":")
     if kind == "tcp":
         with open("/proc/net/tcp", encoding="ascii") as file:
-            return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in file)
-    if kind == "unix":
-        return os.path.exists(port)
+            return any(line.split()[1].endswith(f":{int(port):04X}") and line.split()[3] == "0A" for line in file)
     with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as probe:
         try:
-            probe.connect((1, port))
+            probe.connect((1 if host == "local" else int(host), int(port)))
         except OSError:
             return False
     return True

@@ -38,7 +38,7 @@ class Session(peers.Posternd):
 
     def __init__(self, directory, kind):
         super().__init__(directory, kind)
-        self.beside = self.place("beside", free_ports(1)[0])
+        self.beside = self.place(self.kind, "beside", free_ports(1)[0])
 
     def command(self):
         metrics, = free_ports(1)
