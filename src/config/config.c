@@ -8,7 +8,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+/* Two sockets a stream, one a session; pipes for some, and what the daemon itself needs. */
+#define DESCRIPTORS_PER_STREAM 2
+#define DESCRIPTORS_BESIDE     1024
 
 /* `config.owner` points back here. */
 struct owner {
@@ -129,26 +134,47 @@ static int read_all(int fd, char *data, size_t room, size_t *ret_size)
     return 0;
 }
 
-static int read_file(const char *file, char *data, size_t room, size_t *ret_size)
+/* Whoever reads a FIFO or a device waits for somebody else, and a daemon that reloads has others to serve. */
+static int open_regular(const char *file, struct diags *diags)
 {
-    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) {
-        return -errno;
+    struct stat st;
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        int code = -errno;
+        if (fd >= 0) {
+            close(fd);
+        }
+        return cannot_read(code, diags);
     }
-    int r = read_all(fd, data, room, ret_size);
-    close(fd);
-    return r;
+    if (!S_ISREG(st.st_mode)) {
+        close(fd);
+        diags_add(diags, (struct place){0, 0},
+                  "cannot read the configuration: this is %s, and only a regular file is read: give the path "
+                  "of one",
+                  S_ISDIR(st.st_mode)    ? "a directory"
+                  : S_ISFIFO(st.st_mode) ? "a FIFO"
+                                         : "a device or a socket");
+        return -EINVAL;
+    }
+    return fd;
+}
+
+uint64_t config_descriptors(uint64_t max_streams, uint64_t max_sessions)
+{
+    return max_streams * DESCRIPTORS_PER_STREAM + max_sessions + DESCRIPTORS_BESIDE;
 }
 
 int config_load(const char *file, struct config **ret, struct diags *diags)
 {
     const size_t room = TREE_SIZE_MAX + 1;
     size_t size = 0;
-    char *data = malloc(room);
-    if (data == NULL) {
-        return cannot_read(-ENOMEM, diags);
+    int fd = open_regular(file, diags);
+    if (fd < 0) {
+        return fd;
     }
-    int r = read_file(file, data, room, &size);
+    char *data = malloc(room);
+    int r = data != NULL ? read_all(fd, data, room, &size) : -ENOMEM;
+    close(fd);
     r = r == 0 ? config_parse(file, data, size, ret, diags) : cannot_read(r, diags);
     free(data);
     return r;

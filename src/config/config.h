@@ -164,6 +164,9 @@ void config_route_init(struct config_route *route); /* zeroes, and sets every ke
 char *config_strdup(struct config *config, const char *string) MUST_CHECK;
 void *config_alloc(struct config *config, size_t count, size_t size) MUST_CHECK; /* zeroed, freed with it */
 
+/* How many descriptors a daemon of these limits may need. */
+uint64_t config_descriptors(uint64_t max_streams, uint64_t max_sessions);
+
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config); /* NULL is harmless */
 

@@ -9,10 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* As the daemon itself reckons when it starts. */
-#define DESCRIPTORS_PER_STREAM     2
-#define DESCRIPTORS_BESIDE_STREAMS 1024
-
 #define HUNG_MS 1000
 
 void doctor_check_config(struct doctor *doctor)
@@ -185,15 +181,17 @@ static void check_descriptors(struct doctor *doctor)
 {
     uint64_t streams = view_u64(doctor->status, "streams/limit");
     uint64_t limit = view_u64(doctor->status, "process/max_fds");
-    uint64_t wanted = streams * DESCRIPTORS_PER_STREAM + DESCRIPTORS_BESIDE_STREAMS;
+    uint64_t sessions = view_u64(doctor->status, "sessions/limit");
+    uint64_t wanted = config_descriptors(streams, sessions);
     if (limit >= wanted) {
         doctor_tell(doctor, FINDING_OK, "descriptors", "",
-                    "%" PRIu64 " may be open, and limits.max_streams needs %" PRIu64, limit, wanted);
+                    "%" PRIu64 " may be open, and the limits need %" PRIu64, limit, wanted);
         return;
     }
     doctor_tell(doctor, FINDING_FAIL, "descriptors", "",
-                "only %" PRIu64 " may be open, and limits.max_streams (%" PRIu64 ") needs %" PRIu64, limit,
-                streams, wanted);
+                "only %" PRIu64 " may be open, and limits of %" PRIu64 " streams and %" PRIu64
+                " sessions need %" PRIu64,
+                limit, streams, sessions, wanted);
     doctor_next(doctor, "sudo systemctl edit postern   # [Service] LimitNOFILE=%" PRIu64 ", then restart",
                 wanted);
 }

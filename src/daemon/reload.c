@@ -200,14 +200,18 @@ static void unlink_closed(const struct server *server, const struct plan *plan)
     }
 }
 
-/* The sockets that stay keep their files, whose permissions may have changed in the configuration. */
-static void set_modes(const struct plan *plan)
+/* The sockets that stay keep their files, whose permissions may have changed in the configuration, and what their
+ * connections inherit. */
+static void adapt_kept(const struct plan *plan)
 {
     for (unsigned i = 0; i < plan->sockets.count; i++) {
         const struct config_listener *listener = &plan->rules->config->listeners[i];
-        int rv = plan->sockets.sockets[i].kept
-                     ? bound_socket_set_mode(&plan->sockets.sockets[i], listener->mode)
-                     : 0;
+        const struct bound_socket *socket = &plan->sockets.sockets[i];
+        if (!socket->kept) {
+            continue;
+        }
+        bound_socket_tune(socket, plan->rules->config);
+        int rv = bound_socket_set_mode(socket, listener->mode);
         if (rv != 0) {
             log_event(LOG_LEVEL_WARN, "mode not set",
                       "listener %s: cannot set the permissions of its socket: %s", listener->name,
@@ -223,7 +227,7 @@ static void commit(struct server *server, struct plan *plan)
     }
     free(plan->jobs);
     unlink_closed(server, plan);
-    set_modes(plan);
+    adapt_kept(plan);
     socket_set_release(&server->sockets);
     server->sockets = plan->sockets;
     if (server->admin != plan->admin) {

@@ -19,9 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Two sockets a stream, a pipe for some, and what the daemon itself needs. */
-#define DESCRIPTORS_BESIDE_STREAMS 1024
-
 /* For how long sessions without streams are waited for at the end. */
 #define GOODBYE_MS 1000
 
@@ -207,7 +204,7 @@ static void hold_standard_descriptors(void)
 static void raise_descriptor_limit(const struct config *config)
 {
     struct rlimit limit;
-    uint64_t wanted = (uint64_t)config->max_streams * 2 + config->max_sessions + DESCRIPTORS_BESIDE_STREAMS;
+    uint64_t wanted = config_descriptors(config->max_streams, config->max_sessions);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
         return;
     }
@@ -215,9 +212,10 @@ static void raise_descriptor_limit(const struct config *config)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < wanted) {
         log_event(LOG_LEVEL_WARN, "few descriptors",
-                  "limits.max_streams is %u, which needs %llu descriptors, and the limit is %llu: raise "
+                  "limits of %u streams and %u sessions need %llu descriptors, and the limit is %llu: raise "
                   "LimitNOFILE",
-                  config->max_streams, (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
+                  config->max_streams, config->max_sessions, (unsigned long long)wanted,
+                  (unsigned long long)limit.rlim_max);
     }
 }
 

@@ -125,6 +125,12 @@ int bound_socket_set_mode(const struct bound_socket *socket, unsigned mode)
     return path == NULL || chmod(path, mode) == 0 ? 0 : -errno;
 }
 
+void bound_socket_tune(const struct bound_socket *socket, const struct config *config)
+{
+    const struct sock_options options = {.vsock_buffer_size = config->vsock.buffer_size};
+    sock_adopt_listener(socket->fd, &options);
+}
+
 void bound_socket_unlink(const struct bound_socket *socket)
 {
     char buffer[FILE_MAX];

@@ -45,6 +45,9 @@ void socket_set_release(struct socket_set *set);
  * errno value. */
 int bound_socket_set_mode(const struct bound_socket *socket, unsigned mode) MUST_CHECK;
 
+/* Sets on a socket that stays what its connections inherit: the next ones have it from then on. */
+void bound_socket_tune(const struct bound_socket *socket, const struct config *config);
+
 /* Removes the file of a unix socket that this process bound and has closed. */
 void bound_socket_unlink(const struct bound_socket *socket);
 

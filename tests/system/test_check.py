@@ -1,4 +1,5 @@
 """The configuration from outside: check, start and reload give one verdict, and --check does nothing else."""
+import os
 import pathlib
 import re
 import subprocess
@@ -75,6 +76,17 @@ def is_alone(daemon):
 def test_what_is_no_file(path):
     run = check(path)
     assert run.returncode == 1 and run.stderr.startswith(path.encode())
+
+
+def test_a_fifo_keeps_nobody_waiting(relay, peer):
+    """For whoever may write into it one day."""
+    daemon = relay(peer(echo).address)
+    daemon.config_file.unlink()
+    os.mkfifo(daemon.config_file)
+    code, said = daemon.request("POST", "/reload")
+    assert code == 422 and "FIFO" in said
+    run = check(daemon.config_file)
+    assert run.returncode == 1 and run.stderr == said.encode()
 
 
 def test_a_good_file(tmp_path):

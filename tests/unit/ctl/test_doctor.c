@@ -153,7 +153,7 @@ static void a_daemon_that_is_well(void **state)
     assert_int_equal(fixture->code, CTL_DONE);
     expect_ok(fixture, "daemon", "", "answers, pid ");
     expect_ok(fixture, "reload", "", "as it is");
-    expect_ok(fixture, "descriptors", "", "limits.max_streams needs 1224");
+    expect_ok(fixture, "descriptors", "", "the limits need 1324");
 }
 
 static void fault_refused_reload(void **state)
@@ -208,8 +208,8 @@ static void fault_few_descriptors(void **state)
     fake_daemon_init(&daemon);
     daemon.server.config.max_streams = 1 << 30;
     examine_daemon(fixture, &daemon);
-    expect_fault(fixture, "fail", "descriptors", "", "limits.max_streams (1073741824) needs 2147484672",
-                 "LimitNOFILE=2147484672");
+    expect_fault(fixture, "fail", "descriptors", "",
+                 "limits of 1073741824 streams and 100 sessions need 2147484772", "LimitNOFILE=2147484772");
 }
 
 static void fault_limits_nearly_met(void **state)

@@ -12,6 +12,8 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +100,26 @@ static void test_a_set_is_bound_and_its_files_go(void **state)
     close_all(&set);
     assert_false(exists(paths[0]));
     assert_false(exists(paths[2]));
+    config_unref(config);
+}
+
+/* What connections inherit can be set again on a socket that stays. */
+static void test_what_connections_inherit(void **state)
+{
+    struct config *config = config_of("d");
+    struct socket_set set;
+    struct error err = ERROR_INIT;
+    int value = 0;
+    socklen_t size = sizeof value;
+    (void)state;
+    assert_int_equal(socket_set_prepare(&set, &nothing, config, &no_activation, &err), 0);
+    int fd = set.sockets[0].fd;
+    assert_int_equal(set.sockets[0].at.kind, ADDR_TCP);
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, sizeof value), 0);
+    bound_socket_tune(&set.sockets[0], config);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &size), 0);
+    assert_true(value != 0);
+    close_all(&set);
     config_unref(config);
 }
 
@@ -209,6 +231,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_set_is_bound_and_its_files_go),
+        cmocka_unit_test(test_what_connections_inherit),
         cmocka_unit_test(test_what_stays_is_kept_and_survives_an_abandoned_set),
         cmocka_unit_test(test_what_systemd_hands_over_is_used_by_name),
         cmocka_unit_test(test_faults),

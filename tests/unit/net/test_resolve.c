@@ -386,17 +386,18 @@ static void servers_that_fail(void **state)
 static void a_server_that_is_not_there(void **state)
 {
     struct fixture *fixture = *state;
-    struct dns_fake other;
-    struct question question;
-    dns_fake_open(&other, &fixture->loop);
-    dns_fake_close(&other);
-    fixture->options.servers = other.servers;
-    fixture->options.timeout_ms = 60 * MINUTE_MS;
-    reopen(fixture);
-    ask(fixture, &question, "name.test");
-    assert_true(question.why == REASON_DNS_FAILED || question.why == REASON_DNS_TIMEOUT);
-    close_resolver(fixture);
-    fixture->resolver = NULL;
+    uint64_t took_ms = UINT64_MAX;
+    fixture->options.servers = "127.0.0.1:1";
+    fixture->options.timeout_ms = 3000;
+    for (unsigned i = 0; i < 10 && took_ms >= 1000; i++) {
+        struct question question;
+        reopen(fixture);
+        uint64_t begun = uv_now(&fixture->loop);
+        ask(fixture, &question, "name.test");
+        took_ms = uv_now(&fixture->loop) - begun;
+        assert_true(question.why == REASON_DNS_FAILED || question.why == REASON_DNS_TIMEOUT);
+    }
+    assert_true(took_ms < 1000);
 }
 
 static void a_server_that_does_not_answer(void **state)
