@@ -250,14 +250,8 @@ static struct bad_peer *attack(double *ret_began, double *ret_ended)
 
 /* ---- What came of it ---- */
 
-static int ascending(const void *a, const void *b)
-{
-    double first = *(const double *)a, second = *(const double *)b;
-    return (first > second) - (first < second);
-}
-
 /* Of the good client's connections begun in that time; in microseconds. */
-static double percentile(double share, double from, double to)
+static double latency(double share, double from, double to)
 {
     static double took[SAMPLES_MAX];
     unsigned count = 0;
@@ -266,12 +260,8 @@ static double percentile(double share, double from, double to)
             took[count++] = samples[i].took;
         }
     }
-    if (count == 0) {
-        return 0;
-    }
-    qsort(took, count, sizeof *took, ascending);
-    unsigned index = (unsigned)(share * count);
-    return 1e6 * took[index < count ? index : count - 1];
+    sort_figures(took, count);
+    return 1e6 * percentile(took, count, share);
 }
 
 /* Seconds after `ended` from which on two windows in a row are as in quiet. */
@@ -280,7 +270,7 @@ static double recovery(double ended, double quiet_p99_us)
     unsigned good = 0;
     for (unsigned window = 0; window < (unsigned)(AFTER / WINDOW); window++) {
         double from = ended + window * WINDOW;
-        good = percentile(0.98, from, from + WINDOW) <= 2 * quiet_p99_us ? good + 1 : 0;
+        good = latency(0.98, from, from + WINDOW) <= 2 * quiet_p99_us ? good + 1 : 0;
         if (good == 2) {
             return (window - 1) * WINDOW;
         }
@@ -290,13 +280,13 @@ static double recovery(double ended, double quiet_p99_us)
 
 static void report(double quiet_from, double quiet_to, double began, double ended, double last)
 {
-    double quiet = percentile(0.99, quiet_from, quiet_to), attacked = percentile(0.99, began, ended);
+    double quiet = latency(0.99, quiet_from, quiet_to), attacked = latency(0.99, began, ended);
     printf("{\"peers\": %u, \"quiet_p50_us\": %.0f, \"quiet_p99_us\": %.0f, \"attacked_p50_us\": %.0f, "
            "\"attacked_p99_us\": %.0f, \"p99_ratio\": %.3f, \"recovery_s\": %.1f, \"connections\": %u, "
            "\"failed\": %u, \"after_p99_us\": %.0f",
-           settings.peers, percentile(0.5, quiet_from, quiet_to), quiet, percentile(0.5, began, ended),
-           attacked, quiet > 0 ? attacked / quiet : 0, recovery(ended, quiet), sample_count, failed,
-           percentile(0.99, ended + 1, last));
+           settings.peers, latency(0.5, quiet_from, quiet_to), quiet, latency(0.5, began, ended), attacked,
+           quiet > 0 ? attacked / quiet : 0, recovery(ended, quiet), sample_count, failed,
+           latency(0.99, ended + 1, last));
     for (unsigned kind = 0; kind < KINDS; kind++) {
         printf(", \"%s\": {\"begun\": %u, \"ended_by_the_daemon\": %u}", kind_words[kind], made[kind],
                lost[kind]);

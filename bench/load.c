@@ -38,23 +38,6 @@ static const struct option long_options[] = {{"connect", required_argument, NULL
                                              {"stalled", no_argument, NULL, OPTION_STALLED},
                                              {NULL, 0, NULL, 0}};
 
-static int ascending(const void *a, const void *b)
-{
-    double first = *(const double *)a, second = *(const double *)b;
-    return (first > second) - (first < second);
-}
-
-void sort_figures(double *figures, unsigned count)
-{
-    qsort(figures, count, sizeof *figures, ascending);
-}
-
-double percentile(const double *sorted, unsigned count, double share)
-{
-    unsigned index = (unsigned)(share * count);
-    return count == 0 ? 0 : sorted[index < count ? index : count - 1];
-}
-
 static uint64_t number(const char *text, uint64_t most)
 {
     char *end;

@@ -1,4 +1,4 @@
-/* What both load tools do as programs. */
+/* What both load tools do as programs, and with their figures. */
 #include "load.h"
 
 #include <errno.h>
@@ -35,4 +35,21 @@ void prepare_process(void)
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double first = *(const double *)a, second = *(const double *)b;
+    return (first > second) - (first < second);
+}
+
+void sort_figures(double *figures, unsigned count)
+{
+    qsort(figures, count, sizeof *figures, ascending);
+}
+
+double percentile(const double *sorted, unsigned count, double share)
+{
+    unsigned index = (unsigned)(share * count);
+    return count == 0 ? 0 : sorted[index < count ? index : count - 1];
 }
