@@ -7,12 +7,12 @@ import signal
 import subprocess
 import tempfile
 
-from postern import FINDING, PROGRAMS, connect, wait_until
+from postern import FINDING, PATIENCE, PROGRAMS, connect, wait_until
 
 POSTERN = PROGRAMS / "postern"
 
 
-def postern(address, *arguments, timeout=50, **options):
+def postern(address, *arguments, timeout=PATIENCE, **options):
     """Runs one command to its end. `address` is the daemon's."""
     options = {"capture_output": True, **options}
     run = subprocess.run([POSTERN, "--connect", address, *arguments], timeout=timeout, check=False, **options)
@@ -37,7 +37,7 @@ class Listening:
     def log(self):
         return self.log_file.read_text(errors="replace")
 
-    def wait_said(self, pattern, count=1, seconds=20.0):
+    def wait_said(self, pattern, count=1, seconds=PATIENCE):
         """Until `count` lines have the pattern in them. Returns these lines."""
         def find():
             found = [line for line in self.log().splitlines() if re.search(pattern, line)]
@@ -52,7 +52,7 @@ class Listening:
             assert self.process.poll() is None, self.log()
             found = re.findall(r"^postern: listening at (\S+) for route (\S+)$", self.log(), re.MULTILINE)
             return found if len(found) >= self.doors else None
-        self.at = {route: address for address, route in wait_until(all_said, 20, "the doors")}
+        self.at = {route: address for address, route in wait_until(all_said, PATIENCE, "the doors")}
         return self
 
     def wait_up(self):
@@ -60,7 +60,7 @@ class Listening:
         self.wait_said(r"^postern: the session with \S+ is up")
         return self
 
-    def connect(self, route="out", timeout=20.0):
+    def connect(self, route="out", timeout=PATIENCE):
         address = self.at[route]
         if address.startswith("hybrid://"):
             path, _, port = address.removeprefix("hybrid://").rpartition(":")
@@ -74,7 +74,7 @@ class Listening:
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
 
-    def stop(self, seconds=20.0):
+    def stop(self, seconds=PATIENCE):
         self.process.send_signal(signal.SIGTERM)
         self.stopped = True
         return self.process.wait(seconds)
@@ -96,7 +96,7 @@ class Listening:
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)  # connections are still open: now at once
             try:
-                code = self.process.wait(10)
+                code = self.process.wait(PATIENCE)
                 if code not in (0, 1):
                     problems.append(f"postern listen ended with {code}:\n{self.log()}")
             except subprocess.TimeoutExpired:
