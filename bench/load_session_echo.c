@@ -122,7 +122,7 @@ static void far_end_start(struct far_end *far_end, const struct options *options
     far_end->options = *options;
     far_end->options.listen = options->beside_listen;
     far_end->options.streams = ROUNDS;
-    far_end->options.seconds = 60;
+    far_end->options.seconds = 600;
     if (options->stalled) {
         far_end->stalled_listener = open_listener(&options->beside_listen);
     } else {

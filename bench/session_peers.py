@@ -13,7 +13,8 @@ import rounds
 from peers import Absent, first_line, free_ports, installed
 
 HERE = pathlib.Path(__file__).resolve().parent
-STREAMS = 12000  # what each may carry at once
+# What a session may carry at once: the more, the smaller is the first window of each stream.
+STREAMS = {"unix": 12000, "tcp": 12000, "vsock": 1000}
 
 
 class Raw(peers.Posternd):
@@ -35,13 +36,17 @@ class Raw(peers.Posternd):
 class Session(peers.Posternd):
     name = "session"
     idle_count = 10000
+    echo_count = 5000
 
     def __init__(self, directory, kind):
         super().__init__(directory, kind)
+        if kind == "vsock":
+            self.echo_count = 500
         self.beside = self.place(self.kind, "beside", free_ports(1)[0])
 
     def command(self):
         metrics, = free_ports(1)
+        streams = STREAMS[self.kind]
         listen = self.address.replace("local", "any") if self.kind == "vsock" else self.address
         caller = "" if self.kind == "vsock" else ", peer: bench"
         cid = "local" if self.kind == "vsock" else "16"
@@ -52,13 +57,13 @@ class Session(peers.Posternd):
             "log: {level: error}\n"
             f'admin: {{listen: "unix://{self.directory}/admin.sock"}}\n'
             f'metrics: {{listen: "tcp://127.0.0.1:{metrics}"}}\n'
-            f"limits: {{max_streams: {STREAMS}}}\n"
+            f"limits: {{max_streams: {streams}}}\n"
             "sessions: {budget: 32MiB}\n"
-            f"enclaves: {{bench: {{cid: {cid}, max_streams: {STREAMS}}}}}\n"
+            f"enclaves: {{bench: {{cid: {cid}, max_streams: {streams}}}}}\n"
             "listeners:\n"
             f'  bench: {{listen: "{listen}", protocol: framed{caller}, allow: {{bench: [sink, beside]}}}}\n'
             "routes:\n"
-            f'  sink: {{type: relay, to: "{self.target}", max_streams: {STREAMS}}}\n'
+            f'  sink: {{type: relay, to: "{self.target}", max_streams: {streams}}}\n'
             f'  beside: {{type: relay, to: "{self.beside}"}}\n')
         return [self.program(), "--config", configuration]
 
@@ -72,7 +77,7 @@ class Session(peers.Posternd):
 
     def echo(self, *options):
         return rounds.run_load("session-echo", self, "--route", "sink", "--beside", "beside", "--beside-listen", self.beside,
-                               "--count", 5000, *options)
+                               "--count", self.echo_count, *options)
 
     def idle_command(self, count):
         return [rounds.load_tool.program, "session-idle", "--connect", self.address, "--listen", self.target, "--route", "sink",
