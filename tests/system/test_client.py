@@ -105,7 +105,8 @@ def test_a_program_that_waits(installed, framed, peer, language, static):
 
 
 def test_the_examples_by_the_cmake_package(installed, framed, peer, tmp_path):
-    run("cmake", "-S", EXAMPLES, "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={installed.prefix}", f"-DCMAKE_C_COMPILER={cached('CMAKE_C_COMPILER')}",
+    run("cmake", "-G", "Ninja", "-S", EXAMPLES, "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={installed.prefix}",
+        f"-DCMAKE_C_COMPILER={cached('CMAKE_C_COMPILER')}",
         f"-DCMAKE_C_FLAGS={' '.join(['-Wall', '-Wextra', '-Werror', *instrumentation()])}")
     run("cmake", "--build", tmp_path)
     daemon = framed(peer(echo).address)
