@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 
-from postern import FINDING, PATIENCE, PROGRAMS, connect, wait_until
+from postern import FINDING, PATIENCE, PATIENCE, PROGRAMS, connect, wait_until
 
 POSTERN = PROGRAMS / "postern"
 

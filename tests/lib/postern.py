@@ -44,6 +44,13 @@ def sanitizers():
     return [line.split()[2] for line in needed.splitlines() if line.split()[0].startswith(("libasan", "libtsan"))]
 
 
+def cached(option):
+    """The value of a build option; None where there is no build directory, but what was installed."""
+    cache = BUILD / "CMakeCache.txt"
+    found = re.search(rf"(?m)^{option}:\w+=(.*)$", cache.read_text()) if cache.exists() else None
+    return found and found[1]
+
+
 def wait_until(condition, seconds=PATIENCE, what="the condition"):
     """Returns what the condition returns, once that is true. Fails when the time has passed."""
     end = time.monotonic() + seconds

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from client import postern
-from postern import abort, echo, echo_until_cut, free_port, http_ok, read_all, receive, reply_after_end, sanitizers, wait_until
+from postern import PATIENCE, abort, echo, echo_until_cut, free_port, http_ok, read_all, receive, reply_after_end, sanitizers, wait_until
 from traffic import Background, Pattern, exchange
 
 MIB = 1 << 20
@@ -35,7 +35,7 @@ def test_any_local_address_over_any_session(parent, listening, peer, folder, kin
 
 def curl(authority, at, name, *options):
     port = at.rpartition(":")[2]
-    return subprocess.run(["curl", "-sS", "--cacert", authority.file, "--resolve", f"{name}:{port}:127.0.0.1", "--max-time", "20",
+    return subprocess.run(["curl", "-sS", "--cacert", authority.file, "--resolve", f"{name}:{port}:127.0.0.1", "--max-time", f"{PATIENCE:.0f}",
                            *options, f"https://{name}:{port}/"], text=True, capture_output=True, check=False)
 
 
@@ -60,7 +60,7 @@ def test_curl_with_the_certificate_verified(parent, listening, peer, authority):
 def test_curl_by_a_unix_socket(parent, listening, peer, folder):
     daemon = parent({"web": peer(http_ok).address})
     listening(daemon, local("unix", folder, "web"))
-    run = subprocess.run(["curl", "-sS", "--unix-socket", f"{folder}/web.sock", "--max-time", "20", "http://localhost/"], text=True,
+    run = subprocess.run(["curl", "-sS", "--unix-socket", f"{folder}/web.sock", "--max-time", f"{PATIENCE:.0f}", "http://localhost/"], text=True,
                          capture_output=True, check=False)
     assert (run.returncode, run.stdout) == (0, "hello\n"), run.stderr
 
@@ -69,7 +69,7 @@ def test_a_thousand_streams_at_once_on_one_connection(parent, listening, peer):
     daemon = parent({"out": peer(echo).address})
     client = listening(daemon, "tcp://127.0.0.1:0=out")
     with contextlib.ExitStack() as stack:
-        programs = [stack.enter_context(client.connect(timeout=50)) for _ in range(1000)]
+        programs = [stack.enter_context(client.connect()) for _ in range(1000)]
         for number, program in enumerate(programs):
             program.sendall(b"hello from %4d" % number)
         for number, program in enumerate(programs):
@@ -83,7 +83,7 @@ def test_a_thousand_streams_at_once_on_one_connection(parent, listening, peer):
             program.shutdown(socket.SHUT_WR)
         for program in programs:
             assert read_all(program) == b""
-    daemon.wait_ended("finished", count=1000, seconds=30)
+    daemon.wait_ended("finished", count=1000)
 
 
 def test_half_close_both_ways(parent, listening, peer):
@@ -118,7 +118,7 @@ def test_several_at_once_byte_for_byte(parent, listening, peer):
     client = listening(daemon, "tcp://127.0.0.1:0=out")
 
     def run(seed):
-        with client.connect(timeout=50) as program:
+        with client.connect() as program:
             program.sendall(bytes([seed]))
             exchange(program, Pattern(seed), Pattern(100 + seed), total)
 
@@ -212,7 +212,7 @@ def test_a_daemon_that_drains_lets_streams_finish(parent, listening, peer):
         assert receive(program, 10) == b"still here"
         program.shutdown(socket.SHUT_WR)
         assert read_all(program) == b""
-    assert daemon.process.wait(20) == 0
+    assert daemon.process.wait(PATIENCE) == 0
 
 
 def test_waits_for_the_daemon_but_not_for_ever(parent, listening, peer):
@@ -222,7 +222,7 @@ def test_waits_for_the_daemon_but_not_for_ever(parent, listening, peer):
     client.wait_said("route out: a connection was cut, since no stream could be had in time: there is no session with the daemon")
     daemon.start()
     client.wait_up()
-    assert serves(client)
+    wait_until(lambda: serves(client))  # within what it waits, on a busy machine not always at once
 
 
 def test_killed_it_leaves_no_stream_that_looks_whole(parent, listening, peer):
@@ -240,9 +240,9 @@ def test_killed_it_leaves_no_stream_that_looks_whole(parent, listening, peer):
     client = listening(daemon, "tcp://127.0.0.1:0=out")
     with client.connect() as program:
         program.sendall(b"hello")
-        assert begun.wait(20)
+        assert begun.wait(PATIENCE)
         client.kill()
-        assert cut.wait(20)
+        assert cut.wait(PATIENCE)
     assert daemon.wait_event(event="session ended")["code"] == "lost"
 
 
@@ -261,7 +261,7 @@ def test_a_program_that_resets(parent, listening, peer):
     program.sendall(b"hello")
     wait_until(lambda: daemon.metrics()["postern_daemon_streams_active"] == 1)
     abort(program)
-    assert cut.wait(20)
+    assert cut.wait(PATIENCE)
     daemon.wait_ended("client_reset")
 
 
@@ -279,7 +279,7 @@ def test_sigterm_lets_connections_finish(parent, listening, peer, folder):
         assert receive(program, 10) == b"still here"
         program.shutdown(socket.SHUT_WR)
         assert read_all(program) == b""
-    assert client.process.wait(20) == 0
+    assert client.process.wait(PATIENCE) == 0
     assert daemon.wait_event(event="session ended")["code"] == "no_error"
 
 
@@ -297,7 +297,7 @@ def test_sigterm_does_not_wait_for_ever_nor_does_a_second_one(parent, listening,
         patient.stopped = True
         patient.wait_said("letting 1 connections finish")
         patient.process.send_signal(signal.SIGTERM)
-        assert patient.process.wait(20) == 1
+        assert patient.process.wait(PATIENCE) == 1
         assert is_reset(two)
 
 
@@ -315,9 +315,9 @@ def test_a_slow_program_takes_no_memory(parent, listening, peer):
 
     daemon = parent({"out": peer(serve).address, "quick": peer(echo).address})
     client = listening(daemon, "--memory", "16MiB", "--max-streams", "100", "tcp://127.0.0.1:0=out", "tcp://127.0.0.1:0=quick")
-    with client.connect(timeout=50) as slow, client.connect("quick") as quick:
+    with client.connect() as slow, client.connect("quick") as quick:
         for mib in range(10):
-            wait_until(lambda: sent and sent[0] > mib * MIB + MIB // 2, 30, "bytes on their way")
+            wait_until(lambda: sent and sent[0] > mib * MIB + MIB // 2, what="bytes on their way")
             assert check_pattern_at(slow, mib * MIB, MIB)
             quick.sendall(b"nobody else waits")
             assert receive(quick, 17) == b"nobody else waits"

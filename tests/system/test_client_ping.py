@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from client import POSTERN, postern
-from postern import free_port, read_all
+from postern import PATIENCE, free_port, read_all
 
 
 @pytest.mark.parametrize("transport", ["unix", "tcp", "hybrid"])
@@ -26,7 +26,7 @@ def test_answers(parent, transport):
 
 def test_the_address_comes_from_the_environment(parent):
     daemon = parent({"out": "tcp://127.0.0.1:1"})
-    run = subprocess.run([POSTERN, "ping", "-c1"], env={"POSTERN_ADDRESS": daemon.address}, capture_output=True, timeout=30)
+    run = subprocess.run([POSTERN, "ping", "-c1"], env={"POSTERN_ADDRESS": daemon.address}, capture_output=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr
 
 
@@ -58,7 +58,7 @@ def test_the_daemon_stands_still(parent):
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert "seq=1 " in pinging.stdout.readline()
     daemon.process.send_signal(signal.SIGSTOP)
-    out, err = pinging.communicate(timeout=30)
+    out, err = pinging.communicate(timeout=PATIENCE)
     daemon.process.send_signal(signal.SIGCONT)
     assert pinging.returncode == 1
     assert f"no answer from {daemon.address} within 2000 ms" in err
@@ -72,7 +72,7 @@ def test_the_daemon_ends(parent):
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert "seq=1 " in pinging.stdout.readline()
     daemon.kill()
-    out, err = pinging.communicate(timeout=30)
+    out, err = pinging.communicate(timeout=PATIENCE)
     assert pinging.returncode == 1 and daemon.address in err and "round trip" in out, err
 
 
@@ -82,5 +82,5 @@ def test_an_interruption_shows_what_was_found(parent):
                                stderr=subprocess.PIPE)
     assert "seq=1 " in pinging.stdout.readline()
     pinging.send_signal(signal.SIGINT)
-    out, err = pinging.communicate(timeout=30)
+    out, err = pinging.communicate(timeout=PATIENCE)
     assert pinging.returncode == 0 and "1 sent, 1 answered, 0% lost" in out and err == ""

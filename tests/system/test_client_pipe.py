@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from client import POSTERN, postern
-from postern import echo, echo_until_cut, free_port, read_all, receive, reply_after_end, sanitizers, wait_until
+from postern import PATIENCE, echo, echo_until_cut, free_port, read_all, receive, reply_after_end, sanitizers, wait_until
 from traffic import Background, Pattern, check_pattern, exchange, send_pattern
 
 MIB = 1 << 20
@@ -55,7 +55,7 @@ def test_pipes_both_ways_at_once(parent, peer):
             assert piece == DOWN.at(got, len(piece))
             got += len(piece)
         sender.result()
-        assert process.wait(20) == 0 and got == total and process.stderr.read() == b""
+        assert process.wait(PATIENCE) == 0 and got == total and process.stderr.read() == b""
 
 
 def test_nothing_at_all(parent, peer):
@@ -83,7 +83,7 @@ def test_the_end_of_output_is_a_half_close(parent, peer):
         assert process.stdout.read() == b"that is all"  # to its end, while the other direction is open
         process.stdin.write(b"but not from here")
         process.stdin.close()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     assert heard == [b"but not from here"]
 
 
@@ -93,7 +93,7 @@ def test_standard_input_and_output_may_be_one_socket(parent, peer):
     with ours, start(daemon, stdin=theirs, stdout=theirs) as process:
         theirs.close()
         exchange(ours, UP, DOWN, 5 * MIB)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
         assert ours.getblocking() and process.stderr.read() == b""
 
 
@@ -112,7 +112,7 @@ def test_a_terminal(parent, peer):
         assert got == b"a line\n"
         assert os.get_blocking(theirs)  # it is the shell's, too
         os.write(ours, b"\x04")
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     os.close(ours)
     os.close(theirs)
 
@@ -150,7 +150,7 @@ def test_a_destination_that_resets(parent, peer):
     with start(daemon) as process:
         process.stdin.write(b"hello")
         process.stdin.flush()
-        assert process.wait(20) == 1
+        assert process.wait(PATIENCE) == 1
         assert b"route out: the stream was cut: upstream_reset: " in process.stderr.read()
 
 
@@ -161,7 +161,7 @@ def test_the_daemon_dies(parent, peer):
         process.stdin.flush()
         assert process.stdout.read(5) == b"hello"
         daemon.kill()
-        assert process.wait(20) == 1
+        assert process.wait(PATIENCE) == 1
         assert b"route out: the stream was cut: lost: the connection to the daemon was lost" in process.stderr.read()
         process.stdin.close()
 
@@ -182,11 +182,11 @@ def test_killed_in_the_middle(parent, peer, number):
     with start(daemon) as process:
         process.stdin.write(b"hello")
         process.stdin.flush()
-        assert begun.wait(20)
+        assert begun.wait(PATIENCE)
         process.send_signal(number)
-        assert process.wait(20) == -number
+        assert process.wait(PATIENCE) == -number
         process.stdin.close()
-    assert cut.wait(20)  # and not an end that looks orderly
+    assert cut.wait(PATIENCE)  # and not an end that looks orderly
     assert daemon.wait_event(event="session ended")["code"] == "lost"
 
 
@@ -195,7 +195,7 @@ def test_nobody_reads_the_output(parent, peer):
     with start(daemon) as process:
         assert len(process.stdout.read(100)) == 100
         process.stdout.close()
-        assert process.wait(20) == 1
+        assert process.wait(PATIENCE) == 1
         assert b"cannot write to standard output" in process.stderr.read()
         process.stdin.close()
 
@@ -231,12 +231,12 @@ def test_a_slow_reader_takes_no_memory(parent, peer):
         got = 0
         while got < total:
             if got % (10 * MIB) == 0 and got < 60 * MIB:
-                wait_until(lambda: sent and sent[0] > got + 2 * MIB, 30, "bytes on their way")
+                wait_until(lambda: sent and sent[0] > got + 2 * MIB, what="bytes on their way")
                 assert sanitizers() or resident(process) < 32 * MIB
             piece = os.read(process.stdout.fileno(), 65536 - got % 65536)
             assert piece == DOWN.at(got, len(piece))
             got += len(piece)
-        assert process.wait(20) == 0 and process.stdout.read() == b""
+        assert process.wait(PATIENCE) == 0 and process.stdout.read() == b""
         assert process.stderr.read() == b""
 
 
@@ -245,7 +245,7 @@ def test_a_slow_destination_takes_no_memory(parent, peer):
     total, go = 100 * MIB, threading.Event()
 
     def serve(connection):
-        go.wait(30)
+        go.wait(PATIENCE)
         check_pattern(connection, UP, total)
 
     daemon = parent({"out": peer(serve).address})
@@ -263,5 +263,5 @@ def test_a_slow_destination_takes_no_memory(parent, peer):
                     assert sanitizers() or resident(process) < 32 * MIB
                     go.set()
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stdout.read() == b""

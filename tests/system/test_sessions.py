@@ -155,7 +155,7 @@ def test_the_name_in_the_client_hello_is_judged(framed, peer):
 
 
 def test_time_outs_are_those_of_the_route(framed, peer):
-    daemon = framed(peer(echo_until_cut).address, allow=["out", "hello"], route={"idle_timeout": "200ms"}, routes={
+    daemon = framed(peer(echo_until_cut).address, allow=["out", "hello"], route={"idle_timeout": "2s"}, routes={
         "hello": {"type": "relay", "to": "tcp://127.0.0.1:1", "sni": ["a.example.com"], "hello_timeout": "100ms"}})
     with daemon.session() as session:
         stream, late = session.open("out", data=b"x"), session.open("hello", data=b"\x16")

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from postern import BUILD, read_all, reply_after_end
+from postern import cached, read_all, reply_after_end
 
 UNITS = pathlib.Path(__file__).resolve().parents[2] / "systemd"
 SERVICE = UNITS / "postern.service"
@@ -22,8 +22,7 @@ needs_header = pytest.mark.skipif(HEADER is None and "POSTERN_IN_VM" in os.envir
                                   reason="the virtual machine has no headers; this is tested where there is a compiler")
 
 
-plain_build = pytest.mark.skipif(re.search(r"POSTERN_SANITIZE:\w+=\w", (BUILD / "CMakeCache.txt").read_text()
-                                           if (BUILD / "CMakeCache.txt").exists() else "") is not None,
+plain_build = pytest.mark.skipif(bool(cached("POSTERN_SANITIZE")),
                                  reason="a sanitizer makes calls of its own; this is tested with the release build")
 
 
