@@ -75,11 +75,12 @@ static void close_sock(struct relay *relay, struct sock_stream *side, const stru
     sock_stream_close(side, abort);
 }
 
-/* Each direction is told by itself; nothing that a peer sent unread can spoil it. */
-static void close_channel(struct relay *relay, const char *detail, bool opened)
+/* Each direction is told by itself; nothing that a peer sent unread can spoil it. A peer that is refused hears the
+ * reason: the detail has addresses of the parent's network in it, and is for the log. */
+static void close_channel(struct relay *relay, bool opened)
 {
     if (!opened) {
-        channel_stream_refuse(&relay->client.channel, relay->why, detail);
+        channel_stream_refuse(&relay->client.channel, relay->why, NULL);
     }
     channel_stream_give_up(&relay->client.channel, relay->why);
     stream_close(&relay->client.stream, !relay->out.finished);
@@ -103,7 +104,7 @@ static void end(struct relay *relay, enum reason why, const char *detail)
         relay->ops->closing(relay);
     }
     if (relay->framed) {
-        close_channel(relay, detail, opened);
+        close_channel(relay, opened);
     } else {
         close_sock(relay, &relay->client.sock, &relay->in, !relay->out.finished && !told);
     }

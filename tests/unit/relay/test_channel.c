@@ -390,7 +390,7 @@ static void test_a_refusal_says_why(void **state)
     TURN_UNTIL(&bench, stream->refused);
     assert_int_equal(stream->code, code_of_reason(REASON_CONNECT_REFUSED));
     assert_true(stream->retryable);
-    assert_non_null(strstr(stream->message, "cannot connect to tcp://127.0.0.1:"));
+    assert_string_equal(stream->message, reason_meaning(REASON_CONNECT_REFUSED)); /* and not where it led */
     channel_bench_finish(&bench, 0, REASON_CONNECT_REFUSED);
     struct framed_stream *other = framed_client_open(&bench.client, "else");
     TURN_UNTIL(&bench, other->refused);
