@@ -7,6 +7,7 @@
 #include "config/policy.h"
 #include "ctl/ctl.h"
 #include "ctl/load.h"
+#include "ctl/session_ends.h"
 #include <jansson.h>
 #include <string.h>
 
@@ -28,14 +29,46 @@ static json_t *reason_json(enum reason reason)
                      reason_meaning(reason), "advice", reason_advice(reason));
 }
 
+/* How a session ended is one word, too, but no reason of a stream. */
+static json_t *session_end_json(const struct session_end_words *end)
+{
+    return json_pack("{s:s, s:s, s:s, s:s}", "code", end->code, "kind", "session", "meaning", end->meaning,
+                     "advice", end->advice);
+}
+
+static const struct session_end_words *find_session_end(const char *word)
+{
+    for (size_t i = 0; i < session_end_count; i++) {
+        if (strcmp(session_ends[i].code, word) == 0) {
+            return &session_ends[i];
+        }
+    }
+    return NULL;
+}
+
+static int explain_session_end(const struct ctl *ctl, const struct session_end_words *end)
+{
+    if (ctl->json) {
+        return ctl_print_json(ctl, session_end_json(end));
+    }
+    fprintf(ctl->out, "%s, of a session: %s.\nWhat to do: %s.\n", end->code, end->meaning, end->advice);
+    return CTL_DONE;
+}
+
+#define WORDS_MAX 64
+
 static int unknown_code(const struct ctl *ctl, const char *word)
 {
-    const char *words[REASON_COUNT];
+    const char *words[WORDS_MAX];
+    size_t count = 0;
     struct error err = ERROR_INIT;
-    for (unsigned i = 0; i < REASON_COUNT; i++) {
-        words[i] = reason_word((enum reason)i);
+    for (; count < REASON_COUNT; count++) {
+        words[count] = reason_word((enum reason)count);
     }
-    const char *nearest = diags_nearest(word, words, REASON_COUNT);
+    for (size_t i = 0; i < session_end_count && count < WORDS_MAX; i++) {
+        words[count++] = session_ends[i].code;
+    }
+    const char *nearest = diags_nearest(word, words, count);
     error_set(&err, 0, "there is no reason \"%s\"%s%s%s `posternctl explain` lists them all", word,
               nearest != NULL ? ": did you mean " : "", nearest != NULL ? nearest : "",
               nearest != NULL ? "?" : ";");
@@ -45,8 +78,9 @@ static int unknown_code(const struct ctl *ctl, const char *word)
 static int explain_code(const struct ctl *ctl, const char *word)
 {
     enum reason reason = reason_find(word);
+    const struct session_end_words *end = find_session_end(word);
     if (reason == REASON_COUNT) {
-        return unknown_code(ctl, word);
+        return end != NULL ? explain_session_end(ctl, end) : unknown_code(ctl, word);
     }
     if (ctl->json) {
         return ctl_print_json(ctl, reason_json(reason));
@@ -56,22 +90,36 @@ static int explain_code(const struct ctl *ctl, const char *word)
     return CTL_DONE;
 }
 
+static json_t *all_codes_json(void)
+{
+    json_t *list = json_array();
+    int r = 0;
+    for (unsigned i = 0; i < REASON_COUNT; i++) {
+        r |= json_array_append_new(list, reason_json((enum reason)i));
+    }
+    for (size_t i = 0; i < session_end_count; i++) {
+        r |= json_array_append_new(list, session_end_json(&session_ends[i]));
+    }
+    if (r != 0) {
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
 static int list_codes(const struct ctl *ctl)
 {
     if (!ctl->json) {
         for (unsigned i = 0; i < REASON_COUNT; i++) {
             fprintf(ctl->out, "%-20s %s\n", reason_word((enum reason)i), reason_meaning((enum reason)i));
         }
+        fputs("\nOf sessions:\n", ctl->out);
+        for (size_t i = 0; i < session_end_count; i++) {
+            fprintf(ctl->out, "%-20s %s\n", session_ends[i].code, session_ends[i].meaning);
+        }
         return CTL_DONE;
     }
-    json_t *list = json_array();
-    for (unsigned i = 0; i < REASON_COUNT; i++) {
-        if (json_array_append_new(list, reason_json((enum reason)i)) != 0) {
-            json_decref(list);
-            list = NULL;
-        }
-    }
-    return ctl_print_json(ctl, list);
+    return ctl_print_json(ctl, all_codes_json());
 }
 
 /* Policy. The answer is a verdict and a few lines, each with its place in the file. */

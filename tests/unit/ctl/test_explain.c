@@ -1,5 +1,6 @@
 /* explain: every reason has words, and questions about policy get the daemon's own answer with its line. */
 #include "base/reason.h"
+#include "ctl/session_ends.h"
 #include "run_ctl.h"
 #include <jansson.h>
 #include <setjmp.h>
@@ -89,13 +90,35 @@ static void all_reasons_are_listed(void **state)
     run_ctl(&ran, "explain", NULL);
     run_ctl(&json_ran, "explain", "--json", NULL);
     json_t *json = json_loads(json_ran.out, 0, NULL);
-    assert_int_equal(json_array_size(json), REASON_COUNT);
+    assert_int_equal(json_array_size(json), REASON_COUNT + session_end_count);
     for (unsigned i = 0; i < REASON_COUNT; i++) {
         assert_contains(ran.out, reason_word((enum reason)i));
+    }
+    for (size_t i = 0; i < session_end_count; i++) {
+        assert_contains(ran.out, session_ends[i].code);
     }
     json_decref(json);
     ran_release(&ran);
     ran_release(&json_ran);
+}
+
+static void every_end_of_a_session_is_explained(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < session_end_count; i++) {
+        struct ran ran;
+        run_ctl(&ran, "explain", session_ends[i].code, NULL);
+        assert_int_equal(ran.code, CTL_DONE);
+        assert_contains(ran.out, "of a session: ");
+        assert_contains(ran.out, session_ends[i].advice);
+        ran_release(&ran);
+        run_ctl(&ran, "explain", "--json", session_ends[i].code, NULL);
+        json_t *json = json_loads(ran.out, 0, NULL);
+        assert_string_equal(json_string_value(json_object_get(json, "kind")), "session");
+        assert_string_equal(json_string_value(json_object_get(json, "meaning")), session_ends[i].meaning);
+        json_decref(json);
+        ran_release(&ran);
+    }
 }
 
 static void unknown_reasons_are_told(void **state)
@@ -105,6 +128,9 @@ static void unknown_reasons_are_told(void **state)
     run_ctl(&ran, "explain", "denied_sin", NULL);
     assert_int_equal(ran.code, CTL_FAILED);
     assert_contains(ran.err, "did you mean denied_sni? ");
+    ran_release(&ran);
+    run_ctl(&ran, "explain", "lots", NULL);
+    assert_contains(ran.err, "did you mean lost? ");
     ran_release(&ran);
     run_ctl(&ran, "explain", "xyzzy", NULL);
     assert_int_equal(ran.code, CTL_FAILED);
@@ -252,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reason_is_explained),
         cmocka_unit_test(all_reasons_are_listed),
+        cmocka_unit_test(every_end_of_a_session_is_explained),
         cmocka_unit_test(unknown_reasons_are_told),
         cmocka_unit_test(policy_is_explained_with_its_line),
         cmocka_unit_test(policy_as_json),

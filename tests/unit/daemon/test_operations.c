@@ -1,4 +1,5 @@
 /* docs/operations.md and the alerts against the code: nothing is told that is not there, and nothing is left out. */
+#include "ctl/session_ends.h"
 #include "daemon/admin.h"
 #include "daemon/metrics.h"
 #include "daemon/status.h"
@@ -108,6 +109,21 @@ static void every_reason_is_documented(void **state)
     }
 }
 
+/* Every word that the end of a session can have in the log and the metrics. */
+static void every_end_of_a_session_is_documented(void **state)
+{
+    assert_int_equal(session_end_count, SESSION_CODE_COUNT);
+    for (size_t i = 0; i < session_end_count; i++) {
+        assert_string_equal(session_ends[i].code, session_code_word((enum session_code)i));
+        struct text row;
+        text_init(&row, 0);
+        text_addf(&row, "\n| `%s` | %s | %s |\n", session_ends[i].code, session_ends[i].meaning,
+                  session_ends[i].advice);
+        expect(*state, text_string(&row));
+        text_release(&row);
+    }
+}
+
 static void expect_members(const char *document, json_t *object)
 {
     const char *key;
@@ -172,9 +188,13 @@ static void alerts_are_sound(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_DOCUMENT(every_metric_is_documented), WITH_DOCUMENT(every_documented_metric_exists),
-        WITH_DOCUMENT(every_reason_is_documented), WITH_DOCUMENT(every_member_of_the_status_is_documented),
-        WITH_DOCUMENT(every_page_is_documented),   WITH_DOCUMENT(alerts_are_sound),
+        WITH_DOCUMENT(every_metric_is_documented),
+        WITH_DOCUMENT(every_documented_metric_exists),
+        WITH_DOCUMENT(every_reason_is_documented),
+        WITH_DOCUMENT(every_member_of_the_status_is_documented),
+        WITH_DOCUMENT(every_page_is_documented),
+        WITH_DOCUMENT(alerts_are_sound),
+        WITH_DOCUMENT(every_end_of_a_session_is_documented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@ postern_unit_test(daemon metrics)
 postern_unit_test(daemon status)
 postern_unit_test(daemon admin)
 postern_unit_test(daemon pages_faults FAULTS)
-postern_unit_test(daemon operations DEFINITIONS PROJECT_DIR="${PROJECT_SOURCE_DIR}")
+postern_unit_test(daemon operations USES postern_ctl DEFINITIONS PROJECT_DIR="${PROJECT_SOURCE_DIR}")
 postern_unit_test(daemon vsock_args)
 postern_unit_test(daemon vsock_proxy_names LINK_OPTIONS -Wl,--wrap=getaddrinfo -Wl,--wrap=freeaddrinfo)
 postern_unit_test(daemon vsock_proxy FAULTS

@@ -1,0 +1,36 @@
+/* The ends of sessions in words. docs/operations.md has the same table, and a test sees to it. */
+#include "ctl/session_ends.h"
+
+#include "base/compiler.h"
+
+static const char broken[] =
+    "the one who is not told as `by` broke a rule of docs/protocol.md, which `detail` names";
+static const char look_at_the_breaker[] =
+    "by the daemon: the enclave runs a broken client, or a hostile one; by the client: report it";
+static const char stray[] = "the client gave a code that is not one for sessions";
+static const char look_at_the_client[] = "look at the client";
+
+const struct session_end_words session_ends[] = {
+    {"no_error", "both sides were done", "nothing: this is how a session should end"},
+    {"protocol", broken, look_at_the_breaker},
+    {"internal_error", "the side that ended it failed; out of memory, say", "read the log line's `detail`"},
+    {"frame_size", broken, look_at_the_breaker},
+    {"control", broken, look_at_the_breaker},
+    {"flow_control", broken, look_at_the_breaker},
+    {"stream_closed", broken, look_at_the_breaker},
+    {"stream_limit", broken, look_at_the_breaker},
+    {"version", "there is no version of the protocol that both speak", "update the older side"},
+    {"timeout", "no whole HELLO came, a PING was not answered, or a frame was not finished in time",
+     "look at the enclave, which hangs; at the handshake, suspect something that speaks another protocol"},
+    {"calm", "the enclave opened, reset or asked far too much", "look for a loop in the enclave"},
+    {"going_away", "the side that ended it stopped before all streams had finished",
+     "raise `drain_timeout` if streams need longer to finish"},
+    {"cancel", stray, look_at_the_client},
+    {"open_timeout", stray, look_at_the_client},
+    {"no_progress", stray, look_at_the_client},
+    {"unsupported_kind", stray, look_at_the_client},
+    {"lost", "the connection ended without a word", "look at the enclave: it, or its program, died"},
+    {"other", stray, look_at_the_client},
+};
+
+const size_t session_end_count = ARRAY_SIZE(session_ends);
