@@ -45,6 +45,7 @@ def test_a_half_close_is_passed_on(framed, peer):
     daemon.wait_ended("finished")
 
 
+@pytest.mark.handover
 def test_many_streams_at_once(framed, peer):
     daemon = framed(peer(echo).address)
     with daemon.session() as session:
@@ -254,6 +255,7 @@ def test_the_daemons_limit_of_sessions(framed):
         assert goodbye(daemon, hello=False) == CODES["limit_daemon"]
 
 
+@pytest.mark.handover
 def test_sessions_are_spread_over_the_workers(framed):
     daemon = framed("tcp://127.0.0.1:1", workers=3)
     sessions = [daemon.session() for _ in range(6)]

@@ -74,6 +74,7 @@ def test_a_session_that_has_lost_its_right_says_goodbye(framed, peer, changes):
     daemon.wait_ended("finished")
 
 
+@pytest.mark.handover
 def test_a_reload_over_many_sessions_on_many_workers(framed, peer):
     address = peer(echo).address
     daemon = framed(address, workers=4, enclaves={"payroll": {"cid": 16, "max_sessions": 100}}, routes={"other": {"type": "relay", "to": address}})
@@ -89,6 +90,7 @@ def test_a_reload_over_many_sessions_on_many_workers(framed, peer):
                 assert good.receive_all() == b""
 
 
+@pytest.mark.handover
 def test_sessions_come_while_the_file_is_reloaded(framed, peer):
     daemon = framed(peer(echo).address, workers=4, enclaves={"payroll": {"cid": 16, "max_sessions": 100}})
     stop = threading.Event()
@@ -116,6 +118,7 @@ def test_sessions_come_while_the_file_is_reloaded(framed, peer):
 
 # ---- The end ----
 
+@pytest.mark.handover
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_idle_sessions_do_not_hold_it_up(framed, number):
     daemon = framed("tcp://127.0.0.1:1", drain_timeout="1h")
@@ -147,6 +150,7 @@ def test_a_session_that_says_nothing_does_not_hold_it_up_either(framed):
         deaf.sock.close()
 
 
+@pytest.mark.handover
 def test_streams_finish_and_new_ones_are_turned_away(framed, peer):
     daemon = framed(peer(echo).address, drain_timeout="10m")
     session = daemon.session()
@@ -173,6 +177,7 @@ def test_streams_finish_and_new_ones_are_turned_away(framed, peer):
     assert daemon.events(event="session ended")[-1]["code"] == "no_error"
 
 
+@pytest.mark.handover
 def test_the_deadline_cuts_what_is_left(framed, peer):
     daemon = framed(peer(echo_until_cut).address, drain_timeout="300ms")
     session = daemon.session()
