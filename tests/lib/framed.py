@@ -225,7 +225,6 @@ class Client:
         self.error = None
         self.preface_seen = False
         self.answers_pings = self.reads = True
-        self.keeps_books = True    # of streams; else what comes for them is passed over
         self.sent, self.may_send = 0, 0
         self.received, self.consumed, self.may_receive = 0, 0, session_window
         self.stream_window, self.session_window, self.max_payload = stream_window, session_window, max_payload
@@ -376,7 +375,7 @@ class Client:
         check("H-2", self.peer is not None or kind in (HELLO, GOAWAY))
         if kind < OPEN:
             self._on_session_frame(kind, payload)
-        elif kind <= STOP and self.keeps_books:
+        elif kind <= STOP:
             check("S-4", stream in self.streams)
             self._on_stream_frame(self.streams[stream], kind, payload, flags)
         return True

@@ -1,15 +1,13 @@
-"""Sessions over a reload, at the end of the daemon, and with callers who mean harm."""
+"""Sessions over a reload, and at the end of the daemon. Callers who mean harm are in test_sessions_hostile.py."""
 import contextlib
-import os
 import signal
-import struct
 import threading
 
 import pytest
 
 import framed as protocol
-from framed import CODES, DATA, FIN, OPEN, PING, RESET, STOP, Client, frame, open_payload
-from postern import connect, echo, echo_until_cut, receive, sanitizers, wait_until
+from framed import CODES
+from postern import connect, echo, echo_until_cut, wait_until
 from traffic import Background
 
 
@@ -200,125 +198,6 @@ def test_a_daemon_that_is_killed(framed, peer):
     session.wait(lambda: session.ended, what="the end of the connection")
     assert not session.goaways  # so the client knows that it failed
     session.sock.close()
-
-
-# ---- Callers who mean harm. The rules one by one are the core's tests; these are what reaches the daemon. ----
-
-
-HARM = {
-    "an open too many": lambda session: [session.frame(OPEN, 2 * i + 1, open_payload("out")) for i in range(5)],
-    "an id that is not the next": lambda session: session.frame(OPEN, 3, open_payload("out")),
-    "data on no stream": lambda session: session.frame(DATA, 7, b"x"),
-    "more than the window": lambda session: (session.frame(OPEN, 1, open_payload("out")), session.frame(DATA, 1, b"x" * 16384)),
-    "an unknown frame": lambda session: session.write(b"\x55\0\0\0\0\0\0\0"),
-    "a frame too long": lambda session: session.write(struct.pack(">BBHI", DATA, 0, 65535, 1)),
-    "data after the end": lambda session: (session.frame(OPEN, 1, open_payload("out")), session.frame(DATA, 1, b"x", FIN), session.frame(DATA, 1, b"x")),
-    "a wrong final size": lambda session: (session.frame(OPEN, 1, open_payload("out")), session.frame(RESET, 1, struct.pack(">IQ", 0x20, 99))),
-    "no CBOR": lambda session: session.frame(OPEN, 1, b"\xff\xff"),
-    "a route with a newline": lambda session: session.frame(OPEN, 1, protocol.encode({1: b"x"}).replace(b"\x41x", b"\x61\n")),
-    "a PONG for nothing": lambda session: (session.ping(), session.frame(protocol.PONG, payload=b"87654321"), session.frame(protocol.PONG, payload=b"87654321")),
-}
-
-
-@pytest.mark.parametrize("what", HARM)
-def test_rules_that_are_broken(framed, peer, what):
-    daemon = framed(peer(echo_until_cut).address, enclaves={"payroll": {"cid": 16, "max_streams": 4}},
-                    sessions={"budget": "64KiB"})  # so that a window is smaller than a frame may be
-    session = daemon.session(stream_window=1 << 20)
-    session.wait_ready()
-    session.keeps_books = False
-    with contextlib.suppress(AssertionError):
-        HARM[what](session)
-    session.wait(lambda: session.goaways, what="GOAWAY")
-    assert session.goaways[-1][2] in (1, 3, 4, 5, 6, 7) and session.goaways[-1][3].split(":")[0][1:2] == "-"
-    session.sock.close()
-    assert daemon.wait_event(event="session ended", by="daemon")["level"] == "warn"
-    daemon.wait_quiet()
-    with daemon.session() as after:
-        stream = after.open("out")
-        assert exchanged(stream)
-        stream.finish()
-        assert stream.receive_all() == b""
-
-
-def flood(session, what):
-    """Until the daemon has had enough, or the machine was too slow for that. What cannot be sent any more does not matter."""
-    for i in range(20_000):
-        if session.goaways or session.ended:
-            return
-        if what == "opens and resets":
-            session.write(frame(OPEN, 2 * i + 1, open_payload("out")) + frame(RESET, 2 * i + 1, struct.pack(">IQ", 0x20, 0)) +
-                          frame(STOP, 2 * i + 1, struct.pack(">I", 0x20)))
-            session.wait(lambda: i + 1 < session.may_open or session.goaways or session.ended, what="leave")
-        elif what == "pings":
-            session.ping()
-        elif what == "opens that are refused":
-            session.write(frame(OPEN, 2 * i + 1, open_payload("nothing")) + frame(RESET, 2 * i + 1, struct.pack(">IQ", 0x20, 0)))
-            session.wait(lambda: i + 1 < session.may_open or session.goaways or session.ended, what="leave")
-        else:
-            session.write(frame(0x99, 0, b"") * 100)
-        if i % 50 == 0:
-            session.turn()
-
-
-@pytest.mark.parametrize("what,limited", [("opens and resets", False), ("pings", True), ("opens that are refused", False), ("nonsense", True)])
-def test_floods(framed, peer, what, limited):
-    """`limited`: the rate that is borne is so low that any machine exceeds it."""
-    daemon = framed(peer(echo_until_cut).address)
-    with daemon.session() as good:
-        stream = good.open("out")
-        assert exchanged(stream)
-        session = daemon.session()
-        session.wait_ready()
-        session.keeps_books = False
-        with contextlib.suppress(AssertionError):
-            flood(session, what)
-        if limited:
-            session.wait(lambda: session.goaways or session.ended, what="the daemon's patience to end")
-        session.sock.close()
-        ended = daemon.wait_event(event="session ended")
-        assert (ended["code"], ended["by"]) == ("calm", "daemon") or (not limited and ended["code"] == "lost")
-        assert exchanged(stream)
-        stream.finish()
-        assert stream.receive_all() == b""
-    daemon.wait_quiet()
-
-
-def resident(daemon):
-    return daemon.status()["process"]["resident_bytes"]
-
-
-def test_one_that_never_reads_costs_its_budget_at_most(framed, peer):
-    """Streams in both directions stand still; what is held is bounded, and the neighbour does not notice."""
-    def pour(connection):
-        with contextlib.suppress(OSError):
-            while True:
-                connection.sendall(b"x" * 65536)
-    daemon = framed(peer(pour).address, allow=["out", "deaf", "echo"], sessions={"budget": "1MiB"}, enclaves={"payroll": {"cid": 16, "max_streams": 200}},
-                    routes={"deaf": {"type": "relay", "to": peer(lambda connection: connection.recv(1) and threading.Event().wait(1)).address},
-                            "echo": {"type": "relay", "to": peer(echo).address}})
-    with daemon.session() as good:
-        stream = good.open("echo")
-        assert exchanged(stream)
-        before = resident(daemon)
-        deaf = daemon.session()
-        streams = [deaf.open("out") for _ in range(50)] + [deaf.open("deaf") for _ in range(50)]
-        for one in streams:
-            assert one.wait_answer()
-        for one in streams:
-            room = min(one.may_send - one.sent, deaf.may_send - deaf.sent, deaf.peer_max_payload)
-            if room > 0:
-                one.send(b"y" * room)
-        deaf.reads = False
-        for _ in range(20):
-            assert exchanged(stream)
-        if not sanitizers():
-            assert resident(daemon) - before < 12 << 20
-        deaf.sock.close()
-        daemon.wait_event(event="session ended", code="lost")
-        stream.finish()
-        assert stream.receive_all() == b""
-    daemon.wait_quiet()
 
 
 def test_descriptors_come_back(framed, peer):
