@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-from postern import REPOSITORY, connect, echo, wait_until
+from postern import PATIENCE, REPOSITORY, connect, echo, wait_until
 
 CONFIG = pathlib.Path("/etc/postern/postern.yaml")
 SOCKET_UNIT = pathlib.Path("/etc/systemd/system/postern-kms-raw.socket")
 
 
 def systemctl(*arguments, check=True):
-    run = subprocess.run(["systemctl", *arguments], text=True, capture_output=True, timeout=60)
+    run = subprocess.run(["systemctl", *arguments], text=True, capture_output=True, timeout=PATIENCE)
     assert not check or run.returncode == 0, f"systemctl {arguments}: {run.stderr}{journal()}"
     return run
 
@@ -157,7 +157,7 @@ def test_the_watchdog_restarts_a_hung_daemon(service):
     pid = show("MainPID")
     start = time.monotonic()
     os.kill(int(pid), signal.SIGSTOP)
-    wait_until(lambda: show("MainPID") not in ("0", pid) and show("ActiveState") == "active", 60, "the restart")
+    wait_until(lambda: show("MainPID") not in ("0", pid) and show("ActiveState") == "active", what="the restart")
     print(f"back after {time.monotonic() - start:.1f} s")
     assert echoes()
     assert "watchdog" in journal().lower()
@@ -185,7 +185,7 @@ def test_a_socket_unit_hands_over_a_listener_by_name(there):
         with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as client:
             systemctl("restart", "--no-block", "postern.service")
             client.connect((1, 8000))
-            client.settimeout(20)
+            client.settimeout(PATIENCE)
             client.sendall(b"hello")
             assert client.recv(100) == b"hello"
     finally:

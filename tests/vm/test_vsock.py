@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from postern import Peer, connect, echo, read_all, reply_after_end, wait_until
+from postern import PATIENCE, Peer, connect, echo, read_all, reply_after_end, wait_until
 
 LOCAL = socket.VMADDR_CID_LOCAL if hasattr(socket, "VMADDR_CID_LOCAL") else 1
 DOOR = "vsock://local:8000"
@@ -141,7 +141,7 @@ def test_bulk_arrives_unchanged_both_ways(daemon, peer, vsock_behind):
     block = os.urandom(1 << 20)
     blocks = 16
     sent, got = hashlib.sha256(), hashlib.sha256()
-    with connect(DOOR, timeout=60) as client:
+    with connect(DOOR) as client:
         def send():
             for turn in range(blocks):
                 piece = block[turn:] + block[:turn]
@@ -179,7 +179,7 @@ client.connect((1, 8000))
 client.sendall(b"go")
 client.recv(1)
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -200,7 +200,7 @@ def test_a_killed_client_ends_its_stream_and_the_destinations(daemon, peer):
         assert client.stdout.readline() == b"ready\n"
         wait_until(lambda: active_streams(one) == 1, what="the stream")
         client.send_signal(signal.SIGKILL)
-    assert ended.wait(20)
+    assert ended.wait(PATIENCE)
     wait_until(lambda: active_streams(one) == 0, what="the end of the stream")
     one.wait_event(reason="client_reset")
 
@@ -228,19 +228,15 @@ def test_ten_thousand_connections_at_once(daemon, peer):
             config["limits"] = {"max_streams": count}
             config["log"] = {"level": "warn", "format": "json"}
             one = daemon(**config)
-            before = descriptors(one)
+            before = len(one.descriptors())
             start = time.monotonic()
             run = subprocess.run([sys.executable, program, "connect", DOOR, str(count)], text=True, capture_output=True)
             assert run.returncode == 0, run.stdout + run.stderr + one.log()
             print(f"{count} connections in {time.monotonic() - start:.1f} s: {run.stdout}")
-            wait_until(lambda: active_streams(one) == 0, 60, "the end of the streams")
-            wait_until(lambda: descriptors(one) <= before + 10, 60, "the release of the descriptors")
+            wait_until(lambda: active_streams(one) == 0, what="the end of the streams")
+            wait_until(lambda: len(one.descriptors()) <= before + 10, what="the release of the descriptors")
         finally:
             server.kill()
-
-
-def descriptors(daemon):
-    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
 
 
 def vsock_proxy(tmp_path, *arguments):
@@ -252,7 +248,7 @@ def vsock_proxy(tmp_path, *arguments):
 
 def test_vsock_proxy_wants_the_parents_cid(tmp_path):
     """AWS's tool listens at CID 3 and nowhere else. This machine is not 3: it says so, and ends."""
-    run = subprocess.run(vsock_proxy(tmp_path, 8000, "127.0.0.1", 443), text=True, capture_output=True, timeout=20)
+    run = subprocess.run(vsock_proxy(tmp_path, 8000, "127.0.0.1", 443), text=True, capture_output=True, timeout=PATIENCE)
     assert run.returncode == 1
     assert "Could not bind to cid: 3 port: 8000" in run.stderr, run.stderr
 

@@ -421,16 +421,18 @@ static void test_idleness_is_counted_from_the_last_byte(void **state)
     (void)state;
     bench.route.idle_timeout_ms = 600;
     relay_bench_establish(&bench, pair_of_tcp);
-    uint64_t last = 0;
-    for (int i = 0; i < 33; i++) {
+    uint64_t last = uv_hrtime();
+    bool in_time = true; /* the machine let us go on within the timeout */
+    for (int i = 0; i < 33 && in_time; i++) {
         peer_say(i % 2 == 0 ? &bench.client : &bench.upstream, 1);
-        last = uv_hrtime();
         loopback_pass(&bench.loopback, 20);
+        in_time = uv_hrtime() - last < 590 * 1000000u;
+        last = uv_hrtime();
         hear_both();
-        assert_int_equal(bench.ended, 0); /* 660 ms in all */
+        assert_true(bench.ended == 0 || !in_time); /* 660 ms in all */
     }
     relay_bench_finish(&bench, REASON_IDLE_TIMEOUT);
-    assert_true(uv_hrtime() - last >= 595 * 1000000u);
+    assert_true(uv_hrtime() - last >= 575 * 1000000u || !in_time);
 }
 
 /* The first byte replaces a long wait by a short one. */
@@ -453,10 +455,15 @@ static void test_a_half_closed_stream_has_its_own_time(void **state)
     peer_say(&bench.client, 1);
     peer_finish(&bench.client);
     WAIT_FOR(&bench.loopback, peer_hear(&bench.upstream)->ended);
-    for (int i = 0; i < 33; i++) { /* as long as the other side says something, it goes on: 660 ms in all */
+    uint64_t last = uv_hrtime();
+    bool in_time = true; /* the machine let us go on within the timeout */
+    for (int i = 0; i < 33 && in_time;
+         i++) { /* as long as the other side says something, it goes on: 660 ms in all */
         peer_say(&bench.upstream, 1);
         loopback_pass(&bench.loopback, 20);
-        assert_int_equal(bench.ended, 0);
+        in_time = uv_hrtime() - last < 590 * 1000000u;
+        last = uv_hrtime();
+        assert_true(bench.ended == 0 || !in_time);
     }
     relay_bench_finish(&bench, REASON_HALF_CLOSED_TIMEOUT);
     WAIT_FOR(&bench.loopback, peer_hear(&bench.client)->error != 0 || bench.client.ended);
