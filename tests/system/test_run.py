@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from postern import FINDING, PROGRAMS, Peer, connect, echo, free_port, receive, wait_until
+from postern import FINDING, PATIENCE, PROGRAMS, Peer, connect, echo, free_port, receive, wait_until
 
 POSTERN = PROGRAMS / "postern"
 
@@ -37,7 +37,7 @@ class Run:
         return self.err_file.read_text(errors="replace")
 
     def wait(self):
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
     def wait_err(self, text):
         wait_until(lambda: text in self.err(), what=f"{text!r} in:\n{self.err()}")
@@ -98,14 +98,14 @@ def test_settings_from_a_file(run, folder):
     config = folder / "run.conf"
     config.write_text(f"# for the app\nenv = GREETING = hello\nenv = OTHER=there\nchdir = {folder}\n")
     done = subprocess.run([POSTERN, "run", "--config", config, "--set", "env=OTHER=here", "--", "sh", "-c", 'echo "$GREETING|$OTHER|$PWD"'],
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0 and done.stdout == f" hello|here|{folder}\n".replace("| ", "|") or done.stderr
 
 
 def test_mistakes_are_told_together_with_their_places(folder):
     config = folder / "run.conf"
     config.write_text("lisen = tcp://127.0.0.1:443=kms\nlisten = tcp://127.0.0.1:70000=kms\nconnect = vsock://payroll:1\n\nlog = a b\nclock = maybe\n")
-    done = subprocess.run([POSTERN, "run", "--config", config, "--", "touch", folder / "started"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([POSTERN, "run", "--config", config, "--", "touch", folder / "started"], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1 and not (folder / "started").exists()
     lines = done.stderr.splitlines()
     assert [line.removeprefix(f"{config}:").split(":")[0] for line in lines] == ["1", "2", "3", "5", "6"], done.stderr
@@ -118,12 +118,12 @@ def test_mistakes_are_told_together_with_their_places(folder):
     (["--config"], "--config needs a value"),
 ])
 def test_wrong_usage(arguments, text):
-    done = subprocess.run([POSTERN, "run", *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([POSTERN, "run", *arguments], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 2 and text in done.stderr
 
 
 def test_a_file_that_is_not_there():
-    done = subprocess.run([POSTERN, "run", "--config", "/nowhere/run.conf", "--", "true"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([POSTERN, "run", "--config", "/nowhere/run.conf", "--", "true"], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1 and "cannot open /nowhere/run.conf: No such file or directory" in done.stderr
 
 
@@ -410,7 +410,7 @@ def test_all_others_end_with_the_app(home, run):
     """One that ends when it is asked to, and says so, which is still shipped; one that does not; and their init exits with the
     app's status when both are gone."""
     daemon = home(listen="unix")
-    one = run(python(OTHERS), wrapper=[part for part in NAMESPACES if part != "--net"], at=daemon.at, log="logs", stop_timeout="500ms")
+    one = run(python(OTHERS), wrapper=[part for part in NAMESPACES if part != "--net"], at=daemon.at, log="logs", stop_timeout="3s")
     assert one.wait() == 5, one.err()
     wait_until(lambda: daemon.lines("stdout") == ["asked to end"])
 
