@@ -43,10 +43,26 @@ int __wrap_uv_poll_start(uv_poll_t *handle, int events, uv_poll_cb cb)
     return fault_strikes(FAULT_OWN) ? UV_EEXIST : __real_uv_poll_start(handle, events, cb);
 }
 
+/* Of each test, from its set-up to its tear-down. */
+static struct loopback bench;
+
+static int open_bench(void **state)
+{
+    (void)state;
+    loopback_open(&bench);
+    return 0;
+}
+
+static int close_bench(void **state)
+{
+    (void)state;
+    loopback_close(&bench);
+    return 0;
+}
+
 /* A watched socket, its other end, and what was reported. */
 struct seen {
     struct watcher watcher;
-    struct loopback *bench;
     struct peer peer;
     int fd;
     unsigned calls;
@@ -54,11 +70,6 @@ struct seen {
     void (*then)(struct seen *seen);
     struct seen *other;
 };
-
-static struct poller *poller_of(const struct seen *seen)
-{
-    return &seen->bench->loop.poller;
-}
 
 static void on_report(struct watcher *watcher, uint32_t events)
 {
@@ -70,59 +81,64 @@ static void on_report(struct watcher *watcher, uint32_t events)
     }
 }
 
-static void seen_open(struct seen *seen, struct loopback *bench)
+static void seen_open(struct seen *seen)
 {
     int fds[2];
     memset(seen, 0, sizeof *seen);
-    seen->bench = bench;
     pair_of_unix(fds);
     seen->fd = fds[0];
     peer_init(&seen->peer, fds[1]);
-    assert_int_equal(poller_add(&bench->loop.poller, &seen->watcher, fds[0], on_report), 0);
+    assert_int_equal(poller_add(&bench.loop.poller, &seen->watcher, fds[0], on_report), 0);
 }
 
 static void seen_close(struct seen *seen)
 {
-    poller_remove(poller_of(seen), &seen->watcher);
+    poller_remove(&bench.loop.poller, &seen->watcher);
     close(seen->fd);
     peer_close(&seen->peer);
 }
 
-static void settle(struct loopback *bench)
+static void settle(void)
 {
     for (int i = 0; i < 3; i++) {
-        loopback_turn(bench);
+        loopback_turn(&bench);
     }
+}
+
+/* Two of them, whose first reports are over. */
+static void two_settled(struct seen *one, struct seen *two)
+{
+    seen_open(one);
+    seen_open(two);
+    settle();
+    one->calls = two->calls = 0;
 }
 
 static void test_the_present_state_is_reported_once(void **state)
 {
-    struct loopback bench;
     struct seen one;
     (void)state;
-    loopback_open(&bench);
-    seen_open(&one, &bench);
-    settle(&bench);
+    seen_open(&one);
+    settle();
     assert_int_equal(one.calls, 1);
     assert_int_equal(one.events, EPOLLOUT);
     peer_say(&one.peer, 10);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls, 2); /* edge-triggered: nobody reads, and it is not told again */
     assert_int_equal(one.events, EPOLLIN | EPOLLOUT);
     peer_say(&one.peer, 10);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls, 3);
     peer_close(&one.peer);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls, 4);
     assert_int_equal(one.events & (EPOLLRDHUP | EPOLLHUP), EPOLLRDHUP | EPOLLHUP);
     seen_close(&one);
-    loopback_close(&bench);
 }
 
 static void remove_other(struct seen *seen)
 {
-    poller_remove(poller_of(seen), &seen->other->watcher);
+    poller_remove(&bench.loop.poller, &seen->other->watcher);
     seen->other->watcher.cb = NULL; /* a report would crash */
     seen->then = NULL;
 }
@@ -130,49 +146,38 @@ static void remove_other(struct seen *seen)
 /* Both are in the same batch: whichever comes first takes the other out of it. */
 static void test_no_report_after_remove_though_fetched(void **state)
 {
-    struct loopback bench;
     struct seen one, two;
     (void)state;
-    loopback_open(&bench);
-    seen_open(&one, &bench);
-    seen_open(&two, &bench);
-    settle(&bench);
-    one.calls = two.calls = 0;
+    two_settled(&one, &two);
     one.other = &two;
     two.other = &one;
     one.then = two.then = remove_other;
     peer_say(&one.peer, 1);
     peer_say(&two.peer, 1);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls + two.calls, 1);
     seen_close(&one);
     seen_close(&two);
-    loopback_close(&bench);
 }
 
 static void drop_other(struct seen *seen)
 {
-    poller_drop(poller_of(seen), &seen->other->watcher);
+    poller_drop(&bench.loop.poller, &seen->other->watcher);
     seen->other->watcher.cb = NULL;
     seen->then = NULL;
 }
 
 static void test_no_report_after_drop_and_the_descriptor_is_closed(void **state)
 {
-    struct loopback bench;
     struct seen one, two;
     (void)state;
-    loopback_open(&bench);
-    seen_open(&one, &bench);
-    seen_open(&two, &bench);
-    settle(&bench);
-    one.calls = two.calls = 0;
+    two_settled(&one, &two);
     one.other = &two;
     two.other = &one;
     one.then = two.then = drop_other;
     peer_say(&one.peer, 1);
     peer_say(&two.peer, 1);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls + two.calls, 1);
     struct seen *dropped = one.calls == 0 ? &one : &two;
     assert_int_equal(dropped->watcher.fd, -1);
@@ -181,66 +186,57 @@ static void test_no_report_after_drop_and_the_descriptor_is_closed(void **state)
     poller_remove(&bench.loop.poller, &dropped->watcher);
     peer_close(&dropped->peer);
     seen_close(dropped == &one ? &two : &one);
-    loopback_close(&bench);
 }
 
 static void remove_self(struct seen *seen)
 {
-    poller_remove(poller_of(seen), &seen->watcher);
+    poller_remove(&bench.loop.poller, &seen->watcher);
 }
 
 static void test_a_watcher_removes_itself(void **state)
 {
-    struct loopback bench;
     struct seen one;
     (void)state;
-    loopback_open(&bench);
-    seen_open(&one, &bench);
+    seen_open(&one);
     one.then = remove_self;
-    settle(&bench);
+    settle();
     peer_say(&one.peer, 1);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls, 1);
     seen_close(&one);
-    loopback_close(&bench);
 }
 
 static void test_again_comes_once_with_the_events_asked_for(void **state)
 {
-    struct loopback bench;
     struct seen one;
     (void)state;
-    loopback_open(&bench);
-    seen_open(&one, &bench);
-    settle(&bench);
+    seen_open(&one);
+    settle();
     one.calls = 0;
     poller_again(&bench.loop.poller, &one.watcher, EPOLLIN);
     poller_again(&bench.loop.poller, &one.watcher, EPOLLOUT);
     assert_int_equal(one.calls, 0);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls, 1);
     assert_int_equal(one.events, EPOLLIN | EPOLLOUT);
     assert_false(uv_is_active((uv_handle_t *)&bench.loop.poller.idle)); /* and the loop may sleep again */
     assert_false(uv_is_active((uv_handle_t *)&bench.loop.poller.prepare));
     seen_close(&one);
-    loopback_close(&bench);
 }
 
 static void ask_again(struct seen *seen)
 {
-    poller_again(poller_of(seen), &seen->watcher, EPOLLIN);
+    poller_again(&bench.loop.poller, &seen->watcher, EPOLLIN);
 }
 
 /* A watcher that always has more to do takes one turn in two, not all of them. */
 static void test_again_lets_others_have_their_turn(void **state)
 {
-    struct loopback bench;
     struct seen busy, other;
     (void)state;
-    loopback_open(&bench);
-    seen_open(&busy, &bench);
-    seen_open(&other, &bench);
-    settle(&bench);
+    seen_open(&busy);
+    seen_open(&other);
+    settle();
     busy.then = ask_again;
     poller_again(&bench.loop.poller, &busy.watcher, EPOLLIN);
     busy.calls = other.calls = 0;
@@ -252,84 +248,71 @@ static void test_again_lets_others_have_their_turn(void **state)
     }
     seen_close(&busy); /* while it waits for its turn */
     unsigned calls = busy.calls;
-    settle(&bench);
+    settle();
     assert_int_equal(busy.calls, calls);
     seen_close(&other);
-    loopback_close(&bench);
 }
 
 /* Both wait for their turn; the first to have it removes the other. */
 static void test_no_report_after_remove_though_due(void **state)
 {
-    struct loopback bench;
     struct seen one, two;
     (void)state;
-    loopback_open(&bench);
-    seen_open(&one, &bench);
-    seen_open(&two, &bench);
-    settle(&bench);
-    one.calls = two.calls = 0;
+    two_settled(&one, &two);
     one.other = &two;
     one.then = remove_other;
     poller_again(&bench.loop.poller, &one.watcher, EPOLLIN);
     poller_again(&bench.loop.poller, &two.watcher, EPOLLIN);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls, 1);
     assert_int_equal(two.calls, 0);
     seen_close(&one);
     seen_close(&two);
-    loopback_close(&bench);
 }
 
 static void test_mute_holds_back_bytes_but_not_the_end(void **state)
 {
-    struct loopback bench;
     struct seen one;
     (void)state;
-    loopback_open(&bench);
-    seen_open(&one, &bench);
-    settle(&bench);
+    seen_open(&one);
+    settle();
     poller_mute(&bench.loop.poller, &one.watcher, true);
-    settle(&bench);
+    settle();
     one.calls = 0;
     peer_say(&one.peer, 10);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls, 0);
     poller_mute(&bench.loop.poller, &one.watcher, false);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls, 1);
     assert_int_equal(one.events, EPOLLIN | EPOLLOUT);
     poller_mute(&bench.loop.poller, &one.watcher, true);
-    settle(&bench);
+    settle();
     one.calls = 0;
     peer_finish(&one.peer);
-    settle(&bench);
+    settle();
     assert_int_equal(one.calls, 1);
     assert_true((one.events & EPOLLRDHUP) != 0);
     seen_close(&one);
-    loopback_close(&bench);
 }
 
 static void test_a_socket_moves_with_its_reports(void **state)
 {
-    struct loopback bench;
     struct seen from, to = {.calls = 0};
     (void)state;
-    loopback_open(&bench);
-    seen_open(&from, &bench);
-    settle(&bench);
+    seen_open(&from);
+    settle();
     from.calls = 0;
     poller_again(&bench.loop.poller, &from.watcher, EPOLLIN);
     assert_int_equal(poller_move(&bench.loop.poller, &from.watcher, &to.watcher, on_report), 0);
     from.watcher.cb = NULL;
     assert_int_equal(from.watcher.fd, -1);
     assert_int_equal(to.watcher.fd, from.fd);
-    settle(&bench);
+    settle();
     assert_int_equal(to.calls, 1);
     assert_int_equal(to.events, EPOLLOUT);
     poller_remove(&bench.loop.poller, &to.watcher);
     seen_close(&from);
-    loopback_close(&bench);
 }
 
 static struct watcher moved_to;
@@ -337,7 +320,7 @@ static struct watcher moved_to;
 static void move_other(struct seen *seen)
 {
     seen->then = NULL;
-    assert_int_equal(poller_move(poller_of(seen), &seen->other->watcher, &moved_to, seen->watcher.cb), 0);
+    assert_int_equal(poller_move(&bench.loop.poller, &seen->other->watcher, &moved_to, seen->watcher.cb), 0);
 }
 
 static unsigned moved_reports;
@@ -354,26 +337,23 @@ static void on_moved_report(struct watcher *watcher, uint32_t events)
 
 static void test_what_was_fetched_for_the_old_watcher_is_dropped(void **state)
 {
-    struct loopback bench;
     struct seen one, two;
     (void)state;
-    loopback_open(&bench);
-    seen_open(&one, &bench);
-    seen_open(&two, &bench);
-    settle(&bench);
+    seen_open(&one);
+    seen_open(&two);
+    settle();
     one.watcher.cb = on_moved_report;
     one.other = &two;
     one.then = move_other;
     two.calls = moved_reports = 0;
     peer_say(&one.peer, 1);
     peer_say(&two.peer, 1);
-    settle(&bench);
+    settle();
     assert_in_range(two.calls, 0, 1); /* the kernel's order decides whether it came first */
     assert_int_equal(moved_reports, 1);
     poller_remove(&bench.loop.poller, &moved_to);
     seen_close(&one);
     seen_close(&two);
-    loopback_close(&bench);
 }
 
 static unsigned listener_reports;
@@ -387,11 +367,9 @@ static void on_listener(struct watcher *watcher, uint32_t events)
 
 static void test_a_listener_is_level_triggered(void **state)
 {
-    struct loopback bench;
     struct watcher watcher;
     uint16_t port;
     (void)state;
-    loopback_open(&bench);
     int listener = tcp_listener(5, &port);
     assert_int_equal(poller_add_listener(&bench.loop.poller, &watcher, listener, on_listener), 0);
     int client = tcp_connect(port);
@@ -400,36 +378,30 @@ static void test_a_listener_is_level_triggered(void **state)
     poller_remove(&bench.loop.poller, &watcher);
     close(client);
     close(listener);
-    loopback_close(&bench);
 }
 
 static void test_more_sockets_than_one_batch(void **state)
 {
     enum { COUNT = POLLER_BATCH + 50 };
-    struct loopback bench;
     struct seen *many = calloc(COUNT, sizeof *many);
     (void)state;
     assert_non_null(many);
-    loopback_open(&bench);
     for (unsigned i = 0; i < COUNT; i++) {
-        seen_open(&many[i], &bench);
+        seen_open(&many[i]);
     }
-    settle(&bench);
+    settle();
     for (unsigned i = 0; i < COUNT; i++) {
         assert_int_equal(many[i].calls, 1);
         seen_close(&many[i]);
     }
-    loopback_close(&bench);
     free(many);
 }
 
 static void test_what_cannot_be_watched(void **state)
 {
-    struct loopback bench;
     struct watcher watcher, to = {.fd = -1};
     int fds[2];
     (void)state;
-    loopback_open(&bench);
     assert_int_equal(poller_add(&bench.loop.poller, &watcher, -1, on_report), -EBADF);
     assert_int_equal(watcher.fd, -1);
     pair_of_unix(fds);
@@ -442,17 +414,14 @@ static void test_what_cannot_be_watched(void **state)
     poller_remove(&bench.loop.poller, &watcher);
     close(fds[0]);
     close(fds[1]);
-    loopback_close(&bench);
 }
 
 /* libuv tells of its descriptor gone bad: nothing is fetched, nothing reported. */
 static void test_a_bad_report_is_passed_over(void **state)
 {
-    struct loopback bench;
     struct seen one;
     (void)state;
-    loopback_open(&bench);
-    seen_open(&one, &bench);
+    seen_open(&one);
     polled(&bench.loop.poller.poll, UV_EBADF, 0);
     assert_int_equal(one.calls, 0);
     int epoll = bench.loop.poller.epoll_fd;
@@ -461,7 +430,6 @@ static void test_a_bad_report_is_passed_over(void **state)
     assert_int_equal(one.calls, 0);
     bench.loop.poller.epoll_fd = epoll;
     seen_close(&one);
-    loopback_close(&bench);
 }
 
 static void on_closed(void *data)
@@ -504,23 +472,25 @@ static void test_faults(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_bench, close_bench)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_present_state_is_reported_once),
-        cmocka_unit_test(test_no_report_after_remove_though_fetched),
-        cmocka_unit_test(test_no_report_after_drop_and_the_descriptor_is_closed),
-        cmocka_unit_test(test_a_watcher_removes_itself),
-        cmocka_unit_test(test_again_comes_once_with_the_events_asked_for),
-        cmocka_unit_test(test_again_lets_others_have_their_turn),
-        cmocka_unit_test(test_no_report_after_remove_though_due),
-        cmocka_unit_test(test_mute_holds_back_bytes_but_not_the_end),
-        cmocka_unit_test(test_a_socket_moves_with_its_reports),
-        cmocka_unit_test(test_what_was_fetched_for_the_old_watcher_is_dropped),
-        cmocka_unit_test(test_a_listener_is_level_triggered),
-        cmocka_unit_test(test_more_sockets_than_one_batch),
-        cmocka_unit_test(test_what_cannot_be_watched),
-        cmocka_unit_test(test_a_bad_report_is_passed_over),
+        TEST(test_the_present_state_is_reported_once),
+        TEST(test_no_report_after_remove_though_fetched),
+        TEST(test_no_report_after_drop_and_the_descriptor_is_closed),
+        TEST(test_a_watcher_removes_itself),
+        TEST(test_again_comes_once_with_the_events_asked_for),
+        TEST(test_again_lets_others_have_their_turn),
+        TEST(test_no_report_after_remove_though_due),
+        TEST(test_mute_holds_back_bytes_but_not_the_end),
+        TEST(test_a_socket_moves_with_its_reports),
+        TEST(test_what_was_fetched_for_the_old_watcher_is_dropped),
+        TEST(test_a_listener_is_level_triggered),
+        TEST(test_more_sockets_than_one_batch),
+        TEST(test_what_cannot_be_watched),
+        TEST(test_a_bad_report_is_passed_over),
         cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
