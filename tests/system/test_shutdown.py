@@ -83,15 +83,17 @@ def test_the_deadline_cuts_what_is_left(relay, peer):
     assert len(cut) == 20 and all(event["duration_ms"] >= 300 and event["bytes_in"] == 5 for event in cut)
 
 
-def test_streams_that_are_still_opening_are_cut_too(relay, peer, folder):
+def test_streams_that_are_still_opening_are_cut_too(relay, peer):
     """In the middle of a hello, and in the middle of a connect."""
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(blackhole())
-        daemon = relay(peer(echo).address, drain_timeout="200ms", route={"sni": ["a.test"]},
-                       listeners={"slow": {"listen": f"unix://{folder}/slow.sock", "route": "slow", "allow": "any"}},
-                       routes={"slow": {"type": "relay", "to": f"tcp://127.0.0.1:{port}", **PATIENT}})
+        daemon = relay(peer(echo).address, begin=False)
+        slow = daemon.socket_path("slow.sock")
+        daemon.configure(drain_timeout="200ms", route={"sni": ["a.test"]},
+                         listeners={"slow": {"listen": slow, "route": "slow", "allow": "any"}},
+                         routes={"slow": {"type": "relay", "to": f"tcp://127.0.0.1:{port}", **PATIENT}}).start()
         stack.enter_context(daemon.connect())
-        stack.enter_context(connect(daemon.config["listeners"]["slow"]["listen"]))
+        stack.enter_context(connect(slow))
         wait_until(lambda: daemon.metrics()["postern_daemon_streams_active"] == 2)
         terminate(daemon)
         assert daemon.wait() == 0
