@@ -1,12 +1,11 @@
 /*
- * Sessions: who gets one, what becomes of the streams that it opens, of reloads and of drains, and that the books balance. The
+ * Sessions: who gets one, what becomes of the streams that it opens, of drains, and that the books balance. The
  * caller's side is the session core's own (tests/lib/framed_client.h).
  */
 #include "daemon/sessions.h"
 
 #include "fault.h"
-#include "framed_client.h"
-#include "one_worker.h"
+#include "session_callers.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,96 +15,6 @@
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
-
-#define HEAD "version: 1\nadmin: {listen: none}\nmetrics: {listen: none}\n"
-
-static const char yaml[] =
-    HEAD "limits: {max_sessions: 3}\n"
-         "enclaves:\n"
-         "  payroll: {cid: 16, max_streams: 3, max_sessions: 2}\n"
-         "  fraud: {cid: 17}\n"
-         "  outside: {cid: 18}\n"
-         "listeners:\n"
-         "  session: {listen: \"vsock://any:7000\", protocol: framed,"
-         " allow: {payroll: [out, narrow, logs], fraud: [out]}}\n"
-         "  dev: {listen: \"unix://@dev\", protocol: framed, peer: payroll, allow: {payroll: [narrow]}}\n"
-         "routes:\n"
-         "  out: {type: relay, to: \"tcp://127.0.0.1:%u\"}\n"
-         "  narrow: {type: relay, to: \"tcp://127.0.0.1:%u\", max_streams: 1}\n"
-         "  logs: {type: log}\n";
-
-enum { SESSION, DEV };
-enum { OUT, NARROW, LOGS };
-enum { PAYROLL, FRAUD, OUTSIDE };
-
-static struct framed_client client[4];
-
-static int set_up(void **state)
-{
-    (void)state;
-    one_worker_open(yaml);
-    for (size_t i = 0; i < ARRAY_SIZE(client); i++) {
-        client[i].fd = -1;
-        client[i].session = NULL;
-    }
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(client); i++) {
-        framed_client_close(&client[i]);
-    }
-    one_worker_close();
-    return 0;
-}
-
-static bool turned(bool condition)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(client); i++) {
-        (void)framed_client_turn(&client[i]);
-    }
-    return condition;
-}
-
-/* Turns the clients, too. */
-#define MEET(condition) AWAIT(turned(false) || (condition))
-
-static void call(unsigned listener, const struct sockaddr_any *from, unsigned which)
-{
-    framed_client_init(&client[which], call_at(listener, from), NULL);
-}
-
-static void come_in(unsigned listener, uint32_t cid, unsigned which)
-{
-    struct sockaddr_any from = cid != 0 ? from_vsock(cid) : from_unix();
-    call(listener, &from, which);
-    MEET(client[which].ready);
-}
-
-static uint64_t sessions(void)
-{
-    return counter_get(&bench.counters.sessions);
-}
-
-static uint64_t session_ends(enum session_code code)
-{
-    return counter_get(&bench.counters.sessions_ended[code]);
-}
-
-static uint64_t opens_refused(unsigned why)
-{
-    return counter_get(&bench.counters.opens_refused[why]);
-}
-
-/* Plays the destination's side of the next stream: takes it, and closes what it took. */
-static void serve(struct peer *upstream)
-{
-    int fd;
-    MEET((fd = accept(bench.listener, NULL, NULL)) >= 0);
-    peer_init(upstream, fd);
-}
 
 static void assert_turned_away(unsigned listener, const struct sockaddr_any *from, enum reason why)
 {
@@ -161,15 +70,6 @@ static void test_a_door_that_drains(void **state)
     assert_turned_away(SESSION, &stranger, REASON_DENIED_ENCLAVE);
 }
 
-static void finish(struct framed_stream *stream, struct peer *upstream)
-{
-    peer_finish(upstream);
-    framed_finish(stream);
-    MEET(stream->ended && streams_open() == 0);
-    framed_release(stream);
-    peer_close(upstream);
-}
-
 static void test_a_stream_and_its_books(void **state)
 {
     struct peer upstream;
@@ -200,21 +100,6 @@ static void test_a_stream_and_its_books(void **state)
     for (unsigned i = 0; i < OPEN_REFUSALS; i++) {
         assert_int_equal(opens_refused(i), 0);
     }
-}
-
-static void assert_open_refused(unsigned which, const char *name, enum reason why)
-{
-    uint64_t before = opens_refused(why), refused = counter_get(&bench.rules->enclaves[PAYROLL]->refused);
-    uint64_t active = counter_get(&bench.counters.active);
-    struct framed_stream *stream = framed_client_open(&client[which], name);
-    MEET(stream->refused);
-    assert_int_equal(stream->code, code_of_reason(why));
-    assert_string_equal(stream->message, reason_meaning(why));
-    assert_int_equal(stream->retryable, reason_retryable(why));
-    assert_int_equal(opens_refused(why), before + 1);
-    assert_int_equal(counter_get(&bench.rules->enclaves[PAYROLL]->refused), refused + 1);
-    assert_int_equal(counter_get(&bench.counters.active), active);
-    framed_release(stream);
 }
 
 static void test_opens_that_are_refused(void **state)
@@ -376,143 +261,6 @@ static void test_the_end_does_not_wait_for_callers(void **state)
     assert_int_equal(session_ends(SESSION_CODE_GOING_AWAY), 1);
 }
 
-/* ---- Reload ---- */
-
-static void adopt(const char *format)
-{
-    struct rules *rules;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    rules = daemon_rules(&bench.counters, daemon_config(format, bench.port, bench.port));
-#pragma GCC diagnostic pop
-    sessions_adopt(&bench.worker, rules);
-    rules_unref(rules);
-}
-
-static void test_new_streams_are_judged_by_the_new_rules(void **state)
-{
-    struct peer upstream, second;
-    (void)state;
-    come_in(SESSION, 16, 0);
-    struct framed_stream *old = framed_client_open(&client[0], "out");
-    serve(&upstream);
-    MEET(old->opened);
-    /* Everything has another place, and `out` is not for payroll any more. */
-    adopt(HEAD "enclaves: {audit: {cid: 20}, payroll: {cid: 16}}\n"
-               "routes:\n"
-               "  late: {type: relay, to: \"tcp://127.0.0.1:%u\"}\n"
-               "  logs: {type: log}\n"
-               "  out: {type: relay, to: \"tcp://127.0.0.1:%u\"}\n"
-               "listeners:\n"
-               "  other: {listen: \"vsock://any:8000\", route: out, allow: any}\n"
-               "  session: {listen: \"vsock://any:7001\", protocol: framed, allow: {audit: [out], payroll: "
-               "[late]}}\n");
-    assert_open_refused(0, "out", REASON_DENIED_ROUTE);
-    assert_open_refused(0, "narrow", REASON_DENIED_ROUTE);
-    struct framed_stream *late = framed_client_open(&client[0], "late");
-    serve(&second);
-    MEET(late->opened);
-    assert_int_equal(client[0].goaways, 0);
-    peer_say(&upstream, 5); /* what was open goes on */
-    MEET(old->heard == 5);
-    peer_finish(&upstream);
-    framed_finish(old);
-    MEET(old->ended && streams_open() == 1);
-    assert_int_equal(ended_for(OUT, REASON_FINISHED), 1);
-    framed_release(old);
-    finish(late, &second);
-    peer_close(&upstream);
-    /* Rules that are older than those change nothing. */
-    sessions_adopt(&bench.worker, bench.rules);
-    assert_open_refused(0, "out", REASON_DENIED_ROUTE);
-}
-
-#define ROUTES                                            \
-    "routes:\n"                                           \
-    "  out: {type: relay, to: \"tcp://127.0.0.1:%u\"}\n"  \
-    "  more: {type: relay, to: \"tcp://127.0.0.1:%u\"}\n" \
-    "listeners:\n"
-
-static const char *const farewells[] = {
-    /* The listener is gone, or has another name, or is raw. */
-    HEAD "enclaves: {payroll: {cid: 16}}\n" ROUTES
-         "  s: {listen: \"vsock://any:7000\", protocol: framed, allow: {payroll: [out]}}\n",
-    HEAD "enclaves: {payroll: {cid: 16}}\n" ROUTES
-         "  session: {listen: \"vsock://any:7000\", route: out, allow: [payroll]}\n",
-    /* The enclave is gone, or its CID is another's, or another has it, or it is not let in any more. */
-    HEAD "enclaves: {fraud: {cid: 17}}\n" ROUTES
-         "  session: {listen: \"vsock://any:7000\", protocol: framed, allow: {fraud: [out]}}\n",
-    HEAD "enclaves: {payroll: {cid: 20}}\n" ROUTES
-         "  session: {listen: \"vsock://any:7000\", protocol: framed, allow: {payroll: [out]}}\n",
-    HEAD
-    "enclaves: {fraud: {cid: 16}, payroll: {cid: 17}}\n" ROUTES
-    "  session: {listen: \"vsock://any:7000\", protocol: framed, allow: {payroll: [out], fraud: [out]}}\n",
-    HEAD "enclaves: {fraud: {cid: 17}, payroll: {cid: 16}}\n" ROUTES
-         "  session: {listen: \"vsock://any:7000\", protocol: framed, allow: {fraud: [out]}}\n",
-};
-
-static void test_sessions_that_have_lost_their_right_say_goodbye(void **state)
-{
-    struct peer upstream;
-    (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(farewells); i++) {
-        come_in(SESSION, 16, 0);
-        struct framed_stream *stream = framed_client_open(&client[0], "out");
-        serve(&upstream);
-        MEET(stream->opened);
-        adopt(farewells[i]);
-        MEET(client[0].goaways >= 1);
-        assert_false(client[0].ended);
-        peer_say(&upstream, 5);
-        MEET(stream->heard == 5);
-        finish(stream, &upstream);
-        MEET(sessions() == 0 && client[0].ended);
-        assert_int_equal(client[0].end_code, CODE_NO_ERROR);
-        framed_client_close(&client[0]);
-        rules_unref(bench.worker.rules);
-        bench.worker.rules = NULL;
-    }
-}
-
-static void test_whom_a_caller_without_a_cid_counts_as(void **state)
-{
-    struct peer upstream;
-    (void)state;
-    come_in(DEV, 0, 0);
-    adopt(HEAD "enclaves: {fraud: {cid: 16}, payroll: {cid: 17}}\n" ROUTES
-               "  dev: {listen: \"unix://@dev\", protocol: framed, peer: payroll, allow: {payroll: [out], "
-               "fraud: [out]}}\n");
-    struct framed_stream *stream = framed_client_open(&client[0], "out"); /* a CID says nothing about it */
-    serve(&upstream);
-    MEET(stream->opened);
-    finish(stream, &upstream);
-    adopt(HEAD "enclaves: {fraud: {cid: 16}, payroll: {cid: 17}}\n" ROUTES
-               "  dev: {listen: \"unix://@dev\", protocol: framed, peer: fraud, allow: {payroll: [out], "
-               "fraud: [out]}}\n");
-    MEET(client[0].ended && sessions() == 0);
-    assert_int_equal(client[0].end_code, CODE_NO_ERROR);
-}
-
-/* Its door had not heard of the reload yet, the worker that it comes to has. */
-static void test_a_session_that_arrives_under_older_rules(void **state)
-{
-    struct peer upstream;
-    (void)state;
-    adopt(HEAD "enclaves: {payroll: {cid: 16}}\n" ROUTES
-               "  session: {listen: \"vsock://any:7000\", protocol: framed, allow: {payroll: [more]}}\n");
-    come_in(SESSION, 16, 0);
-    assert_open_refused(0, "out", REASON_DENIED_ROUTE);
-    struct framed_stream *stream = framed_client_open(&client[0], "more");
-    serve(&upstream);
-    MEET(stream->opened);
-    finish(stream, &upstream);
-    adopt(farewells[0]);
-    MEET(client[0].ended && sessions() == 0);
-    struct sockaddr_any payroll = from_vsock(16);
-    call(SESSION, &payroll, 1);
-    MEET(client[1].ended && sessions() == 0); /* its listener is gone */
-}
-
 /* ---- The configuration and the core agree ---- */
 
 static void test_the_budget_of_a_stream(void **state)
@@ -594,21 +342,7 @@ static void test_faults(void **state)
     assert_int_equal(ended, counter_get(&bench.rules->enclaves[PAYROLL]->sessions_opened));
 }
 
-static int open_log(void **state)
-{
-    (void)state;
-    daemon_log_open();
-    return 0;
-}
-
-static int close_log(void **state)
-{
-    (void)state;
-    daemon_log_close();
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, callers_open, callers_close)
 
 int main(void)
 {
@@ -627,12 +361,8 @@ int main(void)
         TEST(test_the_deadline_of_a_drain),
         TEST(test_a_worker_that_drains_or_stops_tells_what_arrives),
         TEST(test_the_end_does_not_wait_for_callers),
-        TEST(test_new_streams_are_judged_by_the_new_rules),
-        TEST(test_sessions_that_have_lost_their_right_say_goodbye),
-        TEST(test_whom_a_caller_without_a_cid_counts_as),
-        TEST(test_a_session_that_arrives_under_older_rules),
         TEST(test_the_budget_of_a_stream),
         TEST(test_faults),
     };
-    return cmocka_run_group_tests(tests, open_log, close_log);
+    return cmocka_run_group_tests(tests, callers_open_log, callers_close_log);
 }
