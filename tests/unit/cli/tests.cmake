@@ -15,7 +15,10 @@ postern_unit_test(cli cli FAULTS USES run_cli DEFINITIONS PROJECT_DIR="${PROJECT
 add_library(cli_far STATIC cli/far.c)
 target_link_libraries(cli_far PUBLIC postern_cli PRIVATE postern_options cmocka)
 target_include_directories(cli_far PUBLIC cli)
-postern_unit_test(cli service FAULTS USES cli_far)
+foreach(module service service_life)
+  postern_unit_test(cli ${module} FAULTS USES cli_far)
+  target_sources(test_cli_${module} PRIVATE cli/service_bench.c)
+endforeach()
 postern_unit_test(cli link FAULTS USES cli_far)
 postern_unit_test(cli commands FAULTS USES cli_far run_cli)
 

@@ -363,3 +363,35 @@ int64_t bench_number(const struct bench *bench, const char *sql)
     sqlite3_close(db);
     return number;
 }
+
+int bench_set_up(void **state)
+{
+    struct bench *bench = calloc(1, sizeof(*bench));
+
+    assert_non_null(bench);
+    bench_make(bench);
+    bench_open(bench);
+    *state = bench;
+    return 0;
+}
+
+int bench_tear_down(void **state)
+{
+    struct bench *bench = *state;
+
+    bench_close(bench);
+    bench_remove(bench);
+    free(bench);
+    return 0;
+}
+
+void bench_reopen(struct bench *bench)
+{
+    bench_close(bench);
+    bench_open(bench);
+}
+
+void bench_set_policy(struct bench *bench, struct spool_policy policy)
+{
+    assert_int_equal(spool_set_policy(bench->spool, "results", &policy), 0);
+}

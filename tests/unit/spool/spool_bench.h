@@ -92,4 +92,13 @@ unsigned bench_files(const struct bench *bench);
 void bench_sql(const struct bench *bench, const char *sql);
 int64_t bench_number(const struct bench *bench, const char *sql); /* what it says in its first row */
 
+/* Of a test with one bench, which is its state. */
+int bench_set_up(void **state);
+int bench_tear_down(void **state);
+
+void bench_reopen(struct bench *bench);
+
+/* Of the route `results`. */
+void bench_set_policy(struct bench *bench, struct spool_policy policy);
+
 #endif

@@ -15,27 +15,6 @@
 
 #define LARGE 300000
 
-static int set_up(void **state)
-{
-    struct bench *bench = calloc(1, sizeof(*bench));
-
-    assert_non_null(bench);
-    bench_make(bench);
-    bench_open(bench);
-    *state = bench;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct bench *bench = *state;
-
-    bench_close(bench);
-    bench_remove(bench);
-    free(bench);
-    return 0;
-}
-
 /* --- Records --- */
 
 static void test_a_damaged_record_is_set_apart(void **state)
@@ -350,7 +329,7 @@ static void test_damage_while_it_runs(void **state)
     bench_verdict(bench, &take, SPOOL_RELEASE);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, bench_set_up, bench_tear_down)
 
 int main(void)
 {

@@ -9,27 +9,6 @@
 
 #include <cmocka.h>
 
-static int set_up(void **state)
-{
-    struct bench *bench = calloc(1, sizeof(*bench));
-
-    assert_non_null(bench);
-    bench_make(bench);
-    bench_open(bench);
-    *state = bench;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct bench *bench = *state;
-
-    bench_close(bench);
-    bench_remove(bench);
-    free(bench);
-    return 0;
-}
-
 struct listed {
     unsigned answers;
     int result;
@@ -281,7 +260,7 @@ static void test_cancelling(void **state)
     assert_int_equal(altered.answers + listed.answers, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, bench_set_up, bench_tear_down)
 
 int main(void)
 {
