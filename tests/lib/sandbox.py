@@ -56,5 +56,8 @@ class Sandboxed:
         if self.poll() is None and (pid := self.pid) != 0:
             os.kill(pid, number)
 
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
     def kill(self):
         self.send_signal(signal.SIGKILL)
