@@ -28,4 +28,6 @@ else()
   target_include_directories(llhttp SYSTEM PUBLIC ${LLHTTP_INCLUDE})
   # Without it `Name : value` and more are let through; llhttp 9 and later know no other mode.
   target_compile_definitions(llhttp PUBLIC LLHTTP_STRICT_MODE=1)
+  # It becomes a part of libpostern, which shows nothing but its own.
+  set_target_properties(llhttp PROPERTIES C_VISIBILITY_PRESET hidden)
 endif()
