@@ -18,6 +18,7 @@
 #include "base/compiler.h"
 #include "base/diag.h"
 #include "base/log.h"
+#include "http/request.h"
 #include "net/addr.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -80,9 +81,70 @@ struct config_sni {
 };
 
 enum config_type {
-    CONFIG_RELAY, /* bytes are passed on to a destination */
-    CONFIG_LOG,   /* lines go to the daemon's log */
-    CONFIG_TIME,  /* who asks is told the time */
+    CONFIG_RELAY,   /* bytes are passed on to a destination */
+    CONFIG_LOG,     /* lines go to the daemon's log */
+    CONFIG_TIME,    /* who asks is told the time */
+    CONFIG_FORWARD, /* HTTP requests are judged, completed and delivered */
+    CONFIG_CONNECT, /* an HTTP proxy: CONNECT, and http in absolute form */
+};
+
+/* `sign: {aws: ...}`: where the credentials come from. */
+enum config_credentials {
+    CONFIG_CREDENTIALS_AUTO, /* environment, file, container, instance: the first that is there, as AWS's SDKs have it */
+    CONFIG_CREDENTIALS_ENV,
+    CONFIG_CREDENTIALS_FILE,
+    CONFIG_CREDENTIALS_CONTAINER, /* ECS, and EKS's pod identities */
+    CONFIG_CREDENTIALS_INSTANCE,  /* the instance metadata service, version 2 */
+};
+
+struct config_sign {
+    const char *service;
+    const char *region;
+    bool unsigned_payload; /* the body is not hashed: S3 over TLS */
+    uint64_t body_max;     /* the largest body that is gathered in memory to be hashed, before it goes out */
+    enum config_credentials credentials;
+    const char *credentials_file; /* NULL: $AWS_SHARED_CREDENTIALS_FILE */
+    const char *profile;          /* in that file */
+};
+
+enum config_delivery {
+    CONFIG_DIRECT, /* the upstream's own answer is passed back */
+    CONFIG_SPOOL,  /* 202 once it is durable; delivered later */
+};
+
+struct config_retry {
+    unsigned attempts; /* then it is dead */
+    uint64_t max_age_ms;
+    uint64_t min_pause_ms; /* after the first failure, then doubled ... */
+    uint64_t max_pause_ms; /* ... up to this */
+};
+
+/* Of a `forward` route; route->to is the address that its URL leads to. */
+struct config_forward {
+    bool tls;
+    const char *
+        authority; /* for the Host header: "results.example.com", with the port unless it is the scheme's own */
+    const char *server_name; /* whom the upstream's certificate must name: a host name, or an IP address */
+    const char *base_path;   /* "/v1", in its judged form; "": none */
+    struct http_rules rules;
+    const char *ca_file;              /* PEM; NULL: the system's */
+    const char *cert_file, *key_file; /* PEM, of a client's certificate; NULL: none */
+    struct config_sign *sign;         /* NULL: not signed */
+    enum config_delivery delivery;
+    struct config_retry retry;    /* CONFIG_SPOOL */
+    unsigned in_flight;           /* CONFIG_SPOOL: deliveries at once */
+    uint64_t spool_max_bytes;     /* CONFIG_SPOOL: of the route's records; 0: the spool's bound alone */
+    uint64_t head_timeout_ms;     /* a request's head, from its first byte on */
+    uint64_t response_timeout_ms; /* until the head of the answer, once the request is out */
+    unsigned max_idle;            /* upstream connections kept by a worker */
+    uint64_t keep_ms;             /* how long one is kept */
+};
+
+/* Of a `connect` route: "api.example.com:443", "*.s3.amazonaws.com:443". */
+struct config_host {
+    const char *pattern; /* as of struct config_sni */
+    uint16_t port;
+    struct place place;
 };
 
 struct config_route {
@@ -101,8 +163,11 @@ struct config_route {
     uint64_t first_byte_timeout_ms;
     uint64_t idle_timeout_ms;
     uint64_t half_closed_timeout_ms;
-    enum log_level level;      /* CONFIG_LOG: of the lines */
-    unsigned lines_per_second; /* CONFIG_LOG: of one enclave; more are dropped */
+    enum log_level level;           /* CONFIG_LOG: of the lines */
+    unsigned lines_per_second;      /* CONFIG_LOG: of one enclave; more are dropped */
+    struct config_forward *forward; /* CONFIG_FORWARD, else NULL. Of idle_timeout: any pause between bytes */
+    struct config_host *hosts;      /* CONFIG_CONNECT: sorted by pattern, then port */
+    unsigned host_count;
     struct place place;
 };
 
@@ -118,6 +183,13 @@ struct config_dns {
 struct config_vsock {
     uint64_t buffer_size; /* socket buffer asked of the kernel, both directions */
     uint64_t write_size;  /* most bytes in one write */
+};
+
+/* `spool:`; used if a route says `delivery: spool`. */
+struct config_spool {
+    const char *path;
+    uint64_t max_bytes;
+    uint64_t max_enclave_bytes; /* 0: no bound but the spool's */
 };
 
 struct config_sessions {
@@ -140,6 +212,7 @@ struct config {
     struct config_dns dns;
     struct config_vsock vsock;
     struct config_sessions sessions;
+    struct config_spool spool;
     struct config_enclave *enclaves;
     unsigned enclave_count;
     struct config_listener *listeners;

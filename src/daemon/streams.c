@@ -212,6 +212,9 @@ static void end(struct stream_record *record, enum reason why)
     case CONFIG_TIME:
         time_stream_end(&record->time, why);
         break;
+    case CONFIG_FORWARD:
+    case CONFIG_CONNECT:
+        break;
     }
 }
 
@@ -312,6 +315,9 @@ static void start_socket(struct stream_record *record)
     case CONFIG_TIME:
         time_stream_start(&record->time, &worker->loop, &time_ops, source.route, record->fd, &kind);
         break;
+    case CONFIG_FORWARD:
+    case CONFIG_CONNECT:
+        break;
     }
 }
 
@@ -359,6 +365,9 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
     case CONFIG_TIME:
         record->opened = true;
         time_stream_start_channel(&record->time, &worker->loop, &time_ops, source.route, io, channel);
+        break;
+    case CONFIG_FORWARD:
+    case CONFIG_CONNECT:
         break;
     }
 }
