@@ -24,6 +24,10 @@
 #define CONTROL_PING_MAX           3600000u /* ms */
 #define CONTROL_LAST_WARNING       UINT32_MAX
 
+/* What a stream carries. */
+#define CONTROL_KIND_BYTES 0u /* bytes both ways */
+#define CONTROL_KIND_HTTP  1u /* HTTP/1.1: requests of the opener's, and their answers */
+
 struct control_text {
     const char *data; /* NULL: not there */
     size_t length;
@@ -49,7 +53,7 @@ struct control_meta_entry {
 
 struct control_open {
     struct control_text route;
-    uint32_t kind;       /* 0: bytes both ways */
+    uint32_t kind;       /* CONTROL_KIND_... */
     uint32_t timeout_ms; /* how long the opener waits for the answer; 0: not said */
     size_t meta_count;
     struct control_meta_entry meta[CONTROL_META_MAX];

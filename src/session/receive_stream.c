@@ -57,6 +57,7 @@ static void receive_open(struct session *session, const struct frame *frame)
     struct control_open open;
     struct breach breach;
     struct channel *channel;
+    bool unsupported;
 
     if (!check_open(session, frame->header.stream))
         return;
@@ -72,13 +73,14 @@ static void receive_open(struct session *session, const struct frame *frame)
     session->peer_opened++;
     session_offer_streams(session);
     limit_earn(&session->noise, NOISE_EARNED);
-    if (session->spare && open.kind == 0) {
+    unsupported = open.kind > session->config.max_kind;
+    if (session->spare && !unsupported) {
         session->events->open(channel, &open);
         return;
     }
-    session->stats.unsupported += open.kind != 0;
-    channel_refuse(channel, open.kind != 0 ? CODE_UNSUPPORTED : code_of_reason(REASON_NO_MEMORY), NULL,
-                   open.kind == 0);
+    session->stats.unsupported += unsupported;
+    channel_refuse(channel, unsupported ? CODE_UNSUPPORTED : code_of_reason(REASON_NO_MEMORY), NULL,
+                   !unsupported);
     channel_release(channel);
 }
 

@@ -42,7 +42,8 @@ struct session_config {
     uint32_t max_payload;     /* of a DATA frame we take */
     uint32_t max_streams;     /* opened by the peer, not yet released by us */
     uint32_t max_own_streams; /* opened by us, not yet released by us */
-    uint64_t budget;          /* bytes handed over and not yet consumed, of all streams: the hard bound */
+    uint32_t max_kind; /* the highest kind that `open` is told of; others are refused with UNSUPPORTED */
+    uint64_t budget;   /* bytes handed over and not yet consumed, of all streams: the hard bound */
     uint32_t handshake_timeout, frame_timeout, open_timeout, stop_timeout; /* ms */
     uint32_t progress_timeout, half_closed_timeout;                        /* ms; 0: none */
     uint32_t ping_interval, pong_timeout;                                  /* ms */

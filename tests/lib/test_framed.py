@@ -29,6 +29,7 @@ def test_an_open_is_written_as_the_document_has_it():
     assert framed.frame(framed.OPEN, 1, framed.open_payload("kms")) == vectors()["open"]
     meta = {"pid": "17", "name": "app", "cookie": b"\0\xff"}
     assert framed.frame(framed.OPEN, 2, framed.open_payload("log", meta, timeout=5000)) == vectors()["open-meta-short"]
+    assert framed.frame(framed.OPEN, 5, framed.open_payload("results", kind=1)) == vectors()["open-http"]
 
 
 @pytest.mark.parametrize("rule,payload", [

@@ -151,6 +151,26 @@ static void test_unknown_kind(void **state)
     peer_stop(&peer);
 }
 
+/* The application is told of the kinds that it said it knows. */
+static void test_known_kind(void **state)
+{
+    (void)state;
+    peer_config(&peer, SESSION_SERVER);
+    peer.config.max_kind = CONTROL_KIND_HTTP;
+    peer_new(&peer);
+    put_preface(&peer);
+    put_hello(&peer);
+    peer_said(&peer);
+    put_pong(&peer);
+    peer.events[0] = '\0';
+    put_frame(&peer, FRAME_OPEN, 0, 1, "\xa2\x01\x63kms\x02\x01", 8);
+    assert_events(&peer, "open(1,kms)");
+    put_frame(&peer, FRAME_OPEN, 0, 3, "\xa2\x01\x63kms\x02\x02", 8);
+    assert_events(&peer, "");
+    assert_said(&peer, "REFUSED(3,unsupported_kind)");
+    peer_stop(&peer);
+}
+
 /* Each way to give up a stream, on either side, before and after the answer. */
 static void test_giving_up(void **state)
 {
@@ -336,8 +356,9 @@ int main(void)
         cmocka_unit_test(test_opener),        cmocka_unit_test(test_acceptor),
         cmocka_unit_test(test_refusing),      cmocka_unit_test(test_long_message),
         cmocka_unit_test(test_refused),       cmocka_unit_test(test_unknown_kind),
-        cmocka_unit_test(test_giving_up),     cmocka_unit_test(test_peer_gives_up),
-        cmocka_unit_test(test_after_release), cmocka_unit_test(test_timers),
+        cmocka_unit_test(test_known_kind),    cmocka_unit_test(test_giving_up),
+        cmocka_unit_test(test_peer_gives_up), cmocka_unit_test(test_after_release),
+        cmocka_unit_test(test_timers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,6 +42,8 @@ static const struct control_hello hello_server = {
 
 static const struct control_open open_plain = {.route = TEXT("kms")};
 
+static const struct control_open open_http = {.route = TEXT("results"), .kind = CONTROL_KIND_HTTP};
+
 static const struct control_open open_meta = {
     .route = TEXT("log"),
     .timeout_ms = 5000,
@@ -142,6 +144,7 @@ static const struct expected {
     {"open", FRAME_OPEN, 0, 1, &open_plain, NULL, 0, false},
     {"open-meta", FRAME_OPEN, 0, 2, &open_meta, NULL, 0, true},
     {"open-meta-short", FRAME_OPEN, 0, 2, &open_meta, NULL, 0, false},
+    {"open-http", FRAME_OPEN, 0, 5, &open_http, NULL, 0, false},
     {"opened", FRAME_OPENED, 0, 1, "", NULL, 0, false},
     {"refused", FRAME_REFUSED, 0, 1, &refused, NULL, 0, false},
     {"refused-short", FRAME_REFUSED, 0, 4294967293, &refused_short, NULL, 0, false},
