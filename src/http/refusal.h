@@ -93,6 +93,12 @@
       "add it to the route's `content_types:` if it should be allowed")                                     \
     X(HEADER_VALUE, "header_unavailable", 500, "a value that the route adds to requests is not to be had",  \
       "read the log line: it names the variable, file or credential")                                       \
+    /* The spool, for routes with `delivery: spool`. */                                                     \
+    X(SPOOL_FULL, "spool_full", 507,                                                                        \
+      "the spool is full: its bound, the route's or the enclave's is reached, or the disk is",              \
+      "try again later; see why nothing leaves it: `posternctl spool stats`")                               \
+    X(SPOOL_UNAVAILABLE, "spool_unavailable", 503, "the spool cannot keep anything now",                    \
+      "try again later; the parent's log, and `posternctl spool stats` there, say why")                     \
     /* The upstream's answer. */                                                                            \
     X(RESPONSE_HEAD, "bad_response_head", 502, "the head of the upstream's answer is malformed",            \
       "read the log line's `detail`; look at the upstream")                                                 \
@@ -131,6 +137,7 @@ struct http_refusal_note {
     const char *allow;      /* the methods of a 405, "POST, PUT" */
     const char *date;       /* as the Date header has it */
     bool head_only;         /* the request was HEAD: the body is announced and left out */
+    unsigned retry_after_s; /* when to try again; 0: not said */
 };
 
 /* The whole answer to an enclave: status line, headers (`Connection: close` among them) and body. Out of

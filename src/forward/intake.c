@@ -1,0 +1,395 @@
+/*
+ * Intakes: see intake.h.
+ *
+ *     start: head written -> spool_put_begin() -> body -> commit -> on_done(): end()
+ *     fail:  noted in `why`, the put aborted, what still comes of the body is taken and dropped; end() follows from
+ *            the loop, by way of spool->over
+ *
+ * The put is gone with spool_put_abort(), or when on_done() is called. An intake is in spool->over only while something
+ * has to be told that cannot be told from inside of a call of its owner.
+ */
+#include "forward/intake.h"
+
+#include "forward/intake_private.h"
+#include "http/head.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY_HEADER "idempotency-key"
+
+/* A full spool empties as its upstream takes records; a disk that fails has to be looked at by somebody. */
+#define FULL_RETRY_S        30
+#define UNAVAILABLE_RETRY_S 60
+
+/* ---- Ends ---- */
+
+static void queue(struct intake *intake)
+{
+    if (!intake->queued) {
+        intake->queued = true;
+        TAILQ_INSERT_TAIL(&intake->spool->over, intake, link);
+        (void)uv_async_send(&intake->spool->wake);
+    }
+}
+
+static void unqueue(struct intake *intake)
+{
+    if (intake->queued) {
+        intake->queued = false;
+        TAILQ_REMOVE(&intake->spool->over, intake, link);
+    }
+}
+
+static void note_failure(struct intake *intake, int result, const struct error *err)
+{
+    switch (result) {
+    case -ENOSPC:
+        intake->why = HTTP_REFUSED_SPOOL_FULL;
+        intake->retry_after_s = FULL_RETRY_S;
+        break;
+    case -EMSGSIZE:
+        intake->why = HTTP_REFUSED_HEAD_SIZE;
+        break;
+    case -ENOMEM:
+        intake->why = HTTP_REFUSED_NO_MEMORY;
+        intake->retry_after_s = UNAVAILABLE_RETRY_S;
+        break;
+    default:
+        intake->why = HTTP_REFUSED_SPOOL_UNAVAILABLE;
+        intake->retry_after_s = UNAVAILABLE_RETRY_S;
+        break;
+    }
+    intake->err = *err;
+}
+
+/* From inside of a call of the owner's: it is told later. */
+static void fail(struct intake *intake, int result, const struct error *err)
+{
+    note_failure(intake, result, err);
+    if (intake->put != NULL) {
+        spool_put_abort(intake->put);
+        intake->put = NULL;
+    }
+    queue(intake);
+}
+
+static void end(struct intake *intake)
+{
+    const struct intake_end told = {
+        .why = intake->why,
+        .id = intake->id,
+        .key = intake->key,
+        .detail = intake->err.text[0] != '\0' ? intake->err.text : NULL,
+        .retry_after_s = intake->retry_after_s,
+    };
+    unqueue(intake);
+    intake->ops->end(intake, &told);
+}
+
+static void tell(struct intake *intake)
+{
+    unqueue(intake);
+    if (intake->why != HTTP_REFUSED_NONE) {
+        end(intake);
+    } else if (intake->go_on) {
+        intake->go_on = false;
+        intake->ops->go_on(intake);
+    }
+}
+
+/* What a callback queues is mostly left for the next turn, so that a client that pipelines does not keep the loop. */
+void intake_run(struct forward_spool *spool)
+{
+    struct intake *intake;
+    size_t left = 0;
+    TAILQ_FOREACH (intake, &spool->over, link) {
+        left++;
+    }
+    while (left-- > 0 && (intake = TAILQ_FIRST(&spool->over)) != NULL) {
+        tell(intake);
+    }
+    if (!TAILQ_EMPTY(&spool->over)) {
+        (void)uv_async_send(&spool->wake);
+    }
+}
+
+/* ---- What the spool tells ---- */
+
+static void on_room(void *arg)
+{
+    struct intake *intake = arg;
+    intake->ops->want(intake);
+}
+
+static void on_done(void *arg, int result, uint64_t id, const struct error *err)
+{
+    struct intake *intake = arg;
+    intake->put = NULL;
+    if (result != 0) {
+        note_failure(intake, result, err);
+    }
+    intake->id = id;
+    end(intake);
+}
+
+static const struct spool_put_ops put_ops = {.room = on_room, .done = on_done};
+
+/* ---- The head ---- */
+
+/* A key that another server would take, too: visible, and not longer than the spool keeps. */
+static bool is_key(struct http_span value)
+{
+    for (size_t i = 0; i < value.size; i++) {
+        if (value.data[i] <= ' ' || value.data[i] > '~') {
+            return false;
+        }
+    }
+    return value.size > 0 && value.size <= INTAKE_KEY_MAX;
+}
+
+/* RFC 9562, version 4. */
+static int make_key(char *key, size_t size)
+{
+    unsigned char random[16];
+    int rv = uv_random(NULL, NULL, random, sizeof random, 0, NULL);
+    if (rv != 0) {
+        return rv;
+    }
+    random[6] = (unsigned char)((random[6] & 0x0f) | 0x40);
+    random[8] = (unsigned char)((random[8] & 0x3f) | 0x80);
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof random && at < size; i++) {
+        bool hyphen = i == 4 || i == 6 || i == 8 || i == 10;
+        at += (size_t)snprintf(key + at, size - at, "%s%02x", hyphen ? "-" : "", random[i]);
+    }
+    return 0;
+}
+
+/* Two headers of the client that name a key name none. */
+static int choose_key(struct intake *intake, const struct http_fields *fields)
+{
+    const struct http_field *found = NULL;
+    unsigned count = 0;
+    for (unsigned i = 0; i < fields->count; i++) {
+        if (fields->list[i].crosses && http_span_is_word(fields->list[i].name, KEY_HEADER)) {
+            found = &fields->list[i];
+            count++;
+        }
+    }
+    if (count == 1 && is_key(found->value)) {
+        memcpy(intake->key, found->value.data, found->value.size);
+        intake->key[found->value.size] = '\0';
+        return 0;
+    }
+    return make_key(intake->key, sizeof intake->key);
+}
+
+static void write_line(const struct http_request *request, struct text *line)
+{
+    const struct http_target *target = &request->target;
+    text_add_bytes(line, request->method_name.data, request->method_name.size);
+    text_add_char(line, ' ');
+    text_add(line, text_string(&target->path));
+    if (target->query.data != NULL) {
+        text_add_char(line, '?');
+        text_add_bytes(line, target->query.data, target->query.size);
+    }
+    text_add(line, " HTTP/1.1");
+}
+
+static void write_headers(const struct intake *intake, struct http_head *head)
+{
+    const struct http_fields *fields = &intake->request->reader.fields;
+    bool has_host = intake->request->host.size > 0;
+    http_head_add(head, HTTP_SPAN("host"), has_host ? intake->request->host : HTTP_SPAN("parent"));
+    for (unsigned i = 0; i < fields->count; i++) {
+        const struct http_field *field = &fields->list[i];
+        if (field->crosses && !http_span_is_word(field->name, KEY_HEADER)) {
+            http_head_add(head, field->name, field->value);
+        }
+    }
+    http_head_add(head, HTTP_SPAN(KEY_HEADER), http_span_of(intake->key));
+}
+
+static int write_head(const struct intake *intake, const struct http_values *values, struct text *out)
+{
+    struct http_head head;
+    http_head_init(&head, SPOOL_HEAD_MAX);
+    write_line(intake->request, &head.line);
+    write_headers(intake, &head);
+    text_addf(out, "postern-spool/1 cid=%" PRIu32 " request=%s\r\n", values->cid,
+              values->request_id != NULL ? values->request_id : "");
+    http_head_write(&head, out);
+    out->failed |= head.failed || head.line.failed || head.bytes.failed;
+    http_head_release(&head);
+    return out->failed ? -ENOMEM : 0;
+}
+
+static bool read_prefix(const char **at, const char *end, const char *prefix)
+{
+    size_t length = strlen(prefix);
+    if ((size_t)(end - *at) < length || memcmp(*at, prefix, length) != 0) {
+        return false;
+    }
+    *at += length;
+    return true;
+}
+
+bool intake_origin_read(const char *head, size_t size, struct intake_origin *ret)
+{
+    const char *at = head, *end = size > 0 ? memchr(head, '\r', size) : NULL;
+    uint64_t cid = 0;
+    if (end == NULL || (size_t)(end - head) + 2 > size || end[1] != '\n' ||
+        !read_prefix(&at, end, "postern-spool/1 cid=")) {
+        return false;
+    }
+    const char *blank = memchr(at, ' ', (size_t)(end - at));
+    if (blank == NULL ||
+        !http_span_number((struct http_span){.data = at, .size = (size_t)(blank - at)}, &cid) ||
+        cid > UINT32_MAX || !read_prefix(&blank, end, " request=") ||
+        (size_t)(end - blank) >= sizeof ret->request_id) {
+        return false;
+    }
+    ret->cid = (uint32_t)cid;
+    memcpy(ret->request_id, blank, (size_t)(end - blank));
+    ret->request_id[end - blank] = '\0';
+    ret->head_at = (size_t)(end - head) + 2;
+    return true;
+}
+
+/* ---- Life ---- */
+
+static int begin(struct intake *intake, const struct config_route *route, const struct http_values *values,
+                 struct error *err)
+{
+    const struct http_request *request = intake->request;
+    struct text head = TEXT_INIT;
+    int rv = choose_key(intake, &request->reader.fields);
+    if (rv == 0) {
+        rv = write_head(intake, values, &head);
+    }
+    if (rv != 0) {
+        text_release(&head);
+        return error_errno(err, rv, "keeping the request");
+    }
+    const struct spool_request put = {
+        .route = route->name,
+        .enclave = values->enclave != NULL ? values->enclave : "-",
+        .key = intake->key,
+        .head = head.data,
+        .head_size = head.length,
+        .expected = request->framing.body == HTTP_BODY_LENGTH ? request->framing.length : 0,
+    };
+    rv = spool_put_begin(intake->spool->port, &put, &put_ops, intake, &intake->put, err);
+    text_release(&head);
+    if (rv != 0) {
+        intake->put = NULL;
+    }
+    return rv;
+}
+
+void intake_start(struct intake *intake, struct forward_spool *spool, const struct intake_ops *ops,
+                  const struct config_route *route, const struct http_request *request,
+                  const struct http_values *values)
+{
+    struct error err = ERROR_INIT;
+    memset(intake, 0, sizeof *intake);
+    intake->spool = spool;
+    intake->ops = ops;
+    intake->request = request;
+    if (spool->port == NULL) {
+        fail(intake, -ENODEV, &spool->why);
+        return;
+    }
+    int rv = begin(intake, route, values, &err);
+    if (rv != 0) {
+        fail(intake, rv, &err);
+    } else if (request->expects_continue && ops->go_on != NULL) {
+        intake->go_on = true;
+        queue(intake);
+    }
+}
+
+size_t intake_body(struct intake *intake, const char *data, size_t size)
+{
+    struct error err = ERROR_INIT;
+    if (intake->put == NULL) {
+        return size;
+    }
+    int64_t taken = spool_put_write(intake->put, data, size, &err);
+    if (taken < 0) {
+        fail(intake, (int)taken, &err);
+        return size;
+    }
+    return (size_t)taken;
+}
+
+static bool has_trailers(const struct http_request *request)
+{
+    return request->reader.trailers.count > 0;
+}
+
+void intake_body_end(struct intake *intake)
+{
+    if (intake->put == NULL) {
+        return;
+    }
+    if (has_trailers(intake->request)) {
+        spool_put_abort(intake->put);
+        intake->put = NULL;
+        intake->why = HTTP_REFUSED_TRAILER;
+        error_set(&intake->err, 0, "a request that is kept for later cannot have trailers");
+        queue(intake);
+        return;
+    }
+    spool_put_commit(intake->put);
+}
+
+void intake_cancel(struct intake *intake)
+{
+    unqueue(intake);
+    if (intake->put != NULL) {
+        spool_put_abort(intake->put);
+        intake->put = NULL;
+    }
+}
+
+/* ---- Answers ---- */
+
+static void answer_kept(const struct intake_end *end, const struct http_refusal_note *note, bool keep_alive,
+                        struct text *out)
+{
+    struct text body = TEXT_INIT;
+    text_addf(&body, "{\"id\": %" PRIu64 ", \"key\": \"", end->id);
+    text_add_json(&body, end->key, strlen(end->key));
+    text_add(&body, "\"}\n");
+    text_add(out, "HTTP/1.1 202 Accepted\r\n");
+    if (note->date != NULL) {
+        text_addf(out, "date: %s\r\n", note->date);
+    }
+    text_addf(out,
+              "content-type: application/json\r\ncontent-length: %zu\r\ncache-control: no-store\r\n%s\r\n",
+              body.length, keep_alive ? "" : "connection: close\r\n");
+    if (!note->head_only) {
+        text_add_bytes(out, text_string(&body), body.length);
+    }
+    out->failed |= body.failed;
+    text_release(&body);
+}
+
+void intake_answer(const struct intake_end *end, const struct http_refusal_note *note, bool keep_alive,
+                   struct text *out)
+{
+    if (end->why == HTTP_REFUSED_NONE) {
+        answer_kept(end, note, keep_alive, out);
+        return;
+    }
+    struct http_refusal_note whole = *note;
+    bool parents = end->why == HTTP_REFUSED_SPOOL_FULL || end->why == HTTP_REFUSED_SPOOL_UNAVAILABLE;
+    whole.detail = !parents && end->detail != NULL ? end->detail : note->detail; /* paths are nobody else's */
+    whole.retry_after_s = end->retry_after_s;
+    http_refusal_answer(end->why, &whole, out);
+}
