@@ -99,6 +99,9 @@
       "try again later; see why nothing leaves it: `posternctl spool stats`")                               \
     X(SPOOL_UNAVAILABLE, "spool_unavailable", 503, "the spool cannot keep anything now",                    \
       "try again later; the parent's log, and `posternctl spool stats` there, say why")                     \
+    X(CREDENTIALS, "credentials_unavailable", 503,                                                          \
+      "the credentials that requests of this route are signed with are not to be had now",                  \
+      "try again later; the parent's log says why, in the line `credentials unavailable`")                  \
     /* The upstream's answer. */                                                                            \
     X(RESPONSE_HEAD, "bad_response_head", 502, "the head of the upstream's answer is malformed",            \
       "read the log line's `detail`; look at the upstream")                                                 \

@@ -1,0 +1,1 @@
+postern_unit_test(forward signing FAULTS USES loopback)

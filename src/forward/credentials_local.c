@@ -1,0 +1,27 @@
+/* AWS keys out of this machine's own places: see credentials_local.h. */
+#include "forward/credentials_local.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+const char *credentials_env(const char *name)
+{
+    const char *value = getenv(name); /* nobody changes the environment while threads run */
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+int credentials_env_read(struct credentials_keys *ret, struct error *err)
+{
+    const char *id = credentials_env("AWS_ACCESS_KEY_ID");
+    if (id == NULL) {
+        return error_set(err, -ENOENT,
+                         "AWS_ACCESS_KEY_ID is not set; set it and AWS_SECRET_ACCESS_KEY in the unit, by "
+                         "`EnvironmentFile=`");
+    }
+    int rv = credentials_keys_set(ret, id, credentials_env("AWS_SECRET_ACCESS_KEY"),
+                                  credentials_env("AWS_SESSION_TOKEN"), err);
+    if (rv != 0) {
+        error_prefix(err, "the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)");
+    }
+    return rv;
+}

@@ -1,0 +1,17 @@
+/*
+ * AWS keys out of this machine's own places: the environment. Read at once, without waiting.
+ */
+#ifndef POSTERN_FORWARD_CREDENTIALS_LOCAL_H
+#define POSTERN_FORWARD_CREDENTIALS_LOCAL_H
+
+#include "base/compiler.h"
+#include "base/error.h"
+#include "forward/credentials_keys.h"
+
+/* AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN. 0; -ENOENT: the first of them is not set; -EINVAL, -ENOMEM. */
+int credentials_env_read(struct credentials_keys *ret, struct error *err) MUST_CHECK;
+
+/* The variable's value; NULL if it is not set, or empty, which counts the same. */
+const char *credentials_env(const char *name);
+
+#endif
