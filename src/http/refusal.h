@@ -115,7 +115,34 @@
       "the upstream changes the protocol, which nobody asked for", "look at the upstream")                  \
     X(RESPONSE_CUT, "response_cut_off", 502,                                                                \
       "the upstream closed the connection before its answer was whole",                                     \
-      "look at the upstream: a crash, a restart or an idle timeout of its own")
+      "look at the upstream: a crash, a restart or an idle timeout of its own")                             \
+    /* The way to the upstream. */                                                                          \
+    X(UPSTREAM_DNS, "upstream_dns", 502, "the upstream's name could not be turned into an address",         \
+      "read the log line's `detail`, then `posternctl doctor`")                                             \
+    X(DENIED_ADDRESS, "denied_address", 403,                                                                \
+      "the upstream's name leads only to private, loopback or link-local addresses",                        \
+      "set `allow_private: true` on the route if the upstream really is inside")                            \
+    X(UPSTREAM_REFUSED, "upstream_refused", 502, "the upstream refused the connection",                     \
+      "see that something listens there, at that port")                                                     \
+    X(UPSTREAM_UNREACHABLE, "upstream_unreachable", 502, "there is no way to the upstream",                 \
+      "read the log line's `detail`; check routes and security groups")                                     \
+    X(UPSTREAM_TIMEOUT, "upstream_timeout", 504,                                                            \
+      "the upstream was not connected within `connect_timeout`, TLS included",                              \
+      "check security groups and routes: a dropped packet looks like this")                                 \
+    X(UPSTREAM_TLS, "upstream_tls", 502,                                                                    \
+      "the upstream did not prove who it is, or TLS failed in another way",                                 \
+      "read the log line's `detail`: it says which certificate, and what is wrong")                         \
+    X(TLS_FILES, "tls_unavailable", 500, "the route's CA, certificate or key cannot be used",               \
+      "read the log line: it names the file")                                                               \
+    X(NO_DESCRIPTORS, "no_descriptors", 503, "the process or the system is out of file descriptors",        \
+      "raise LimitNOFILE in the unit")                                                                      \
+    X(UPSTREAM_RESET, "upstream_reset", 502, "the upstream closed the connection without an answer",        \
+      "look at the upstream: a crash, a restart or a limit of its own")                                     \
+    X(UPSTREAM_STALLED, "upstream_stalled", 504,                                                            \
+      "the upstream neither took nor sent a byte for `idle_timeout`",                                       \
+      "look at the upstream, or raise the route's `idle_timeout`")                                          \
+    X(RESPONSE_TIMEOUT, "response_timeout", 504, "the upstream did not answer within `response_timeout`",   \
+      "look at the upstream, or raise the route's `response_timeout`")
 
 enum http_refusal {
     HTTP_REFUSED_NONE, /* "nothing is wrong so far": has no word */

@@ -1,0 +1,351 @@
+/*
+ * An exchange's life: see exchange.h.
+ *
+ * Happy path: start -> head made -> connection -> sent and received -> finish -> end(). Failure modes: the head cannot be
+ * made; no connection; the connection fails, or its time is up; the answer is malformed; the owner cancels. All of them go
+ * through exchange_fail(), which lets go of everything but the exchange, and end() comes in the loop's next turn.
+ */
+#include "forward/exchange_private.h"
+
+#include <llhttp.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Of the request's head as the upstream gets it: what the enclave may send, and what a route's rules may add. */
+#define HEAD_MAX ((size_t)2 * 1024 * 1024)
+
+/* Memory of a larger head is not kept for the next. */
+#define SPARE_MAX ((size_t)64 * 1024)
+
+static uint64_t now_of(const struct exchange *exchange)
+{
+    return loop_now(exchange->worker->loop);
+}
+
+static uint64_t stall_ms(const struct exchange *exchange)
+{
+    return exchange->options.route->idle_timeout_ms;
+}
+
+static uint64_t answer_ms(const struct exchange *exchange)
+{
+    const struct config_route *route = exchange->options.route;
+    return route->forward != NULL ? route->forward->response_timeout_ms : route->first_byte_timeout_ms;
+}
+
+/* What it waits for from the upstream, and until when. Waiting for the owner has no bound here. */
+static uint64_t due(const struct exchange *exchange, enum http_refusal *ret_why)
+{
+    bool unsent = exchange->out_at < exchange->out.length || exchange->blocked;
+    if (unsent && !exchange->broken && !exchange->answered) {
+        *ret_why = HTTP_REFUSED_UPSTREAM_STALLED;
+        return exchange->progress_at + stall_ms(exchange);
+    }
+    if (exchange->answered && !exchange->paused) {
+        *ret_why = HTTP_REFUSED_UPSTREAM_STALLED;
+        uint64_t since =
+            exchange->read_at > exchange->progress_at ? exchange->read_at : exchange->progress_at;
+        return since + stall_ms(exchange);
+    }
+    if (!exchange->answered && (exchange->sent || exchange->broken)) {
+        *ret_why = HTTP_REFUSED_RESPONSE_TIMEOUT;
+        return exchange->progress_at + answer_ms(exchange);
+    }
+    return UINT64_MAX;
+}
+
+void exchange_watch(struct exchange *exchange)
+{
+    enum http_refusal why;
+    if (exchange->state == EXCHANGE_OPEN) {
+        uint64_t at = due(exchange, &why);
+        if (exchange->expecting && exchange->expect_by < at) {
+            at = exchange->expect_by;
+        }
+        if (at != UINT64_MAX) {
+            upstream_conn_wake(exchange->conn, at);
+        }
+    }
+}
+
+static void release(struct exchange *exchange, enum upstream_end end)
+{
+    exchange_drop_rest(exchange);
+    if (exchange->conn != NULL) {
+        upstream_release(exchange->conn, end);
+        exchange->conn = NULL;
+    }
+}
+
+/* The head holds secrets. */
+static void give_back_text(struct exchange *exchange)
+{
+    struct text *spare = &exchange->worker->spare;
+    if (exchange->out.data != NULL) {
+        explicit_bzero(exchange->out.data, exchange->out.capacity);
+    }
+    if (spare->data == NULL && exchange->out.capacity <= SPARE_MAX) {
+        *spare = exchange->out;
+        text_clear(spare);
+    } else {
+        text_release(&exchange->out);
+    }
+    text_init(&exchange->out, 0);
+}
+
+static void take_text(struct exchange *exchange)
+{
+    exchange->out = exchange->worker->spare;
+    text_init(&exchange->worker->spare, 0);
+}
+
+static void end(struct exchange *exchange)
+{
+    char *detail = exchange->detail;
+    struct exchange_end result = {
+        .why = exchange->why,
+        .detail = detail,
+        .answered = exchange->answered,
+        .reached = exchange->reached,
+    };
+    struct http_response response = exchange->response;
+    exchange_no_turn(exchange);
+    give_back_text(exchange);
+    exchange->ops->end(exchange, &result); /* who may begin the next in the same memory */
+    http_response_release(&response);
+    free(detail);
+}
+
+void exchange_fail(struct exchange *exchange, enum http_refusal why, const char *detail)
+{
+    if (exchange->state == EXCHANGE_ENDING) {
+        return;
+    }
+    release(exchange, UPSTREAM_CUT);
+    exchange->state = EXCHANGE_ENDING;
+    exchange->why = why;
+    exchange->detail = detail != NULL ? strdup(detail) : NULL;
+    exchange_soon(exchange);
+}
+
+void exchange_finish(struct exchange *exchange, enum upstream_end how)
+{
+    release(exchange, how);
+    exchange->state = EXCHANGE_ENDING;
+    end(exchange);
+}
+
+void exchange_turn(struct exchange *exchange)
+{
+    if (exchange->state == EXCHANGE_ENDING) {
+        end(exchange);
+        return;
+    }
+    if (exchange->state == EXCHANGE_GATHERING && exchange->expecting) {
+        exchange_go_on(exchange);
+    }
+    if (exchange->state == EXCHANGE_OPEN) {
+        exchange_send(exchange);
+    }
+}
+
+void exchange_go_on(struct exchange *exchange)
+{
+    if (exchange->expecting) {
+        exchange->expecting = false;
+        exchange->ops->go_on(exchange);
+    }
+}
+
+static void opened(struct exchange *exchange)
+{
+    exchange->state = EXCHANGE_OPEN;
+    exchange->peer = exchange->conn->peer;
+    exchange->reused = exchange->keeping = exchange->conn->reused;
+    exchange->progress_at = now_of(exchange);
+}
+
+static void on_opened(void *data, enum http_refusal why, const struct error *err)
+{
+    struct exchange *exchange = data;
+    if (why != HTTP_REFUSED_NONE) {
+        exchange_fail(exchange, why, err->text);
+        return;
+    }
+    opened(exchange);
+    exchange_send(exchange);
+}
+
+static void on_ready(void *data, unsigned events)
+{
+    struct exchange *exchange = data;
+    if ((events & STREAM_WRITABLE) != 0 && exchange->blocked) {
+        exchange_send(exchange);
+    }
+    if ((events & STREAM_READABLE) != 0 && exchange->state == EXCHANGE_OPEN) {
+        exchange_receive(exchange);
+    }
+}
+
+static void on_expired(void *data)
+{
+    struct exchange *exchange = data;
+    enum http_refusal why = HTTP_REFUSED_NONE;
+    if (exchange->expecting && now_of(exchange) >= exchange->expect_by) {
+        exchange_go_on(exchange);
+    }
+    if (exchange->state == EXCHANGE_OPEN && now_of(exchange) >= due(exchange, &why)) {
+        exchange_fail(exchange, why, NULL);
+    }
+    exchange_watch(exchange);
+}
+
+static const struct upstream_user user = {
+    .opened = on_opened,
+    .ready = on_ready,
+    .expired = on_expired,
+};
+
+/* Of a connection that is new, or was kept; the latter is open at once. */
+static enum http_refusal lease(struct exchange *exchange, bool fresh, struct error *err)
+{
+    const struct exchange_options *options = &exchange->options;
+    struct upstream_wanted wanted = {
+        .worker = exchange->worker,
+        .route = options->route,
+        .to = options->plain != NULL ? &options->plain->to : &options->route->to,
+        .fresh = fresh,
+    };
+    if (options->plain == NULL) {
+        wanted.upstream = upstream_get(exchange->worker, options->config, options->route);
+        if (wanted.upstream == NULL) {
+            error_set(err, 0, "cannot connect to the upstream: out of memory");
+            return HTTP_REFUSED_NO_MEMORY;
+        }
+    }
+    enum http_refusal why = upstream_lease(&wanted, &user, exchange, &exchange->conn, err);
+    if (wanted.upstream != NULL) {
+        upstream_put(wanted.upstream);
+    }
+    exchange->state = EXCHANGE_OPENING;
+    if (why == HTTP_REFUSED_NONE && exchange->conn->stream != NULL) {
+        opened(exchange);
+    }
+    return why;
+}
+
+static bool is_idempotent(const struct http_request *request)
+{
+    switch (request->method) {
+    case HTTP_GET:
+    case HTTP_HEAD:
+    case HTTP_PUT:
+    case HTTP_DELETE:
+    case HTTP_OPTIONS:
+        return true;
+    default:
+        return false;
+    }
+}
+
+void exchange_connection_lost(struct exchange *exchange, enum http_refusal why, const char *detail)
+{
+    struct error err = ERROR_INIT;
+    bool untouched = exchange->out_at == 0;
+    if (!exchange->reused || !exchange->keeping || !(untouched || is_idempotent(exchange->options.request))) {
+        exchange_fail(exchange, why, detail);
+        return;
+    }
+    release(exchange, UPSTREAM_CUT);
+    forward_count(&exchange->worker->stats.retried, 1);
+    exchange->out_at = 0;
+    exchange->sent = exchange->blocked = exchange->broken = exchange->reached = false;
+    why = lease(exchange, true, &err);
+    if (why != HTTP_REFUSED_NONE) {
+        exchange_fail(exchange, why, err.text);
+    }
+}
+
+static enum http_refusal make_head(struct exchange *exchange, struct error *err)
+{
+    const struct exchange_options *options = &exchange->options;
+    const struct exchange_plain *plain = options->plain;
+    struct http_provider provider = {.get = http_values_get, .data = (void *)options->values};
+    struct http_upstream upstream = {
+        .authority = plain != NULL ? plain->authority : options->route->forward->authority,
+        .base_path = plain != NULL ? "" : options->route->forward->base_path,
+        .expect = true,
+        .provider = &provider,
+    };
+    struct http_head head;
+    http_head_init(&head, HEAD_MAX);
+    enum http_refusal why = http_request_rewrite(options->request, &upstream, &head, err);
+    if (why == HTTP_REFUSED_NONE) {
+        http_head_write(&head, &exchange->out);
+        why = exchange->out.failed ? HTTP_REFUSED_NO_MEMORY : HTTP_REFUSED_NONE;
+    }
+    if (head.bytes.data != NULL) {
+        explicit_bzero(head.bytes.data, head.bytes.length);
+    }
+    http_head_release(&head);
+    return why;
+}
+
+/* The head goes out with the first bytes of the body, if there are to be any and they do not keep us waiting. */
+static void send_first(struct exchange *exchange)
+{
+    if (exchange->body.framing.body == HTTP_BODY_NONE || exchange->expecting) {
+        exchange_flush(exchange);
+    } else {
+        exchange_soon(exchange);
+    }
+}
+
+static void begin(struct exchange *exchange)
+{
+    struct error err = ERROR_INIT;
+    enum http_refusal why = make_head(exchange, &err);
+    if (why == HTTP_REFUSED_NONE) {
+        why = lease(exchange, false, &err);
+    }
+    if (why != HTTP_REFUSED_NONE) {
+        exchange_fail(exchange, why, err.text[0] != '\0' ? err.text : NULL);
+    } else if (exchange->state == EXCHANGE_OPEN) {
+        send_first(exchange);
+    }
+}
+
+/* The bounds of a route are for requests; answers have at least the usual ones, and bodies of any size. */
+static void set_limits(struct exchange *exchange)
+{
+    static const struct http_limits usual = HTTP_LIMITS_INIT;
+    struct http_limits *limits = &exchange->limits;
+    *limits = usual;
+    if (exchange->options.route->forward != NULL) {
+        const struct http_scan_limits *own = &exchange->options.route->forward->rules.limits.head;
+        limits->head.bytes = own->bytes > limits->head.bytes ? own->bytes : limits->head.bytes;
+        limits->head.fields = own->fields > limits->head.fields ? own->fields : limits->head.fields;
+    }
+}
+
+void exchange_start(struct exchange *exchange, struct forward_worker *worker, const struct exchange_ops *ops,
+                    const struct exchange_options *options)
+{
+    const struct http_request *request = options->request;
+    memset(exchange, 0, sizeof *exchange);
+    exchange->ops = ops;
+    exchange->worker = worker;
+    exchange->options = *options;
+    exchange->expecting = request->expects_continue;
+    exchange->expect_by = UINT64_MAX;
+    set_limits(exchange);
+    http_response_init(&exchange->response, &exchange->limits, request->method == HTTP_HEAD);
+    http_body_init(&exchange->body, request->framing);
+    take_text(exchange);
+    begin(exchange);
+}
+
+void exchange_cancel(struct exchange *exchange)
+{
+    exchange_fail(exchange, HTTP_REFUSED_REQUEST_CUT, NULL);
+}

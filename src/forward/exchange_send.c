@@ -1,0 +1,193 @@
+/*
+ * The request of an exchange on its way out.
+ *
+ * What goes first, head and the first bytes of the body, is gathered in `out` and leaves in one write. It stays there while it
+ * may have to be sent again. What follows goes from the owner's memory into the connection.
+ */
+#include "forward/exchange_private.h"
+
+#include <errno.h>
+#include <llhttp.h>
+
+/* What was read off the connection before it broke may still be an answer: a read finds out. */
+static void note_broken(struct exchange *exchange)
+{
+    exchange->broken = true;
+    exchange->blocked = false;
+    stream_again(exchange->conn->stream, STREAM_READABLE);
+    exchange_soon(exchange);
+}
+
+static size_t write_some(struct exchange *exchange, const void *data, size_t size)
+{
+    ssize_t n = stream_write(exchange->conn->stream, data, size);
+    if (n < 0 && n != -EAGAIN) {
+        note_broken(exchange);
+        return 0;
+    }
+    size_t done = n > 0 ? (size_t)n : 0;
+    exchange->blocked = done < size;
+    if (done > 0) {
+        exchange->reached = true;
+        exchange->progress_at = loop_now(exchange->worker->loop);
+    }
+    return done;
+}
+
+static void note_flushed(struct exchange *exchange)
+{
+    if (!exchange->keeping) {
+        text_clear(&exchange->out);
+        exchange->out_at = 0;
+    }
+    exchange->sent = exchange->body_over;
+    if (exchange->expecting && exchange->expect_by == UINT64_MAX) {
+        exchange->expect_by = loop_now(exchange->worker->loop) + EXCHANGE_EXPECT_MS;
+    }
+}
+
+void exchange_flush(struct exchange *exchange)
+{
+    size_t size = exchange->out.length - exchange->out_at;
+    if (exchange->broken) {
+        return;
+    }
+    exchange->blocked = false;
+    if (size > 0) {
+        exchange->out_at += write_some(exchange, exchange->out.data + exchange->out_at, size);
+    }
+    if (!exchange->broken && exchange->out_at == exchange->out.length) {
+        note_flushed(exchange);
+    }
+    exchange_watch(exchange);
+}
+
+void exchange_send(struct exchange *exchange)
+{
+    exchange_flush(exchange);
+    if (exchange->wants && !exchange->blocked) {
+        exchange->wants = false;
+        exchange->ops->want(exchange);
+    }
+}
+
+static size_t hold(struct exchange *exchange, const char *data, size_t size)
+{
+    size_t room = EXCHANGE_HOLD_MAX - exchange->held;
+    size_t taken = size < room ? size : room;
+    char prefix[HTTP_CHUNK_PREFIX_MAX];
+    if (taken == 0) {
+        return 0;
+    }
+    text_add_bytes(&exchange->out, prefix, http_body_prefix(&exchange->body, taken, prefix));
+    text_add_bytes(&exchange->out, data, taken);
+    exchange->held += taken;
+    return taken;
+}
+
+/* A chunk's size is said for all that was offered: what is not taken now is offered again. */
+static void begin_chunk(struct exchange *exchange, size_t size)
+{
+    char prefix[HTTP_CHUNK_PREFIX_MAX];
+    text_add_bytes(&exchange->out, prefix, http_body_prefix(&exchange->body, size, prefix));
+    exchange->chunk_left = size;
+    exchange_flush(exchange);
+}
+
+static size_t pass_chunked(struct exchange *exchange, const char *data, size_t size)
+{
+    if (exchange->chunk_left == 0) {
+        begin_chunk(exchange, size);
+    }
+    if (exchange->blocked || exchange->broken) {
+        return 0;
+    }
+    size_t offered = size < exchange->chunk_left ? size : (size_t)exchange->chunk_left;
+    size_t taken = write_some(exchange, data, offered);
+    exchange->chunk_left -= taken;
+    return taken;
+}
+
+static size_t pass_plain(struct exchange *exchange, const char *data, size_t size)
+{
+    char prefix[HTTP_CHUNK_PREFIX_MAX];
+    size_t taken = write_some(exchange, data, size);
+    if (taken > 0) {
+        (void)http_body_prefix(&exchange->body, taken, prefix); /* counts: there is none */
+    }
+    return taken;
+}
+
+/* From the owner's memory into the connection, which has taken all that came before. */
+static size_t pass(struct exchange *exchange, const char *data, size_t size)
+{
+    size_t taken = 0;
+    if (exchange->keeping) {
+        exchange->keeping = false;
+        note_flushed(exchange);
+    }
+    while (taken < size && !exchange->blocked && !exchange->broken) {
+        taken += exchange->body.framing.body == HTTP_BODY_CHUNKED
+                     ? pass_chunked(exchange, data + taken, size - taken)
+                     : pass_plain(exchange, data + taken, size - taken);
+    }
+    return taken;
+}
+
+static bool is_length_over(const struct exchange *exchange)
+{
+    const struct http_framing *framing = &exchange->body.framing;
+    return framing->body == HTTP_BODY_LENGTH && framing->length == 0;
+}
+
+static bool holds(const struct exchange *exchange)
+{
+    return exchange->state != EXCHANGE_OPEN || exchange->keeping || exchange->out_at < exchange->out.length;
+}
+
+static size_t take(struct exchange *exchange, const char *data, size_t size)
+{
+    size_t taken = holds(exchange) ? hold(exchange, data, size) : 0;
+    if (exchange->out.failed) {
+        exchange_fail(exchange, HTTP_REFUSED_NO_MEMORY, NULL);
+        return size;
+    }
+    if (exchange->state != EXCHANGE_OPEN || exchange->blocked) {
+        return taken;
+    }
+    if (taken == size && !is_length_over(exchange)) {
+        exchange_soon(exchange); /* more of it may come before */
+        return taken;
+    }
+    exchange_flush(exchange);
+    if (taken < size && !exchange->blocked && !exchange->broken) {
+        taken += pass(exchange, data + taken, size - taken);
+    }
+    return exchange->broken ? size : taken;
+}
+
+size_t exchange_body(struct exchange *exchange, const char *data, size_t size)
+{
+    if (exchange->state == EXCHANGE_ENDING || exchange->broken) {
+        return size;
+    }
+    size_t taken = take(exchange, data, size);
+    exchange->sent_bytes += taken;
+    exchange->wants = taken < size;
+    exchange_watch(exchange);
+    return taken;
+}
+
+void exchange_body_end(struct exchange *exchange)
+{
+    if (exchange->state == EXCHANGE_ENDING || exchange->broken) {
+        return;
+    }
+    exchange->body_over = true;
+    http_body_end(&exchange->body, &exchange->options.request->reader.trailers, &exchange->out);
+    if (exchange->out.failed) {
+        exchange_fail(exchange, HTTP_REFUSED_NO_MEMORY, NULL);
+    } else if (exchange->state == EXCHANGE_OPEN && !exchange->blocked) {
+        exchange_flush(exchange);
+    }
+}
