@@ -14,7 +14,7 @@ struct entries {
     enum scope scope;
     size_t size; /* of the struct */
     void *list;
-    bool (*readable)(struct build *build, const struct node *map);            /* NULL: always */
+    bool (*readable)(struct build *build, const struct node *map, void *object); /* NULL: always */
     void (*check)(struct build *build, const struct node *map, void *object); /* NULL: nothing across keys */
 };
 
@@ -126,7 +126,7 @@ void build_defaults(struct build *build, enum scope scope, void *object)
 
 static bool is_section_name(const char *name)
 {
-    for (int i = SCOPE_FILE + 1; i < SCOPE_COUNT; i++) {
+    for (int i = SCOPE_FILE + 1; i < SCOPE_SECTIONS; i++) {
         if (strcmp(key_sections[i].name, name) == 0) {
             return true;
         }
@@ -158,6 +158,34 @@ static void check_unknown(struct build *build, enum scope scope, const struct no
     }
 }
 
+/* Credentials are signed with only where the file says so. */
+static void *object_within(struct build *build, enum scope scope, void *object)
+{
+    struct config_forward *forward = object;
+    if (scope != SCOPE_AWS) {
+        return object;
+    }
+    forward->sign = build_alloc(build, 1, sizeof *forward->sign);
+    if (forward->sign != NULL) {
+        build_defaults(build, scope, forward->sign);
+    }
+    return forward->sign;
+}
+
+void build_map(struct build *build, const struct key *key, const struct node *map, void *object)
+{
+    const char *around = build->inner;
+    build->inner = key_sections[key->within].name;
+    void *within = is_section(map) ? object_within(build, key->within, object) : NULL;
+    if (within != NULL) {
+        read_keys(build, key->within, map, map->key_place, within);
+        check_unknown(build, key->within, map);
+    } else if (!is_section(map)) {
+        tell_not_section(build, map);
+    }
+    build->inner = around;
+}
+
 /* ---- Sections ---- */
 
 void *build_object(struct config *config, enum scope scope)
@@ -169,6 +197,8 @@ void *build_object(struct config *config, enum scope scope)
         return &config->vsock;
     case SCOPE_SESSIONS:
         return &config->sessions;
+    case SCOPE_SPOOL:
+        return &config->spool;
     default:
         return config;
     }
@@ -201,7 +231,7 @@ static void read_entry(struct build *build, const struct entries *entries, const
         tell_not_section(build, map);
         return;
     }
-    if (entries->readable != NULL && !entries->readable(build, map)) {
+    if (entries->readable != NULL && !entries->readable(build, map, object)) {
         return;
     }
     build_defaults(build, entries->scope, object);
@@ -375,12 +405,7 @@ static bool version_is_known(struct build *build, const struct node *root)
 static void check_unknown_sections(struct build *build, const struct node *root)
 {
     for (const struct node *node = root->first; node != NULL; node = node->next) {
-        if (strcmp(node->key, "spool") == 0) {
-            build_tell(
-                build, node->key_place, "spool",
-                "this version carries relay, log and time routes only, and has nothing to spool: remove the "
-                "section");
-        } else if (!is_section_name(node->key) && key_find(SCOPE_FILE, node->key) == NULL) {
+        if (!is_section_name(node->key) && key_find(SCOPE_FILE, node->key) == NULL) {
             tell_unknown(build, SCOPE_FILE, node);
         }
     }

@@ -1,8 +1,8 @@
 /*
  * From a tree to a configuration, shared by the files of this folder alone.
  *
- * tell.c words the mistakes, values.c sets single values, routes.c and listeners.c what takes more than one
- * line to say, build.c walks the tree by the key table. All of them tell mistakes and go on.
+ * tell.c words the mistakes, values.c sets single values, routes.c, forward.c, rules.c, hosts.c and listeners.c what
+ * takes more than one line to say, build.c walks the tree by the key table. All of them tell mistakes and go on.
  */
 #ifndef POSTERN_CONFIG_BUILD_H
 #define POSTERN_CONFIG_BUILD_H
@@ -34,6 +34,8 @@ struct build {
     bool no_memory;
     const char *section; /* what is being read, for the messages; NULL: the file itself */
     const char *entry;   /* NULL outside sections of named entries */
+    const char *inner;   /* NULL outside maps within an entry */
+    unsigned type;       /* of the route that is being read */
     struct names enclaves;
     struct names routes;
 };
@@ -53,6 +55,9 @@ void build_defaults(struct build *build, enum scope scope, void *object);
 
 /* What the defaults of a scope before SCOPE_ENCLAVE are set in. */
 void *build_object(struct config *config, enum scope scope);
+
+/* The map of a KEY_MAP, whose keys are fields of the same object. */
+void build_map(struct build *build, const struct key *key, const struct node *map, void *object);
 
 /* tell.c */
 
@@ -86,11 +91,33 @@ void set_admin(struct build *build, const struct key *key, const struct node *va
 void set_metrics(struct build *build, const struct key *key, const struct node *value, void *object);
 void set_dns_servers(struct build *build, const struct key *key, const struct node *value, void *object);
 
+void set_path(struct build *build, const struct key *key, const struct node *value, void *object);
+
 /* routes.c */
 void set_to(struct build *build, const struct key *key, const struct node *value, void *object);
 void set_sni(struct build *build, const struct key *key, const struct node *value, void *object);
-bool route_is_readable(struct build *build, const struct node *map);
+bool route_is_readable(struct build *build, const struct node *map, void *object);
 void route_check(struct build *build, const struct node *map, void *object);
+
+/* forward.c */
+bool forward_prepare(struct build *build, struct config_route *route); /* false: no memory, which is noted */
+void forward_check(struct build *build, const struct node *map, struct config_route *route);
+void set_url(struct build *build, const struct key *key, const struct node *value,
+             struct config_route *route);
+void set_name(struct build *build, const struct key *key, const struct node *value, void *object);
+void set_profile(struct build *build, const struct key *key, const struct node *value, void *object);
+
+/* rules.c */
+void set_methods(struct build *build, const struct key *key, const struct node *value, void *object);
+void set_paths(struct build *build, const struct key *key, const struct node *value, void *object);
+void set_query(struct build *build, const struct key *key, const struct node *value, void *object);
+void set_content_types(struct build *build, const struct key *key, const struct node *value, void *object);
+void set_headers_set(struct build *build, const struct key *key, const struct node *value, void *object);
+void set_headers_add(struct build *build, const struct key *key, const struct node *value, void *object);
+void set_headers_remove(struct build *build, const struct key *key, const struct node *value, void *object);
+
+/* hosts.c */
+void set_hosts(struct build *build, const struct key *key, const struct node *value, void *object);
 
 /* listeners.c */
 void set_listen(struct build *build, const struct key *key, const struct node *value, void *object);
@@ -99,7 +126,7 @@ void set_allow(struct build *build, const struct key *key, const struct node *va
 void set_peer(struct build *build, const struct key *key, const struct node *value, void *object);
 void set_permits(struct build *build, const struct key *key, const struct node *value,
                  struct config_listener *listener); /* permits.c: `allow` of a framed listener */
-bool listener_is_readable(struct build *build, const struct node *map);
+bool listener_is_readable(struct build *build, const struct node *map, void *object);
 void listener_check(struct build *build, const struct node *map, void *object);
 void listeners_check(struct build *build, const struct node *section);
 void permits_check(struct build *build, const struct node *root);

@@ -40,6 +40,10 @@ struct config *config_new(const char *file)
     for (int scope = SCOPE_FILE; scope < SCOPE_ENCLAVE; scope++) {
         build_defaults(&build, (enum scope)scope, build_object(config, (enum scope)scope));
     }
+    if (build.no_memory) {
+        config_unref(config);
+        return NULL;
+    }
     return config;
 }
 
@@ -67,12 +71,23 @@ struct config *config_ref(struct config *config)
     return config;
 }
 
+/* The rules own memory that is not the arena's. */
+static void release_rules(struct config *config)
+{
+    for (unsigned i = 0; i < config->route_count; i++) {
+        if (config->routes[i].forward != NULL) {
+            http_rules_release(&config->routes[i].forward->rules);
+        }
+    }
+}
+
 void config_unref(struct config *config)
 {
     struct owner *owner = config != NULL ? config->owner : NULL;
     if (owner == NULL || atomic_fetch_sub_explicit(&owner->references, 1, memory_order_acq_rel) != 1) {
         return;
     }
+    release_rules(config);
     arena_release(&owner->arena);
     free(owner);
 }

@@ -97,14 +97,21 @@ enum config_credentials {
     CONFIG_CREDENTIALS_INSTANCE,  /* the instance metadata service, version 2 */
 };
 
+enum config_payload {
+    CONFIG_PAYLOAD_AUTO, /* unsigned for S3 over TLS, signed else */
+    CONFIG_PAYLOAD_SIGNED,
+    CONFIG_PAYLOAD_UNSIGNED,
+};
+
 struct config_sign {
     const char *service;
     const char *region;
-    bool unsigned_payload; /* the body is not hashed: S3 over TLS */
-    uint64_t body_max;     /* the largest body that is gathered in memory to be hashed, before it goes out */
+    enum config_payload payload; /* as the file says, and what that comes to: */
+    bool unsigned_payload;       /* the body is not hashed */
+    uint64_t body_max; /* the largest body that is gathered in memory to be hashed, before it goes out */
     enum config_credentials credentials;
     const char *credentials_file; /* NULL: $AWS_SHARED_CREDENTIALS_FILE */
-    const char *profile;          /* in that file */
+    const char *profile;          /* in that file; NULL: $AWS_PROFILE, or else "default" */
 };
 
 enum config_delivery {

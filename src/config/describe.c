@@ -35,7 +35,7 @@ static const struct example examples[] = {
     {SCOPE_LISTENER, "kms-dev", "mode", NULL},
     {SCOPE_LISTENER, "session", "listen", "vsock://any:7000"},
     {SCOPE_LISTENER, "session", "protocol", "framed"},
-    {SCOPE_LISTENER, "session", "allow", "{payroll: [kms, logs, time]}"},
+    {SCOPE_LISTENER, "session", "allow", "{payroll: [kms, logs, time, results, archive, web]}"},
 
     {SCOPE_ROUTE, "kms", "type", "relay"},
     {SCOPE_ROUTE, "kms", "to", "tcp://kms.us-east-1.amazonaws.com:443"},
@@ -48,6 +48,54 @@ static const struct example examples[] = {
     {SCOPE_ROUTE, "logs", "level", NULL},
     {SCOPE_ROUTE, "logs", "lines_per_second", NULL},
     {SCOPE_ROUTE, "time", "type", "time"},
+
+    {SCOPE_ROUTE, "results", "type", "forward"},
+    {SCOPE_ROUTE, "results", "to", "https://results.example.com/v1"},
+    {SCOPE_ROUTE, "results", "methods", "[POST, PUT]"},
+    {SCOPE_ROUTE, "results", "paths", "[/results]"},
+    {SCOPE_ROUTE, "results", "query", NULL},
+    {SCOPE_ROUTE, "results", "content_types", "[application/json]"},
+    {SCOPE_ROUTE, "results", "headers", NULL},
+    {SCOPE_HEADERS, "results", "set",
+     "{authorization: \"Bearer ${credential:token}\", x-enclave: \"${enclave}\"}"},
+    {SCOPE_HEADERS, "results", "add", "{via: \"1.1 postern\"}"},
+    {SCOPE_HEADERS, "results", "remove", "[x-internal]"},
+    {SCOPE_ROUTE, "results", "max_head", NULL},
+    {SCOPE_ROUTE, "results", "max_headers", NULL},
+    {SCOPE_ROUTE, "results", "max_target", NULL},
+    {SCOPE_ROUTE, "results", "max_body", NULL},
+    {SCOPE_ROUTE, "results", "head_timeout", NULL},
+    {SCOPE_ROUTE, "results", "response_timeout", NULL},
+    {SCOPE_ROUTE, "results", "max_idle", NULL},
+    {SCOPE_ROUTE, "results", "keep", NULL},
+    {SCOPE_ROUTE, "results", "tls", NULL},
+    {SCOPE_TLS, "results", "ca", "/etc/postern/results-ca.pem"},
+    {SCOPE_TLS, "results", "cert", "/etc/postern/results-cert.pem"},
+    {SCOPE_TLS, "results", "key", "/etc/postern/results-key.pem"},
+    {SCOPE_ROUTE, "results", "delivery", NULL},
+
+    {SCOPE_ROUTE, "archive", "type", "forward"},
+    {SCOPE_ROUTE, "archive", "to", "https://archive.s3.us-east-1.amazonaws.com"},
+    {SCOPE_ROUTE, "archive", "sign", NULL},
+    {SCOPE_SIGN, "archive", "aws", NULL},
+    {SCOPE_AWS, "archive", "service", "s3"},
+    {SCOPE_AWS, "archive", "region", "us-east-1"},
+    {SCOPE_AWS, "archive", "payload", NULL},
+    {SCOPE_AWS, "archive", "max_body", NULL},
+    {SCOPE_AWS, "archive", "credentials", NULL},
+    {SCOPE_AWS, "archive", "file", "/etc/postern/aws-credentials"},
+    {SCOPE_AWS, "archive", "profile", "default"},
+    {SCOPE_ROUTE, "archive", "delivery", "spool"},
+    {SCOPE_ROUTE, "archive", "retry", NULL},
+    {SCOPE_RETRY, "archive", "attempts", NULL},
+    {SCOPE_RETRY, "archive", "max_age", NULL},
+    {SCOPE_RETRY, "archive", "min_pause", NULL},
+    {SCOPE_RETRY, "archive", "max_pause", NULL},
+    {SCOPE_ROUTE, "archive", "in_flight", NULL},
+    {SCOPE_ROUTE, "archive", "max_spool", NULL},
+
+    {SCOPE_ROUTE, "web", "type", "connect"},
+    {SCOPE_ROUTE, "web", "hosts", "[\"api.example.com:443\", \"*.s3.amazonaws.com:443\"]"},
 };
 
 static const struct example *example_of(const char *entry, const struct key *key)
@@ -91,9 +139,12 @@ static void add_comment(struct text *out, unsigned indent, const char *words)
 static void add_key_comment(struct text *out, unsigned indent, const struct key *key)
 {
     struct text words = TEXT_INIT;
-    text_addf(&words, "%s Expects ", key->doc);
-    key_expects(key, &words);
-    text_add(&words, ".");
+    text_add(&words, key->doc);
+    if (key->kind != KEY_MAP) {
+        text_add(&words, " Expects ");
+        key_expects(key, &words);
+        text_add(&words, ".");
+    }
     add_comment(out, indent, text_string(&words));
     out->failed = out->failed || words.failed;
     text_release(&words);
@@ -123,10 +174,24 @@ static bool first_seen(const struct example *example)
     return true;
 }
 
-/* The first entry of a section shows every key that has a default; each shows those it is an example of. */
-static void add_entry(struct text *out, enum scope scope, const char *entry, bool first)
+static void add_entry_keys(struct text *out, enum scope scope, const char *entry, bool first,
+                           unsigned indent);
+
+/* The key with its value, or with its keys below. */
+static void add_entry_key(struct text *out, unsigned indent, const struct key *key, const char *value,
+                          const char *entry)
 {
-    text_addf(out, "  %s:\n", entry);
+    if (key->kind != KEY_MAP) {
+        add_key(out, indent, key, value);
+        return;
+    }
+    text_addf(out, "%*s%s:\n", (int)indent, "", key->name);
+    add_entry_keys(out, key->within, entry, false, indent + 2);
+}
+
+/* The first entry of a section shows every key that has a default; each shows those it is an example of. */
+static void add_entry_keys(struct text *out, enum scope scope, const char *entry, bool first, unsigned indent)
+{
     for (size_t i = 0; i < key_count; i++) {
         const struct key *key = &key_table[i];
         const struct example *example = key->scope == scope ? example_of(entry, key) : NULL;
@@ -136,9 +201,9 @@ static void add_entry(struct text *out, enum scope scope, const char *entry, boo
             continue;
         }
         if (example == NULL || first_seen(example)) {
-            add_key_comment(out, 4, key);
+            add_key_comment(out, indent, key);
         }
-        add_key(out, 4, key, value);
+        add_entry_key(out, indent, key, value, entry);
     }
 }
 
@@ -147,7 +212,8 @@ static void add_entries(struct text *out, enum scope scope)
     const char *before = "";
     for (size_t i = 0; i < ARRAY_SIZE(examples); i++) {
         if (examples[i].scope == scope && strcmp(examples[i].entry, before) != 0) {
-            add_entry(out, scope, examples[i].entry, before[0] == '\0');
+            text_addf(out, "  %s:\n", examples[i].entry);
+            add_entry_keys(out, scope, examples[i].entry, before[0] == '\0', 4);
             before = examples[i].entry;
         }
     }
@@ -180,7 +246,7 @@ void config_describe(struct text *out)
         "`posternd --check --config FILE`.");
     text_add_char(out, '\n');
     add_plain_keys(out, SCOPE_FILE, 0);
-    for (int i = SCOPE_FILE + 1; i < SCOPE_COUNT; i++) {
+    for (int i = SCOPE_FILE + 1; i < SCOPE_SECTIONS; i++) {
         enum scope scope = (enum scope)i;
         text_add_char(out, '\n');
         add_comment(out, 0, key_sections[scope].doc);

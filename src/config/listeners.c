@@ -4,8 +4,9 @@
 #include <string.h>
 
 /* Whether the protocol is known: what the other keys may hold depends on it. */
-bool listener_is_readable(struct build *build, const struct node *map)
+bool listener_is_readable(struct build *build, const struct node *map, void *object)
 {
+    (void)object;
     const struct key *key = key_find(SCOPE_LISTENER, "protocol");
     const struct node *protocol = tree_get(map, "protocol");
     struct config_listener unused;

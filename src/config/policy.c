@@ -1,5 +1,6 @@
 /* Policy: decisions on an immutable configuration. */
 #include "config/policy.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,6 +98,51 @@ const struct config_sni *policy_sni(const struct config_route *route, const char
     for (char *dot = strchr(text, '.'); found == NULL && dot != NULL; dot = strchr(dot + 1, '.')) {
         dot[-1] = '*';
         found = find(route, dot - 1);
+    }
+    return found;
+}
+
+static int by_host(const void *key, const void *entry)
+{
+    const struct config_host *wanted = key;
+    const struct config_host *host = entry;
+    int order = strcmp(wanted->pattern, host->pattern);
+    return order != 0 ? order : (int)wanted->port - (int)host->port;
+}
+
+static const struct config_host *find_host(const struct config_route *route, const char *pattern,
+                                           uint16_t port)
+{
+    const struct config_host wanted = {.pattern = pattern, .port = port};
+    return bsearch(&wanted, route->hosts, route->host_count, sizeof *route->hosts, by_host);
+}
+
+/* As set_hosts() wrote it down: in lower case, an address in its one form. */
+static bool as_configured(const char *host, size_t length, struct addr *ret)
+{
+    char address[ADDR_TEXT_MAX];
+    if (length >= ADDR_HOST_MAX || memchr(host, '\0', length) != NULL) {
+        return false;
+    }
+    bool brackets = memchr(host, ':', length) != NULL;
+    snprintf(address, sizeof address, "tcp://%s%.*s%s:1", brackets ? "[" : "", (int)length, host,
+             brackets ? "]" : "");
+    return addr_parse(address, ret, NULL) == 0;
+}
+
+const struct config_host *policy_host(const struct config_route *route, const char *host, size_t length,
+                                      uint16_t port)
+{
+    struct addr addr;
+    if (route->host_count == 0 || !as_configured(host, length, &addr)) {
+        return NULL;
+    }
+    const struct config_host *found = find_host(route, addr.host, port);
+    /* As in policy_sni(): the longest wildcard first, each made in place. */
+    char *dot = addr.literal ? NULL : strchr(addr.host, '.');
+    for (; found == NULL && dot != NULL; dot = strchr(dot + 1, '.')) {
+        dot[-1] = '*';
+        found = find_host(route, dot - 1, port);
     }
     return found;
 }

@@ -27,4 +27,9 @@ enum reason policy_route(const struct config_listener *listener, int enclave, co
  * address, or not a host name, matches nothing. */
 const struct config_sni *policy_sni(const struct config_route *route, const char *name);
 
+/* The first of a connect route's hosts that this host and port match, in the same order; NULL: not allowed. An IP
+ * address, without brackets, matches itself alone, in whatever form it is written. */
+const struct config_host *policy_host(const struct config_route *route, const char *host, size_t length,
+                                      uint16_t port);
+
 #endif

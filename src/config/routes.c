@@ -4,27 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether the type is one that this version reads. A route of another type has other keys, about which
- * nothing more can be said. */
-bool route_is_readable(struct build *build, const struct node *map)
+/* Whether the type is one that there is. A route of another type has other keys, about which nothing more can
+ * be said. */
+bool route_is_readable(struct build *build, const struct node *map, void *object)
 {
     const struct key *key = key_find(SCOPE_ROUTE, "type");
     const struct node *type = tree_get(map, "type");
-    struct config_route unused;
-    if (type == NULL || value_is_choice(key, type)) {
-        return true; /* told, if it is missing */
+    struct config_route judged = {.type = CONFIG_RELAY};
+    if (type != NULL) {
+        value_set(build, key, type, &judged);
     }
-    if (type->kind == NODE_TEXT &&
-        (strcmp(type->text, "forward") == 0 || strcmp(type->text, "connect") == 0)) {
-        build_tell(build, type->place, "type",
-                   "this version carries relay, log and time routes only, and cannot serve a %s route: "
-                   "remove the route, "
-                   "or make it type: relay",
-                   type->text);
-        return false;
+    if (type != NULL && !value_is_choice(key, type)) {
+        return false; /* told */
     }
-    value_set(build, key, type, &unused); /* tells */
-    return false;
+    build->type = judged.type; /* one that is missing is told, and the rest read as a relay's */
+    return build->type != CONFIG_FORWARD || forward_prepare(build, object);
 }
 
 /* An address that streams are carried to, an enclave's name in it turned into its CID. */
@@ -179,7 +173,9 @@ static void set_to_map(struct build *build, const struct key *key, const struct 
 void set_to(struct build *build, const struct key *key, const struct node *value, void *object)
 {
     struct config_route *route = object;
-    if (value->kind == NODE_MAP) {
+    if (route->type == CONFIG_FORWARD) {
+        set_url(build, key, value, route);
+    } else if (value->kind == NODE_MAP) {
         route->to_kind = CONFIG_TO_SNI_MAP;
         set_to_map(build, key, value, route);
     } else if (value->kind == NODE_TEXT && strcmp(value->text, "sni") == 0) {
@@ -214,39 +210,45 @@ void set_sni(struct build *build, const struct key *key, const struct node *valu
     sort_patterns(build, key, route);
 }
 
-/* What a key of another type of route is told. */
-static void tell_foreign(struct build *build, const struct node *node, const char *words)
+/* "`type: relay` or `type: connect`": of a key that some routes have. */
+static void types_text(const struct key *key, struct text *out)
 {
-    if (node != NULL) {
-        build_tell(build, node->key_place, node->key, "%s", words);
-    }
-}
-
-/* A route that leads to no destination has few keys. */
-static void check_own(struct build *build, const struct node *map, const char *const *keys, size_t count,
-                      const char *words)
-{
-    for (const struct node *node = map->first; node != NULL; node = node->next) {
-        bool known = key_find(SCOPE_ROUTE, node->key) == NULL; /* told already */
-        for (size_t i = 0; i < count; i++) {
-            known = known || strcmp(node->key, keys[i]) == 0;
+    const char *const *types = key_find(SCOPE_ROUTE, "type")->choices;
+    for (unsigned type = 0; types[type] != NULL; type++) {
+        if (key_is_of(key, type)) {
+            bool last = key->types >> (type + 1) == 0;
+            text_addf(out, "%s`type: %s`", out->length == 0 ? "" : last ? " or " : ", ", types[type]);
         }
-        tell_foreign(build, known ? NULL : node, words);
     }
 }
 
-static void check_log(struct build *build, const struct node *map)
+static void tell_type(struct build *build, const struct key *key, const struct node *node)
 {
-    static const char *const keys[] = {"type", "level", "lines_per_second", "max_streams"};
-    check_own(build, map, keys, ARRAY_SIZE(keys),
-              "a log route leads nowhere but to the log: remove this key");
+    struct text types = TEXT_INIT;
+    types_text(key, &types);
+    build->no_memory = build->no_memory || types.failed;
+    build_tell(build, node->key_place, node->key, "this key goes with %s only", text_string(&types));
+    text_release(&types);
 }
 
-static void check_time(struct build *build, const struct node *map)
+/* Keys of other types of routes. A route that leads to no destination has few, and says why. */
+static void check_types(struct build *build, const struct node *map, const struct config_route *route)
 {
-    static const char *const keys[] = {"type", "idle_timeout", "max_streams"};
-    check_own(build, map, keys, ARRAY_SIZE(keys),
-              "a time route leads nowhere but to the clock: remove this key");
+    const char *words =
+        route->type == CONFIG_LOG    ? "a log route leads nowhere but to the log: remove this key"
+        : route->type == CONFIG_TIME ? "a time route leads nowhere but to the clock: remove this key"
+                                     : NULL;
+    for (const struct node *node = map->first; node != NULL; node = node->next) {
+        const struct key *key = key_find(SCOPE_ROUTE, node->key);
+        if (key == NULL || key_is_of(key, route->type)) {
+            continue; /* told already, or well */
+        }
+        if (words != NULL) {
+            build_tell(build, node->key_place, node->key, "%s", words);
+        } else {
+            tell_type(build, key, node);
+        }
+    }
 }
 
 static void check_relay(struct build *build, const struct node *map, const struct config_route *route)
@@ -254,8 +256,6 @@ static void check_relay(struct build *build, const struct node *map, const struc
     const struct node *to = tree_get(map, "to");
     const struct node *sni = tree_get(map, "sni");
     const struct node *port = tree_get(map, "port");
-    tell_foreign(build, tree_get(map, "level"), "this key goes with `type: log` only");
-    tell_foreign(build, tree_get(map, "lines_per_second"), "this key goes with `type: log` only");
     if (to == NULL) {
         tell_missing(build, key_find(SCOPE_ROUTE, "to"), map->key_place);
         return;
@@ -276,14 +276,22 @@ static void check_relay(struct build *build, const struct node *map, const struc
     }
 }
 
+static void check_connect(struct build *build, const struct node *map)
+{
+    if (tree_get(map, "hosts") == NULL) {
+        tell_missing(build, key_find(SCOPE_ROUTE, "hosts"), map->key_place);
+    }
+}
+
 void route_check(struct build *build, const struct node *map, void *object)
 {
-    const struct config_route *route = object;
-    if (route->type == CONFIG_LOG) {
-        check_log(build, map);
-    } else if (route->type == CONFIG_TIME) {
-        check_time(build, map);
-    } else {
+    struct config_route *route = object;
+    check_types(build, map, route);
+    if (route->type == CONFIG_RELAY) {
         check_relay(build, map, route);
+    } else if (route->type == CONFIG_FORWARD) {
+        forward_check(build, map, route);
+    } else if (route->type == CONFIG_CONNECT) {
+        check_connect(build, map);
     }
 }

@@ -12,7 +12,7 @@
 
 void build_tell(struct build *build, struct place place, const char *key, const char *format, ...)
 {
-    const char *parts[] = {build->section, build->entry, key};
+    const char *parts[] = {build->section, build->entry, build->inner, key};
     struct text text = TEXT_INIT;
     va_list args;
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
@@ -110,22 +110,22 @@ static const char *nearest_key(enum scope scope, const char *word)
             candidates[count++] = key_table[i].name;
         }
     }
-    for (int i = SCOPE_FILE + 1; scope == SCOPE_FILE && i < SCOPE_COUNT; i++) {
+    for (int i = SCOPE_FILE + 1; scope == SCOPE_FILE && i < SCOPE_SECTIONS; i++) {
         candidates[count++] = key_sections[i].name;
     }
     return diags_nearest(word, candidates, count);
 }
 
-static void keys_text(struct text *text, enum scope scope)
+static void keys_text(struct text *text, const struct build *build, enum scope scope)
 {
     const char *between = "";
     for (size_t i = 0; i < key_count; i++) {
-        if (key_table[i].scope == scope) {
+        if (key_table[i].scope == scope && (scope != SCOPE_ROUTE || key_is_of(&key_table[i], build->type))) {
             text_addf(text, "%s%s", between, key_table[i].name);
             between = ", ";
         }
     }
-    for (int i = SCOPE_FILE + 1; scope == SCOPE_FILE && i < SCOPE_COUNT; i++) {
+    for (int i = SCOPE_FILE + 1; scope == SCOPE_FILE && i < SCOPE_SECTIONS; i++) {
         text_addf(text, ", %s", key_sections[i].name);
     }
 }
@@ -143,7 +143,7 @@ void tell_unknown(struct build *build, enum scope scope, const struct node *node
         hint_text(&text, hint);
     } else {
         text_add(&text, ": expected one of ");
-        keys_text(&text, scope);
+        keys_text(&text, build, scope);
     }
     build->no_memory = build->no_memory || text.failed;
     build_tell(build, node->key_place, NULL, "%s", text_string(&text));

@@ -66,6 +66,10 @@ static void set_measure(struct build *build, const struct key *key, const struct
 {
     bool duration = key->kind == KEY_DURATION;
     uint64_t measure = 0;
+    if (key->word != NULL && value->kind == NODE_TEXT && strcmp(value->text, key->word) == 0) {
+        store(key, object, 0);
+        return;
+    }
     int r = value->kind != NODE_TEXT ? -EINVAL
             : duration               ? units_parse_duration(value->text, &measure)
                                      : units_parse_size(value->text, &measure);
@@ -120,8 +124,11 @@ static void set_choice(struct build *build, const struct key *key, const struct 
 
 void value_set(struct build *build, const struct key *key, const struct node *value, void *object)
 {
-    if (value->kind == NODE_BAD) {
-        return;
+    if (key->in_forward) {
+        object = ((struct config_route *)object)->forward;
+    }
+    if (value->kind == NODE_BAD || object == NULL) {
+        return; /* told, or a key of forward routes in another, which route_check() tells */
     }
     switch (key->kind) {
     case KEY_NUMBER:
@@ -136,6 +143,9 @@ void value_set(struct build *build, const struct key *key, const struct node *va
         break;
     case KEY_CHOICE:
         set_choice(build, key, value, object);
+        break;
+    case KEY_MAP:
+        build_map(build, key, value, object);
         break;
     case KEY_SPECIAL:
         key->set(build, key, value, object);
@@ -238,6 +248,17 @@ void set_metrics(struct build *build, const struct key *key, const struct node *
         return;
     }
     (void)listen_address(build, key, value, &config->metrics);
+}
+
+/* A relative path would mean another file to `posternd --check` than to the service. */
+void set_path(struct build *build, const struct key *key, const struct node *value, void *object)
+{
+    if (value->kind != NODE_TEXT || value->text[0] != '/') {
+        build_expected(build, key, value, NULL);
+        return;
+    }
+    const char *path = build_strdup(build, value->text);
+    memcpy((unsigned char *)object + key->offset, &path, sizeof path);
 }
 
 /* ADDRESS or ADDRESS:PORT, in the form that c-ares takes: IPv6 in brackets. */

@@ -241,6 +241,46 @@ static void say_destination(struct answer *answer, const struct config_route *ro
     }
 }
 
+static void say_forward(struct answer *answer, const struct config_route *route)
+{
+    const struct config_forward *forward = route->forward;
+    struct text methods;
+    text_init(&methods, 0);
+    http_policy_tell_methods(&forward->rules.policy, &methods);
+    say(answer, route->place, "its requests go to http%s://%s%s%s", forward->tls ? "s" : "",
+        forward->authority, forward->base_path,
+        forward->delivery == CONFIG_SPOOL ? ", once they are in the spool" : "");
+    if (methods.length > 0) {
+        say(answer, route->place, "of the methods, %s pass", text_string(&methods));
+    }
+    answer->lines.failed = answer->lines.failed || methods.failed;
+    text_release(&methods);
+}
+
+/* What a CONNECT to HOST or HOST:PORT would come to. */
+static void ask_host(struct answer *answer, const struct config_route *route, const char *name)
+{
+    struct http_span host;
+    uint16_t port = 0;
+    if (name == NULL) {
+        say(answer, route->place,
+            "route %s is an HTTP proxy to %u hosts; ask again with --sni HOST or --sni HOST:PORT",
+            route->name, route->host_count);
+        return;
+    }
+    const struct config_host *found = NULL;
+    if (http_authority(http_span_of(name), &host, &port)) {
+        found = policy_host(route, host.data, host.size, port != 0 ? port : 443);
+    }
+    if (found == NULL) {
+        answer->reason = REASON_DENIED_ROUTE;
+        say(answer, route->place, "%s is none of the hosts that route %s allows, or not at that port", name,
+            route->name);
+        return;
+    }
+    say(answer, found->place, "%s is allowed by \"%s\", port %u", name, found->pattern, found->port);
+}
+
 static void ask_sni(struct answer *answer, const struct config_route *route, const char *name)
 {
     const struct config_sni *sni = NULL;
@@ -250,6 +290,14 @@ static void ask_sni(struct answer *answer, const struct config_route *route, con
     }
     if (route->type == CONFIG_TIME) {
         say(answer, route->place, "route %s tells the time", route->name);
+        return;
+    }
+    if (route->type == CONFIG_FORWARD) {
+        say_forward(answer, route);
+        return;
+    }
+    if (route->type == CONFIG_CONNECT) {
+        ask_host(answer, route, name);
         return;
     }
     if (route->sni_count == 0) {

@@ -227,8 +227,13 @@ static void put_destination(struct builder *builder, json_t *object, const struc
 static void put_route_config(struct builder *builder, json_t *object, const struct config_route *route)
 {
     put(builder, object, "configured", json_boolean(route != NULL));
-    if (route != NULL && route->type != CONFIG_RELAY) {
-        const char *own = route->type == CONFIG_LOG ? "log" : "time";
+    if (route != NULL && route->type == CONFIG_FORWARD) {
+        put(builder, object, "type", json_string("forward"));
+        put_address(builder, object, "to", &route->to);
+        put_names(builder, object, route);
+        put_u64(builder, object, "limit", route->max_streams);
+    } else if (route != NULL && route->type != CONFIG_RELAY) {
+        const char *own = route->type == CONFIG_LOG ? "log" : route->type == CONFIG_TIME ? "time" : "connect";
         put(builder, object, "type", json_string(own));
         put(builder, object, "to", json_string(own));
         put_names(builder, object, route);

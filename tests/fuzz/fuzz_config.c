@@ -59,12 +59,27 @@ static void use_listeners(const struct config *config)
     }
 }
 
+static void use_hosts(const struct config_route *route)
+{
+    demand(route->type != CONFIG_CONNECT || route->host_count > 0, "a proxy to nowhere");
+    for (unsigned i = 0; i < route->host_count; i++) {
+        const struct config_host *host = &route->hosts[i];
+        bool wild = host->pattern[0] == '*';
+        char name[ADDR_HOST_MAX + 2];
+        snprintf(name, sizeof name, "%s%s", wild ? "x" : "", host->pattern + wild);
+        demand(policy_host(route, name, strlen(name), host->port) != NULL || strlen(name) >= ADDR_HOST_MAX,
+               "a host that does not match");
+    }
+}
+
 static void use_routes(const struct config *config)
 {
     for (unsigned i = 0; i < config->route_count; i++) {
         const struct config_route *route = &config->routes[i];
+        demand((route->type == CONFIG_FORWARD) == (route->forward != NULL), "rules of another route");
+        use_hosts(route);
         demand(route->to_kind != CONFIG_TO_ADDRESS || route->type == CONFIG_LOG ||
-                   route->to.kind != ADDR_NONE,
+                   route->type == CONFIG_TIME || route->type == CONFIG_CONNECT || route->to.kind != ADDR_NONE,
                "a route that leads nowhere");
         demand(!route->to.cid_by_name, "a name left in an address");
         demand(route->to_kind == CONFIG_TO_ADDRESS || route->sni_count > 0, "no names to choose by");

@@ -152,6 +152,9 @@ static void assert_same_singles(const struct config *a, const struct config *b)
     assert_memory_equal(&a->dns, &b->dns, sizeof a->dns);
     assert_memory_equal(&a->vsock, &b->vsock, sizeof a->vsock);
     assert_memory_equal(&a->sessions, &b->sessions, sizeof a->sessions);
+    assert_string_equal(a->spool.path, b->spool.path);
+    assert_int_equal(a->spool.max_bytes, b->spool.max_bytes);
+    assert_int_equal(a->spool.max_enclave_bytes, b->spool.max_enclave_bytes);
 }
 
 /* conf/postern.yaml is a configuration, and one in which nothing differs from the defaults. */
@@ -225,7 +228,7 @@ static bool line_has_key(const char *line, const char *name)
 {
     line += strspn(line, " ");
     size_t length = strlen(name);
-    return strncmp(line, name, length) == 0 && strncmp(line + length, ": ", 2) == 0;
+    return strncmp(line, name, length) == 0 && line[length] == ':' && strchr(" \n", line[length + 1]) != NULL;
 }
 
 /* Every key stands there, in its section, with its default. */
@@ -243,8 +246,9 @@ static void test_conf_has_every_key(void **state)
             if (line[0] >= 'a' && line[0] <= 'z') {
                 snprintf(section, sizeof section, "%.*s", (int)strcspn(line, ":"), line);
             }
-            bool inside = key->scope == SCOPE_FILE ? line[0] != ' '
-                                                   : strcmp(section, key_sections[key->scope].name) == 0;
+            enum scope scope = key->scope < SCOPE_SECTIONS ? key->scope : SCOPE_ROUTE;
+            bool inside =
+                scope == SCOPE_FILE ? line[0] != ' ' : strcmp(section, key_sections[scope].name) == 0;
             const char *value = strchr(line, ':');
             found = inside && line_has_key(line, key->name) &&
                     (key->fallback == NULL || strstr(value, key->fallback) < strchr(line, '\n'));
@@ -271,6 +275,9 @@ static void test_table(void **state)
         assert_true((key->kind == KEY_SPECIAL) == (key->set != NULL));
         assert_true((key->kind == KEY_SPECIAL) == (key->expects != NULL));
         assert_true((key->kind == KEY_CHOICE) == (key->choices != NULL));
+        assert_true((key->kind == KEY_MAP) == (key->within >= SCOPE_SECTIONS));
+        assert_true(key->scope == SCOPE_ROUTE || (key->types == 0 && !key->in_forward));
+        assert_true(!key->in_forward || key->types == 1u << CONFIG_FORWARD);
         key_expects(key, &expects);
         assert_true(expects.length > 0);
         assert_null(strpbrk(text_string(&expects), "|\\"));

@@ -46,7 +46,12 @@ static void load(void *arg)
 
 static struct scenario good = {TEST_DATA "/good/everything.yaml", 0};
 static struct scenario framed = {TEST_DATA "/good/framed.yaml", 0};
+static struct scenario http = {TEST_DATA "/good/http.yaml", 0};
 static struct scenario bad[] = {
+    {TEST_DATA "/bad/166-forward-url-parts.yaml", -EINVAL},
+    {TEST_DATA "/bad/177-forward-headers-templates.yaml", -EINVAL},
+    {TEST_DATA "/bad/190-forward-foreign.yaml", -EINVAL},
+    {TEST_DATA "/bad/194-connect-hosts-twice.yaml", -EINVAL},
     {TEST_DATA "/bad/001-empty.yaml", -EINVAL},
     {TEST_DATA "/bad/017-unclosed-flow.yaml", -EINVAL},
     {TEST_DATA "/bad/027-alias.yaml", -EINVAL},
@@ -66,6 +71,7 @@ static void test_good(void **state)
     assert_true(fault_loop("config good", calls, load, &good) >= 300);
     assert_true(fault_loop("config good, sticky", calls | FAULT_STICKY, load, &good) >= 300);
     assert_true(fault_loop("config framed", calls, load, &framed) >= 100);
+    assert_true(fault_loop("config http", calls, load, &http) >= 200);
 }
 
 static void test_bad(void **state)
@@ -102,7 +108,7 @@ static void describe(void *arg)
 static void test_others(void **state)
 {
     (void)state;
-    assert_int_equal(fault_loop("config_new", FAULT_MEMORY, make_new, NULL), 2);
+    assert_int_equal(fault_loop("config_new", FAULT_MEMORY, make_new, NULL), 3);
     assert_true(fault_loop("config documents", FAULT_MEMORY, describe, NULL) >= 100);
 }
 
