@@ -15,7 +15,7 @@ struct process_figures {
     uint64_t max_fds;
 };
 
-/* As struct resolver_stats, summed: each worker has a resolver of its own. */
+/* As struct resolver_stats, summed; the workers that share a cache count at the first of them. */
 struct dns_figures {
     uint64_t queries;
     uint64_t hits;

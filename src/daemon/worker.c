@@ -214,7 +214,9 @@ static int start(struct worker *worker, struct worker_set *set, unsigned index, 
 {
     struct resolver_options dns = dns_options(config);
     init(worker, set, index);
-    int rv = loop_init(&worker->loop, &dns, err);
+    /* The daemon asks for a name once, whichever worker needs it. */
+    int rv = index == 0 ? loop_init(&worker->loop, &dns, err)
+                        : loop_init_beside(&worker->loop, &set->workers[0].loop, err);
     if (rv != 0) {
         return rv;
     }

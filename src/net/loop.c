@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int loop_init(struct loop *loop, const struct resolver_options *dns, struct error *err)
+/* One of `dns` and `first` is NULL. */
+static int init(struct loop *loop, const struct resolver_options *dns, struct loop *first, struct error *err)
 {
     int rv;
     memset(loop, 0, sizeof *loop);
@@ -23,7 +24,8 @@ int loop_init(struct loop *loop, const struct resolver_options *dns, struct erro
         error_errno(err, rv, "cannot start an event loop's poller");
         goto err_loop;
     }
-    rv = resolver_new(&loop->uv, dns, &loop->dns, &loop->resolver, err);
+    rv = first != NULL ? resolver_join(&loop->uv, first->resolver, &loop->resolver, err)
+                       : resolver_new(&loop->uv, dns, &loop->dns, &loop->resolver, err);
     if (rv != 0) {
         goto err_poller;
     }
@@ -37,6 +39,16 @@ err_loop:
 err_scratch:
     free(loop->scratch);
     return rv;
+}
+
+int loop_init(struct loop *loop, const struct resolver_options *dns, struct error *err)
+{
+    return init(loop, dns, NULL, err);
+}
+
+int loop_init_beside(struct loop *loop, struct loop *first, struct error *err)
+{
+    return init(loop, NULL, first, err);
 }
 
 void loop_close(struct loop *loop)

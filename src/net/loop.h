@@ -20,14 +20,17 @@ struct loop {
     uv_loop_t uv;
     struct poller poller;
     struct resolver *resolver;
-    struct resolver_stats dns;
-    unsigned char *scratch; /* LOOP_SCRATCH_SIZE bytes, never held across a return to the loop */
+    struct resolver_stats dns; /* of the loop that was first, for all that were made beside it */
+    unsigned char *scratch;    /* LOOP_SCRATCH_SIZE bytes, never held across a return to the loop */
     unsigned char
         *spare; /* one kept of the buffers that are lent; NULL: it is lent itself, or was never needed */
 };
 
 /* Returns 0 or a negative errno value. */
 int loop_init(struct loop *loop, const struct resolver_options *dns, struct error *err) MUST_CHECK;
+
+/* The same for one more loop, which shares with `first` what names resolve to: see resolver_join(). */
+int loop_init_beside(struct loop *loop, struct loop *first, struct error *err) MUST_CHECK;
 
 /* Closes what loop_init() made, runs the loop until the last handle is closed, and frees it. Everything
  * else on the loop must have been closed before. On the loop's own thread, outside of uv_run(). */

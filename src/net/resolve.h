@@ -5,6 +5,10 @@
  * /etc/resolv.conf with its search domains, re-read when it changes, and /etc/hosts. `servers` takes the
  * place of resolv.conf's servers, and of nothing else.
  *
+ * Resolvers of several loops may share what they know (resolver_join()): there is one cache, and of all of
+ * them one asks for a name at a time, the one whose caller needed it first. The others' callers wait for
+ * what it brings, each on its own loop. All that is said below then holds for them together.
+ *
  * The cache: an answer is kept for its TTL, held between `min_ttl` and `max_ttl`; a name that does not exist
  * for `min_ttl`. Concurrent questions for one name become one query. When an answer is past its TTL and
  * the resolver fails or times out, the old answer is served (marked stale) for up to `stale`, and the
@@ -12,7 +16,8 @@
  * one used longest ago going first; an answer at most RESOLVE_ADDRS_MAX addresses.
  *
  * Bounds: a caller may choose names freely (a ClientHello's, under a wildcard), so at most
- * RESOLVE_QUERIES_MAX queries are under way at once; a question that would need one more fails.
+ * RESOLVE_QUERIES_MAX queries are under way at once; a question that would need one more fails. A loop that
+ * hangs leaves the questions hanging that it asked, until the daemon's watchdog has seen it.
  */
 #ifndef POSTERN_NET_RESOLVE_H
 #define POSTERN_NET_RESOLVE_H
@@ -23,6 +28,7 @@
 #include "net/addr.h"
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <uv.h>
 
 #define RESOLVE_ADDRS_MAX   16
@@ -49,6 +55,7 @@ struct resolved {
 };
 
 struct resolve_request;
+struct cache_entry;
 
 /* `why` is REASON_NONE and `answer` set, or a DNS reason and `answer` NULL. `answer` is the resolver's and
  * valid during the call only. The request is the caller's again. */
@@ -58,8 +65,11 @@ typedef void (*resolve_cb)(struct resolve_request *request, enum reason why, con
 struct resolve_request {
     void *data;
     resolve_cb cb;
-    struct resolve_request *next;
-    struct resolve_request **link; /* what points here; NULL when idle */
+    struct resolver *resolver; /* NULL when idle */
+    LIST_ENTRY(resolve_request) own_link;
+    struct cache_entry *entry; /* where it waits, or whose content it is to be told */
+    bool ready;                /* the latter */
+    TAILQ_ENTRY(resolve_request) link;
 };
 
 /* Counted since the start, for the metrics. Read from other threads: each is atomic, relaxed. */
@@ -73,12 +83,20 @@ struct resolver_stats {
     _Atomic uint64_t cached;       /* names in the cache now */
 };
 
-/* Returns 0 or a negative errno value. `stats` is not owned and outlives the resolver. */
+/* Returns 0, or a negative errno value: then handles may be left that close when the loop runs. `stats` is
+ * not owned and outlives the resolver, and those that join it. */
 int resolver_new(uv_loop_t *loop, const struct resolver_options *options, struct resolver_stats *stats,
                  struct resolver **ret, struct error *err) MUST_CHECK;
 
+/* Makes a resolver for another loop, which shares the settings, the cache, the queries and the counters of
+ * `other`. From any thread, as long as `other` is not closed; what they share lives until the last of them
+ * is. Returns as resolver_new(). */
+int resolver_join(uv_loop_t *loop, struct resolver *other, struct resolver **ret,
+                  struct error *err) MUST_CHECK;
+
 /* Ends every question without calling back (the requests are idle after), and closes the handles; `cb` (may
- * be NULL) is called from the loop once the memory is gone. May be called from inside a resolve_cb. */
+ * be NULL) is called from the loop once the memory is gone. May be called from inside a resolve_cb. Callers of
+ * other resolvers that wait for a query of this one are told REASON_DNS_FAILED. */
 void resolver_close(struct resolver *resolver, void (*cb)(void *data), void *data);
 
 /* Asks for `name` (a valid host name). Returns 1 and fills *ret when the cache has a fresh answer: `cb` is

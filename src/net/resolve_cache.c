@@ -41,12 +41,11 @@ void cache_init(struct cache *cache, const struct resolver_options *options, _At
     set_cached(cache, 0);
 }
 
-void cache_clear(struct cache *cache, void (*drop)(struct cache_entry *entry))
+void cache_clear(struct cache *cache)
 {
     while (cache->names != NULL) {
         struct cache_entry *entry = entry_of(*(void **)cache->names); /* a node begins with its key */
         tdelete(entry->name, &cache->names, compare_names);
-        drop(entry);
         free(entry);
     }
     TAILQ_INIT(&cache->used);
@@ -64,6 +63,7 @@ struct cache_entry *cache_get(struct cache *cache, const char *name)
     entry = calloc(1, sizeof(*entry) + size);
     if (entry == NULL)
         return NULL;
+    TAILQ_INIT(&entry->waiting);
     memcpy(entry->name, name, size);
     if (tsearch(entry->name, &cache->names, compare_names) == NULL) {
         free(entry);
@@ -74,7 +74,7 @@ struct cache_entry *cache_get(struct cache *cache, const char *name)
 
 void cache_release(struct cache *cache, struct cache_entry *entry)
 {
-    if (entry->query != NULL || entry->waiting != NULL || entry->ready || entry->content != CACHE_NOTHING)
+    if (entry->asked || !TAILQ_EMPTY(&entry->waiting) || entry->ready > 0 || entry->content != CACHE_NOTHING)
         return;
     tdelete(entry->name, &cache->names, compare_names);
     free(entry);
@@ -142,7 +142,7 @@ void cache_trim(struct cache *cache)
 
     while (entry != NULL && cache->cached > cache->options->cache_size) {
         struct cache_entry *next = TAILQ_NEXT(entry, used_link);
-        if (!entry->ready) {
+        if (entry->ready == 0) {
             clear_content(cache, entry);
             cache_release(cache, entry);
         }

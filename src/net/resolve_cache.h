@@ -1,9 +1,8 @@
 /*
  * The names the resolver knows, or is asking about: what their addresses are and how long that holds.
  *
- * An entry is there while something holds it: content worth keeping, a query under way, waiting requests,
- * or its turn on the resolver's list `ready`. The latter three are resolve.c's; cache_release() looks at
- * all four. Of entries with content there are at most `cache_size`, once cache_trim() has been called.
+ * An entry is there while something holds it: content worth keeping, a query under way, or requests that wait
+ * or are to be told its content. The latter three are resolve.c's; cache_release() looks at all four. Of entries with content there are at most `cache_size`, once cache_trim() has been called.
  */
 #ifndef POSTERN_NET_RESOLVE_CACHE_H
 #define POSTERN_NET_RESOLVE_CACHE_H
@@ -16,15 +15,14 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+TAILQ_HEAD(resolve_requests, resolve_request);
+
 enum cache_content { CACHE_NOTHING, CACHE_ADDRESSES, CACHE_NOT_FOUND };
 
 struct cache_entry {
-    struct resolve_query *query;     /* under way, or NULL */
-    struct resolve_request *waiting; /* to be called back */
-    bool ready;                      /* on the list `ready` */
-    TAILQ_ENTRY(cache_entry) asked_link;
-    TAILQ_ENTRY(cache_entry) ready_link;
-    uint64_t deadline; /* of the query */
+    bool asked;                      /* a query is under way */
+    struct resolve_requests waiting; /* for its end */
+    unsigned ready;                  /* requests that are to be told the content */
 
     enum cache_content content;
     bool stale;          /* the last query failed, and the addresses are those of an earlier one */
@@ -50,8 +48,8 @@ struct cache {
 
 void cache_init(struct cache *cache, const struct resolver_options *options, _Atomic uint64_t *gauge);
 
-/* Frees all entries, after `drop` has seen each. */
-void cache_clear(struct cache *cache, void (*drop)(struct cache_entry *entry));
+/* Frees all entries. */
+void cache_clear(struct cache *cache);
 
 /* The entry of the name, a new one if need be; NULL: out of memory. */
 struct cache_entry *cache_get(struct cache *cache, const char *name) MUST_CHECK;
@@ -67,7 +65,7 @@ void cache_keep_failure(struct cache *cache, struct cache_entry *entry, uint64_t
 /* Marks the entry as the one used last. */
 void cache_touch(struct cache *cache, struct cache_entry *entry);
 
-/* Lets the entries go that were used longest ago. Those that are `ready` keep their content until then. */
+/* Lets the entries go that were used longest ago. Those whose content is to be told keep it. */
 void cache_trim(struct cache *cache);
 
 /* The content is within its TTL. */

@@ -27,6 +27,18 @@ int __wrap_uv_poll_start(uv_poll_t *handle, int events, uv_poll_cb cb)
     return fault_strikes(FAULT_OWN) ? UV_EEXIST : __real_uv_poll_start(handle, events, cb);
 }
 
+static int open_beside(struct loop *beside, struct loop *first)
+{
+    struct error err = ERROR_INIT;
+    int rv = loop_init_beside(beside, first, &err);
+    if (rv != 0) {
+        assert_true(rv < 0);
+        assert_non_null(strstr(err.text, "cannot"));
+    }
+    return rv;
+}
+
+/* The one that was first ends first: what they share stays with the other. */
 static void whole_life(void *arg)
 {
     const struct resolver_options dns = {.servers = "127.0.0.1:9",
@@ -35,7 +47,7 @@ static void whole_life(void *arg)
                                          .max_ttl_ms = 1000,
                                          .cache_size = 16,
                                          .resolv_conf = "/dev/null"};
-    struct loop loop;
+    struct loop loop, beside;
     struct error err = ERROR_INIT;
     (void)arg;
     int rv = loop_init(&loop, &dns, &err);
@@ -46,7 +58,11 @@ static void whole_life(void *arg)
     }
     loop.scratch[LOOP_SCRATCH_SIZE - 1] = 1;
     assert_true(loop_now(&loop) > 0);
+    rv = open_beside(&beside, &loop);
     loop_close(&loop);
+    if (rv == 0) {
+        loop_close(&beside);
+    }
 }
 
 static void test_faults(void **state)

@@ -270,7 +270,7 @@ static void close_at_once(void **state)
     close_resolver(fixture);
     fixture->resolver = NULL;
     assert_int_equal(question.calls, 0);
-    assert_null(question.request.link);
+    assert_null(question.request.resolver);
 }
 
 static void close_without_a_callback(void **state)

@@ -8,6 +8,7 @@ target_link_libraries(postern_dns_fake PUBLIC postern_base PkgConfig::UV PRIVATE
 postern_unit_test(net resolve USES postern_dns_fake)
 postern_unit_test(net resolve_cache USES postern_dns_fake)
 postern_unit_test(net resolve_life FAULTS USES postern_dns_fake)
+postern_unit_test(net resolve_join FAULTS USES postern_dns_fake)
 
 add_library(loopback STATIC "${PROJECT_SOURCE_DIR}/tests/lib/loopback.c")
 target_link_libraries(loopback PRIVATE postern_net postern_options cmocka)
