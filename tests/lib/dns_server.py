@@ -9,6 +9,7 @@ In a test:
         dns.set("gone.test", rcode="servfail")
         ... run the program with `dns.servers` ("127.0.0.1:PORT") ...
         assert dns.count("kms.test") == 2          # A and AAAA
+        assert dns.most("kms.test", "A") == 1      # never two of them unanswered at a time
 
 By hand, with the rules in JSON (a file, or - for standard input):
 
@@ -94,6 +95,7 @@ class DnsServer:
         self._lock = threading.Lock()
         self._rules = {}
         self._counts = {}
+        self._open = {}  # (name, kind): how many questions were not answered yet, and the most there ever were
         self._stopping = threading.Event()
         self._threads = []
         self._udp, self._tcp = self._bind(port)
@@ -132,6 +134,11 @@ class DnsServer:
         with self._lock:
             counts = self._counts.get(name.lower().rstrip("."), {})
             return counts.get(kind, 0) if kind else sum(n for k, n in counts.items() if k != "tcp")
+
+    def most(self, name, kind):
+        """How many questions of the kind for the name had no answer at the same time, at most."""
+        with self._lock:
+            return self._open.get((name.lower().rstrip("."), kind), (0, 0))[1]
 
     def counts(self):
         with self._lock:
@@ -174,6 +181,8 @@ class DnsServer:
             counts[kind] = counts.get(kind, 0) + 1
             if tcp:
                 counts["tcp"] = counts.get("tcp", 0) + 1
+            now, most = self._open.get((name, kind), (0, 0))
+            self._open[name, kind] = now + 1, max(most, now + 1)
             rule = self._rules.get(name)
             if rule is None:
                 return Rule(rcode="nxdomain")
@@ -215,16 +224,24 @@ class DnsServer:
             return
         rule = self._take_rule(name, kind, tcp)
         if rule.drop is True or rule.drop == kind:
-            return
+            return  # and is never answered
         message = self._message(rule, query, question, kind, tcp)
         if rule.delay:
-            self._spawn(self._send_late, send, message, rule.delay)
+            self._spawn(self._send_late, name, kind, send, message, rule.delay)
         else:
+            self._close(name, kind)
             send(message)
 
-    def _send_late(self, send, message, delay):
+    def _close(self, name, kind):
+        """Before the answer goes out: the next question may come as soon as it does."""
+        with self._lock:
+            now, most = self._open[name, kind]
+            self._open[name, kind] = now - 1, most
+
+    def _send_late(self, name, kind, send, message, delay):
         if self._stopping.wait(delay):
             return
+        self._close(name, kind)
         try:
             send(message)
         except OSError:

@@ -62,6 +62,19 @@ def test_addresses(dns):
     assert dns.count("name.test", "tcp") == 1
 
 
+def test_questions_at_a_time(dns):
+    dns.set("name.test", a=["192.0.2.1"])
+    for _ in range(2):
+        ask(dns.port, "name.test")
+    assert dns.most("name.test", "A") == 1 and dns.most("name.test", "AAAA") == 0
+    dns.set("name.test", drop=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        for _ in range(3):
+            udp.sendto(query("name.test", "A"), ("127.0.0.1", dns.port))
+    ask(dns.port, "other.test")  # those before it have been read
+    assert dns.most("name.test", "A") == 3
+
+
 def test_codes(dns):
     dns.set("fails.test", rcode="servfail")
     dns.set("empty.test")

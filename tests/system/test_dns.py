@@ -196,14 +196,51 @@ def test_no_address_of_the_wanted_family(named, dns):
     daemon.wait_ended("dns_not_found")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_hundred_streams_ask_once(named, dns, peer, workers):
-    """Each worker has a resolver of its own."""
-    dns.set(NAME, a=["127.0.0.1"], delay=0.1)
+@pytest.mark.parametrize("workers", [1, 4])
+def test_two_hundred_streams_ask_once(named, dns, peer, workers):
+    """However many workers there are, they share what they know, and one of them asks."""
+    dns.set(NAME, a=["127.0.0.1"], ttl=3600, delay=0.2)
     daemon = named(peer(echo).port, workers=workers)
-    assert all(client.result() for client in [Background(works, daemon) for _ in range(100)])
-    daemon.wait_ended("finished", count=100)
-    assert dns.count(NAME, "A") <= workers and dns.count(NAME, "AAAA") <= workers
+    assert all(client.result() for client in [Background(works, daemon) for _ in range(200)])
+    daemon.wait_ended("finished", count=200)
+    assert dns.count(NAME, "A") == 1 and dns.count(NAME, "AAAA") == 1
+    metrics = daemon.metrics()
+    assert metrics["postern_dns_queries_total"] == 1 and metrics["postern_dns_cached_names"] == 1
+
+
+def test_one_question_for_a_name_at_a_time(named, dns, peer):
+    """Answers that are old as soon as they come, for streams of four workers: the name is asked for again and again, but never twice
+    at once."""
+    dns.set(NAME, a=["127.0.0.1"], ttl=0, delay=0.02)
+    daemon = named(peer(echo).port, workers=4, dns_settings={"min_ttl": "1ms"})
+    callers = [Background(lambda: [works(daemon) for _ in range(10)]) for _ in range(20)]
+    assert all(all(caller.result()) for caller in callers)
+    wait_until(lambda: works(daemon) and dns.count(NAME, "A") >= 3)
+    assert dns.most(NAME, "A") == 1 and dns.most(NAME, "AAAA") == 1
+
+
+def test_streams_of_four_workers_that_leave_while_their_name_is_looked_up(named, dns, peer):
+    """Some give up, the daemon's one question goes on for the others."""
+    dns.set(NAME, a=["127.0.0.1"], ttl=3600, delay=0.5)
+    daemon = named(peer(echo).port, workers=4)
+    leave = [daemon.connect() for _ in range(40)]
+    stay = [Background(works, daemon) for _ in range(40)]
+    for client in leave:
+        abort(client)
+    assert all(client.result() for client in stay)
+    daemon.wait_ended("finished", count=40)
+    assert dns.count(NAME, "A") == 1 and dns.count(NAME, "AAAA") == 1
+
+
+def test_the_daemon_ends_while_four_workers_wait_for_a_name(named, dns):
+    dns.set(NAME, drop=True)
+    daemon = named(1, workers=4, drain_timeout="200ms")
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(daemon.connect())
+        wait_until(lambda: dns.count(NAME) and daemon.metrics()["postern_daemon_streams_active"] == 40)
+        assert daemon.stop() == 0
+    assert dns.most(NAME, "A") == 1
 
 
 def test_an_answer_is_kept_for_its_ttl(named, dns, peer):
