@@ -8,7 +8,7 @@
 #define INDEFINITE UINT64_MAX
 
 /* OTHER: an item in itself, which nobody asks for. CHUNKS: strings up to a break. */
-enum type { OTHER, UINT, BYTES, TEXT, ARRAY, MAP, CHUNKS, TAG, BREAK };
+enum type { OTHER, NONE, UINT, BYTES, TEXT, ARRAY, MAP, CHUNKS, TAG, BREAK };
 
 struct item {
     enum type type;
@@ -16,6 +16,11 @@ struct item {
     const uint8_t *bytes;
     size_t length;
 };
+
+static void take_null(void *item)
+{
+    *(struct item *)item = (struct item){.type = NONE};
+}
 
 static void take_uint8(void *item, uint8_t value)
 {
@@ -88,6 +93,7 @@ static bool step(struct answer *at, struct item *ret)
     struct cbor_callbacks callbacks = cbor_empty_callbacks;
     struct cbor_decoder_result result;
 
+    callbacks.null = take_null;
     callbacks.uint8 = take_uint8;
     callbacks.uint16 = take_uint16;
     callbacks.uint32 = take_uint32;
@@ -182,26 +188,56 @@ static bool is_key(struct answer at, const char *key)
            !memcmp(item.bytes, key, item.length);
 }
 
-bool answer_find(const struct answer *map, const char *key, struct answer *ret)
+static bool walk(const struct answer *item, enum type type, struct answer_walk *ret)
 {
-    struct answer at = *map;
     struct item head;
 
-    if (!step(&at, &head) || head.type != MAP) {
+    ret->at = *item;
+    if (!step(&ret->at, &head) || head.type != type) {
         return false;
     }
-    for (uint64_t i = 0; i < head.value; i++) {
-        bool found = is_key(at, key);
+    ret->left = head.value;
+    ret->each = type == MAP ? 2 : 1;
+    return true;
+}
 
-        if (!skip(&at, 1)) {
+bool answer_walk_map(const struct answer *map, struct answer_walk *ret)
+{
+    return walk(map, MAP, ret);
+}
+
+bool answer_walk_array(const struct answer *array, struct answer_walk *ret)
+{
+    return walk(array, ARRAY, ret);
+}
+
+bool answer_next(struct answer_walk *walk, struct answer *ret_key, struct answer *ret_value)
+{
+    if (walk->left == 0 || (walk->left == INDEFINITE && at_break(&walk->at))) {
+        return false;
+    }
+    walk->left -= walk->left != INDEFINITE;
+    if (walk->each == 2) {
+        *ret_key = walk->at;
+        if (!skip(&walk->at, 1)) {
             return false;
         }
-        *ret = at;
-        if (found) {
+    }
+    *ret_value = walk->at;
+    return skip(&walk->at, 1);
+}
+
+bool answer_find(const struct answer *map, const char *key, struct answer *ret)
+{
+    struct answer_walk walk;
+    struct answer name;
+
+    if (!answer_walk_map(map, &walk)) {
+        return false;
+    }
+    while (answer_next(&walk, &name, ret)) {
+        if (is_key(name, key)) {
             return true;
-        }
-        if (!skip(&at, 1)) {
-            return false;
         }
     }
     return false;
@@ -226,6 +262,13 @@ bool answer_entry(const struct answer *array, size_t index, size_t count, struct
 static bool item_at(struct answer at, enum type type, struct item *ret)
 {
     return step(&at, ret) && ret->type == type;
+}
+
+bool answer_is_null(const struct answer *at)
+{
+    struct item item;
+
+    return item_at(*at, NONE, &item);
 }
 
 bool answer_uint(const struct answer *at, uint64_t *ret)

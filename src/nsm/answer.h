@@ -1,5 +1,5 @@
 /*
- * Finding things in the CBOR that an NSM answers with, with nothing allocated: a place in it, and steps from there.
+ * Finding things in the CBOR that an NSM answers with or signs, with nothing allocated: a place in it, and steps from there.
  *
  * Devices differ: maps are of definite or of indefinite length, and their keys in any order. What no device uses (text in
  * pieces, say) is passed over; the depth is bounded. libcbor tells the items apart.
@@ -23,9 +23,24 @@ bool answer_is_whole(const uint8_t *bytes, size_t length, struct answer *ret) MU
 /* The value under a key of the map at `map`. False: there is none, or it is no map. */
 bool answer_find(const struct answer *map, const char *key, struct answer *ret) MUST_CHECK;
 
+/* A walk through the entries of an item that answer_is_whole() found to be one. */
+struct answer_walk {
+    struct answer at;
+    uint64_t left; /* entries; UINT64_MAX: up to a break */
+    unsigned each; /* items of an entry */
+};
+
+/* False: it is no map, or no array. */
+bool answer_walk_map(const struct answer *map, struct answer_walk *ret) MUST_CHECK;
+bool answer_walk_array(const struct answer *array, struct answer_walk *ret) MUST_CHECK;
+
+/* The next entry, and goes on. False: there is none. `ret_key` is for maps; NULL for arrays. */
+bool answer_next(struct answer_walk *walk, struct answer *ret_key, struct answer *ret_value) MUST_CHECK;
+
 /* Entry `index` of an array of exactly `count` entries. */
 bool answer_entry(const struct answer *array, size_t index, size_t count, struct answer *ret) MUST_CHECK;
 
+bool answer_is_null(const struct answer *at) MUST_CHECK;
 bool answer_uint(const struct answer *at, uint64_t *ret) MUST_CHECK;
 bool answer_bytes(const struct answer *at, const uint8_t **ret, size_t *ret_length) MUST_CHECK;
 bool answer_text(const struct answer *at, const char **ret,
