@@ -3,6 +3,8 @@
 
 #include "forward/credentials_local.h"
 #include <errno.h>
+#include <limits.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,23 +24,77 @@ int credentials_load_init(struct credentials_load *load, struct loop *loop, cons
 
 void credentials_load_release(struct credentials_load *load)
 {
+    fetch_cancel(load->fetch);
+    load->fetch = NULL;
+    OPENSSL_cleanse(load->instance.token, sizeof load->instance.token);
     free(load->file);
     free(load->profile);
     load->file = load->profile = NULL;
 }
 
+void credentials_load_end(struct credentials_load *load, enum config_credentials from,
+                          struct credentials_keys *keys)
+{
+    struct credentials_found found = {.keys = *keys, .from = from};
+    *keys = (struct credentials_keys){.expires = 0};
+    load->cb(load->data, &found, NULL);
+}
+
+void credentials_load_fail(struct credentials_load *load, const struct error *err)
+{
+    load->cb(load->data, NULL, err);
+}
+
+/* ---- The places ---- */
+
+static int load_file(struct credentials_load *load, struct credentials_keys *ret, struct error *err)
+{
+    char path[PATH_MAX];
+    int rv = credentials_file_path(load->file, path, sizeof path, err);
+    return rv == 0 ? credentials_file_read(path, credentials_profile(load->profile), ret, &load->stamp, err)
+                   : rv;
+}
+
 bool credentials_load_changed(const struct credentials_load *load, enum config_credentials from)
 {
-    (void)load;
-    (void)from;
-    return false;
+    char path[PATH_MAX];
+    struct error ignored;
+    return from == CONFIG_CREDENTIALS_FILE &&
+           (credentials_file_path(load->file, path, sizeof path, &ignored) != 0 ||
+            credentials_file_changed(path, &load->stamp));
+}
+
+static int look_at(struct credentials_load *load, enum config_credentials place,
+                   struct credentials_found *ret, struct error *err)
+{
+    ret->from = place;
+    switch (place) {
+    case CONFIG_CREDENTIALS_ENV:
+        return credentials_env_read(&ret->keys, err);
+    case CONFIG_CREDENTIALS_FILE:
+        return load_file(load, &ret->keys, err);
+    case CONFIG_CREDENTIALS_CONTAINER:
+        return credentials_container_start(load, err);
+    default:
+        return credentials_instance_start(load, err);
+    }
 }
 
 int credentials_load_start(struct credentials_load *load, struct credentials_found *ret, struct error *err)
 {
-    if (load->kind == CONFIG_CREDENTIALS_AUTO || load->kind == CONFIG_CREDENTIALS_ENV) {
-        ret->from = CONFIG_CREDENTIALS_ENV;
-        return credentials_env_read(&ret->keys, err);
+    static const enum config_credentials chain[] = {CONFIG_CREDENTIALS_ENV, CONFIG_CREDENTIALS_FILE,
+                                                    CONFIG_CREDENTIALS_CONTAINER,
+                                                    CONFIG_CREDENTIALS_INSTANCE};
+    if (load->kind != CONFIG_CREDENTIALS_AUTO) {
+        return look_at(load, load->kind, ret, err);
     }
-    return error_set(err, -ENOENT, "this place is not looked at yet");
+    int rv = -ENOENT;
+    for (size_t i = 0; i < ARRAY_SIZE(chain) && rv == -ENOENT; i++) {
+        rv = look_at(load, chain[i], ret, err);
+    }
+    if (rv == -ENOENT) {
+        error_prefix(err, "there are no AWS credentials in the environment, in a file, or at a container's "
+                          "endpoint, and");
+    }
+    return rv;
 }

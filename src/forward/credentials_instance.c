@@ -1,0 +1,212 @@
+/*
+ * AWS keys of an instance's role, from the instance metadata service, version 2. ("Use IMDSv2", EC2 User Guide.)
+ *
+ *     PUT /latest/api/token                                      -> a token, for up to six hours
+ *     GET /latest/meta-data/iam/security-credentials/            -> the role's name
+ *     GET /latest/meta-data/iam/security-credentials/ROLE        -> keys
+ *
+ * Version 1, which needs no token, is never spoken: it is what a request that was smuggled past somebody could ask. A token that
+ * the service no longer knows (401) is replaced once in a look.
+ */
+#include "forward/credentials_json.h"
+#include "forward/credentials_load.h"
+#include "forward/credentials_local.h"
+#include <ctype.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#define ENDPOINT   "http://169.254.169.254"
+#define ENDPOINT_6 "http://[fd00:ec2::254]"
+
+#define TOKEN_LIFE_S     "21600"
+#define TOKEN_USE_FOR_MS UINT64_C(21000000) /* some minutes less */
+
+#define ROLES "/latest/meta-data/iam/security-credentials/"
+
+static void came(void *data, int code, const struct fetched *fetched, const struct error *err);
+
+/* ---- Asking ---- */
+
+static int ask(struct credentials_load *load, const char *method, const char *target,
+               const struct fetch_header *header, struct error *err)
+{
+    struct fetch_options options = {.method = method,
+                                    .url = &load->instance.url,
+                                    .target = target,
+                                    .headers = {*header},
+                                    .timeout_ms = CREDENTIALS_FETCH_TIMEOUT_MS};
+    load->fetch = fetch_start(load->loop, &options, came, load, err);
+    return load->fetch != NULL ? 1 : -EINVAL;
+}
+
+static int ask_for(struct credentials_load *load, enum instance_step step, struct error *err)
+{
+    struct credentials_instance *instance = &load->instance;
+    const struct fetch_header life = {"x-aws-ec2-metadata-token-ttl-seconds", TOKEN_LIFE_S};
+    const struct fetch_header token = {"x-aws-ec2-metadata-token", instance->token};
+    char path[sizeof ROLES + INSTANCE_ROLE_MAX];
+    instance->step = step;
+    switch (step) {
+    case INSTANCE_TOKEN:
+        return ask(load, "PUT", "/latest/api/token", &life, err);
+    case INSTANCE_ROLE:
+        return ask(load, "GET", ROLES, &token, err);
+    default:
+        snprintf(path, sizeof path, ROLES "%s", instance->role);
+        return ask(load, "GET", path, &token, err);
+    }
+}
+
+/* ---- Answers ---- */
+
+static bool is_token(const struct fetched *fetched)
+{
+    return fetched->size > 0 && fetched->size <= INSTANCE_TOKEN_MAX &&
+           http_run(fetched->body, fetched->size, HTTP_TOKEN | HTTP_TARGET) == fetched->size;
+}
+
+static int take_token(struct credentials_load *load, const struct fetched *fetched, struct error *err)
+{
+    struct credentials_instance *instance = &load->instance;
+    if (!is_token(fetched)) {
+        return error_set(err, -EBADMSG, "what it gives as a token is none");
+    }
+    snprintf(instance->token, sizeof instance->token, "%s", fetched->body);
+    instance->token_until = loop_now(load->loop) + TOKEN_USE_FOR_MS;
+    return ask_for(load, INSTANCE_ROLE, err);
+}
+
+/* The first line. Names of roles have letters, digits and +=,.@_- in them (IAM API Reference). */
+static int take_role(struct credentials_load *load, const struct fetched *fetched, struct error *err)
+{
+    char *role = load->instance.role;
+    size_t size = strcspn(fetched->body, "\r\n");
+    bool good = size > 0 && size <= INSTANCE_ROLE_MAX;
+    for (size_t i = 0; i < size && good; i++) {
+        unsigned char c = (unsigned char)fetched->body[i];
+        good = isalnum(c) || strchr("+=,.@_-", c) != NULL;
+    }
+    if (!good) {
+        return error_set(err, -EBADMSG, "what it gives as the name of a role is none");
+    }
+    memcpy(role, fetched->body, size);
+    role[size] = '\0';
+    return ask_for(load, INSTANCE_KEYS, err);
+}
+
+/* Returns 1 when the look goes on, 0 when it has ended with keys, or a negative errno value. */
+static int take_answer(struct credentials_load *load, const struct fetched *fetched, struct error *err)
+{
+    struct credentials_keys keys;
+    switch (load->instance.step) {
+    case INSTANCE_TOKEN:
+        return take_token(load, fetched, err);
+    case INSTANCE_ROLE:
+        return take_role(load, fetched, err);
+    default:
+        if (credentials_json_parse(fetched->body, fetched->size, time(NULL), &keys, err) != 0) {
+            return -EBADMSG;
+        }
+        credentials_load_end(load, CONFIG_CREDENTIALS_INSTANCE, &keys);
+        return 0;
+    }
+}
+
+static int explain_status(enum instance_step step, int status, struct error *err)
+{
+    if (step == INSTANCE_TOKEN && status == 403) {
+        return error_set(err, -EACCES,
+                         "it is turned off for this instance (status 403); turn it on with `aws "
+                         "ec2 modify-instance-metadata-options --http-endpoint enabled`");
+    }
+    if (step != INSTANCE_TOKEN && status == 404) {
+        return error_set(err, -ENODATA, "the instance has no role (status 404); attach an instance profile");
+    }
+    return error_set(err, -EBADMSG, "it answers with status %d", status);
+}
+
+static int take_status(struct credentials_load *load, const struct fetched *fetched, struct error *err)
+{
+    struct credentials_instance *instance = &load->instance;
+    if (fetched->status == 200) {
+        return take_answer(load, fetched, err);
+    }
+    if (fetched->status == 401 && instance->step != INSTANCE_TOKEN && !instance->renewed) {
+        instance->renewed = true;
+        instance->token[0] = '\0';
+        return ask_for(load, INSTANCE_TOKEN, err);
+    }
+    return explain_status(instance->step, fetched->status, err);
+}
+
+static void explain_silence(enum instance_step step, int code, struct error *err)
+{
+    if (step == INSTANCE_TOKEN && code == -ETIMEDOUT) {
+        error_set(err, code,
+                  "%.200s; from within a container the answer has one hop more to go: allow it with `aws ec2 "
+                  "modify-instance-metadata-options --http-put-response-hop-limit 2`",
+                  err->text);
+    }
+}
+
+static void came(void *data, int code, const struct fetched *fetched, const struct error *err)
+{
+    struct credentials_load *load = data;
+    struct error own = ERROR_INIT;
+    int rv;
+    load->fetch = NULL;
+    if (fetched != NULL) {
+        rv = take_status(load, fetched, &own);
+    } else {
+        own = *err;
+        rv = code;
+        explain_silence(load->instance.step, code, &own);
+    }
+    if (rv < 0) {
+        error_prefix(&own, "the instance metadata service");
+        credentials_load_fail(load, &own);
+    }
+}
+
+/* ---- The start ---- */
+
+static int find_endpoint(struct fetch_url *ret, struct error *err)
+{
+    const char *told = credentials_env("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+    const char *mode = credentials_env("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE");
+    bool ipv6 = mode != NULL && strcasecmp(mode, "ipv6") == 0;
+    int rv = fetch_url_parse(told != NULL ? told : ipv6 ? ENDPOINT_6 : ENDPOINT, ret, err);
+    if (rv == 0 && ret->target[0] != '\0' && strcmp(ret->target, "/") != 0) {
+        rv = error_set(err, -EINVAL, "it has a path; expected http://ADDRESS[:PORT]");
+    }
+    if (rv != 0) {
+        error_prefix(err, "AWS_EC2_METADATA_SERVICE_ENDPOINT");
+    }
+    ret->target = "";
+    return rv;
+}
+
+int credentials_instance_start(struct credentials_load *load, struct error *err)
+{
+    struct credentials_instance *instance = &load->instance;
+    const char *disabled = credentials_env("AWS_EC2_METADATA_DISABLED");
+    if (disabled != NULL && strcasecmp(disabled, "true") == 0) {
+        return error_set(
+            err, -ENOENT,
+            "the instance metadata service is not to be asked: AWS_EC2_METADATA_DISABLED is set");
+    }
+    int rv = find_endpoint(&instance->url, err);
+    if (rv == 0) {
+        bool has_token = instance->token[0] != '\0' && loop_now(load->loop) < instance->token_until;
+        instance->renewed = false;
+        rv = ask_for(load, has_token ? INSTANCE_ROLE : INSTANCE_TOKEN, err);
+    }
+    if (rv < 0) {
+        error_prefix(err, "the instance metadata service");
+    }
+    return rv;
+}
