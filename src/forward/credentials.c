@@ -9,7 +9,6 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* New keys are asked for this long before the old ones expire, or a quarter of their life if that is shorter; and not by all
  * workers and machines at once: between half of it and all of it. */
@@ -31,10 +30,10 @@ struct credentials_source {
 
     bool have;
     struct credentials_found found; /* while `have` */
-    uint64_t refresh_at;            /* by loop_now(); while `have`, if they expire */
+    uint64_t refresh_at;            /* by credentials_now_ms(); while `have`, if they expire */
 
     unsigned failures; /* in a row */
-    uint64_t retry_at; /* not to be asked again before */
+    uint64_t retry_at; /* by loop_now(): not to be asked again before */
     struct error why;  /* of the last failure */
     enum health health;
     struct log_limit lines;
@@ -157,7 +156,7 @@ static void tell(struct credentials_source *source, enum health health)
 
 static bool expired(const struct credentials_found *found)
 {
-    return found->keys.expires != 0 && found->keys.expires <= time(NULL);
+    return found->keys.expires != 0 && (uint64_t)found->keys.expires * 1000 <= credentials_now_ms();
 }
 
 static void drop(struct credentials_source *source)
@@ -168,10 +167,12 @@ static void drop(struct credentials_source *source)
 
 static void plan_refresh(struct credentials_source *source)
 {
-    uint64_t life_ms = (uint64_t)(source->found.keys.expires - time(NULL)) * 1000;
+    uint64_t end = (uint64_t)source->found.keys.expires * 1000;
+    uint64_t now = credentials_now_ms();
+    uint64_t life_ms = end > now ? end - now : 0;
     uint64_t lead = life_ms / 4 < LEAD_MAX_MS ? life_ms / 4 : LEAD_MAX_MS;
     lead = lead / 2 + arc4random_uniform((uint32_t)(lead / 2) + 1);
-    source->refresh_at = loop_now(source->loop) + life_ms - lead;
+    source->refresh_at = end - lead;
 }
 
 static void succeed(struct credentials_source *source, struct credentials_found *found)
@@ -270,9 +271,8 @@ static void look_after(struct credentials_source *source)
         drop(source);
         return;
     }
-    uint64_t now = loop_now(source->loop);
-    bool due = source->found.keys.expires != 0 && now >= source->refresh_at;
-    if (due && !source->loading && now >= source->retry_at) {
+    bool due = source->found.keys.expires != 0 && credentials_now_ms() >= source->refresh_at;
+    if (due && !source->loading && loop_now(source->loop) >= source->retry_at) {
         (void)!begin_load(source, &ignored);
     }
 }

@@ -31,7 +31,8 @@ static void came(void *data, int code, const struct fetched *fetched, const stru
         error_set(&own, code, "%s", err->text);
     } else if (fetched->status != 200) {
         error_set(&own, -EBADMSG, "it answers with status %d; see the agent's own log", fetched->status);
-    } else if (credentials_json_parse(fetched->body, fetched->size, time(NULL), &keys, &own) == 0) {
+    } else if (credentials_json_parse(fetched->body, fetched->size, (time_t)(credentials_now_ms() / 1000),
+                                      &keys, &own) == 0) {
         credentials_load_end(load, CONFIG_CREDENTIALS_CONTAINER, &keys);
         return;
     }

@@ -108,7 +108,8 @@ static int take_answer(struct credentials_load *load, const struct fetched *fetc
     case INSTANCE_ROLE:
         return take_role(load, fetched, err);
     default:
-        if (credentials_json_parse(fetched->body, fetched->size, time(NULL), &keys, err) != 0) {
+        if (credentials_json_parse(fetched->body, fetched->size, (time_t)(credentials_now_ms() / 1000), &keys,
+                                   err) != 0) {
             return -EBADMSG;
         }
         credentials_load_end(load, CONFIG_CREDENTIALS_INSTANCE, &keys);

@@ -6,6 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+uint64_t credentials_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 void credentials_wipe(char *string)
 {
     if (string != NULL) {

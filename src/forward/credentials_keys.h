@@ -10,6 +10,7 @@
 #include "aws/sign.h"
 #include "base/compiler.h"
 #include "base/error.h"
+#include <stdint.h>
 #include <time.h>
 
 #define CREDENTIALS_ID_MAX     128
@@ -34,6 +35,9 @@ void credentials_keys_release(struct credentials_keys *keys);
 
 /* Wipes and frees a string that may hold a secret; NULL is harmless. */
 void credentials_wipe(char *string);
+
+/* The time of day, by which keys expire, in milliseconds since 1970. */
+uint64_t credentials_now_ms(void);
 
 /* The same keys, for the signer; they live as long as `keys`. */
 struct aws_credentials credentials_keys_view(const struct credentials_keys *keys);
