@@ -4,6 +4,7 @@ postern_unit_test(forward signing FAULTS USES loopback)
 add_library(exchange_bench STATIC forward/exchange_bench.c)
 target_link_libraries(exchange_bench PUBLIC loopback OpenSSL::SSL PRIVATE postern_forward postern_options cmocka)
 postern_unit_test(forward exchange USES exchange_bench)
+
 add_library(endpoint STATIC forward/endpoint.c)
 target_link_libraries(endpoint PUBLIC loopback PRIVATE postern_net postern_options cmocka)
 target_include_directories(endpoint PUBLIC forward)
