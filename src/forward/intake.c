@@ -370,6 +370,9 @@ static void answer_kept(const struct intake_end *end, const struct http_refusal_
     if (note->date != NULL) {
         text_addf(out, "date: %s\r\n", note->date);
     }
+    if (note->request_id != NULL) {
+        text_addf(out, "x-request-id: %s\r\n", note->request_id);
+    }
     text_addf(out,
               "content-type: application/json\r\ncontent-length: %zu\r\ncache-control: no-store\r\n%s\r\n",
               body.length, keep_alive ? "" : "connection: close\r\n");

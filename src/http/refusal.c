@@ -80,6 +80,7 @@ void http_refusal_answer(enum http_refusal refusal, const struct http_refusal_no
     add_problem(refusal, note, &body);
     text_addf(out, "HTTP/1.1 %u %s\r\n", row->status, http_status_words(row->status));
     add_header(out, "date", note->date);
+    add_header(out, "x-request-id", note->request_id);
     add_header(out, "allow", row->status == 405 ? note->allow : NULL);
     if (note->retry_after_s > 0) {
         text_addf(out, "retry-after: %u\r\n", note->retry_after_s);

@@ -70,6 +70,10 @@
       "send it without Upgrade; `curl --http1.1` does")                                                     \
     X(REQUEST_CUT, "request_cut_off", 400, "the client closed the connection before its request was whole", \
       "look at the client: it crashed, was killed, or gave up")                                             \
+    X(HEAD_TIMEOUT, "head_timeout", 408, "the head did not come whole within the route's `head_timeout`",   \
+      "suspect the client: it began a request and did not go on")                                           \
+    X(BODY_TIMEOUT, "body_timeout", 408, "no byte of the body came for the route's `idle_timeout`",         \
+      "look at the client; if it is slow for a reason, raise the route's `idle_timeout`")                   \
     X(METHOD, "unknown_method", 501, "the method is unknown, or one that is never forwarded",               \
       "use another method; TRACE would show the enclave what the parent has added")                         \
     /* Bounds. */                                                                                           \
