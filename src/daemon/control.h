@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "daemon/counters.h"
+#include "forward/worker.h"
 #include "net/resolve.h"
 #include <stdint.h>
 
@@ -18,6 +19,7 @@ struct worker_view {
     unsigned sessions;
     uint64_t busy_ms; /* how long its loop has been in one turn; 0 while it waits */
     const struct resolver_stats *dns;
+    const struct forward_stats *upstreams;
 };
 
 struct server_view {

@@ -60,8 +60,19 @@ DEFINE_LIST(route)
 DEFINE_LIST(enclave)
 DEFINE_LIST(listener)
 
+bool counters_requests(struct route_counters *route)
+{
+    if (route->requests == NULL) {
+        route->requests = calloc(1, sizeof *route->requests);
+    }
+    return route->requests != NULL;
+}
+
 void counters_release(struct counters *counters)
 {
+    for (struct route_counters *route = counters->routes; route != NULL; route = route->next) {
+        free(route->requests);
+    }
     release_routes(counters);
     release_enclaves(counters);
     release_listeners(counters);

@@ -12,8 +12,10 @@
 
 #include "base/compiler.h"
 #include "base/reason.h"
+#include "http/refusal.h"
 #include "session/codes.h"
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef _Atomic uint64_t counter;
@@ -65,14 +67,27 @@ enum session_code {
 #define OPEN_UNSUPPORTED REASON_COUNT
 #define OPEN_REFUSALS    (REASON_COUNT + 1)
 
+/* Answers are counted by the first digit of their status. */
+#define REQUEST_CLASSES 6
+
+/* Of the requests to a route that forwards them. */
+struct request_counters {
+    counter answered[REQUEST_CLASSES];   /* by the upstream, whole; 0: with a status that is none */
+    counter kept;                        /* in the spool, and so answered */
+    counter refused[HTTP_REFUSED_COUNT]; /* by the word: refused, failed, or broken off */
+    counter body_in, body_out;           /* bytes of bodies */
+    struct histogram duration;           /* of those that were answered */
+};
+
 struct route_counters {
     const char *name;
-    counter active;              /* streams open now, opening ones included */
-    counter accepted;            /* streams that passed policy and limits */
-    counter ended[REASON_COUNT]; /* by reason, refused ones included */
-    counter bytes_in;            /* from the caller to the destination */
-    counter bytes_out;           /* from the destination to the caller */
-    struct histogram connect;    /* from the decision to connect to a connected destination */
+    counter active;                    /* streams open now, opening ones included */
+    counter accepted;                  /* streams that passed policy and limits */
+    counter ended[REASON_COUNT];       /* by reason, refused ones included */
+    counter bytes_in;                  /* from the caller to the destination */
+    counter bytes_out;                 /* from the destination to the caller */
+    struct histogram connect;          /* from the decision to connect to a connected destination */
+    struct request_counters *requests; /* owned; NULL unless the route forwards requests, or once did */
     struct route_counters *next;
 };
 
@@ -128,6 +143,9 @@ void counters_release(struct counters *counters);
 struct route_counters *counters_route(struct counters *counters, const char *name);
 struct enclave_counters *counters_enclave(struct counters *counters, const char *name);
 struct listener_counters *counters_listener(struct counters *counters, const char *name);
+
+/* Gives the route counters of requests, unless it has them. Returns whether it has them now. Main thread only. */
+bool counters_requests(struct route_counters *route) MUST_CHECK;
 
 void histogram_add(struct histogram *histogram, uint64_t microseconds);
 

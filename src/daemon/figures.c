@@ -74,3 +74,21 @@ void figures_of_dns(const struct server_view *view, struct dns_figures *ret)
         ret->cached += counter_get(&stats->cached);
     }
 }
+
+void figures_of_upstreams(const struct server_view *view, struct upstream_figures *ret)
+{
+    *ret = (struct upstream_figures){.opened = 0};
+    for (unsigned i = 0; i < view->worker_count; i++) {
+        const struct forward_stats *stats = view->workers[i].upstreams;
+        if (stats == NULL) {
+            continue; /* as above */
+        }
+        ret->opened += counter_get(&stats->opened);
+        ret->failed += counter_get(&stats->failed);
+        ret->reused += counter_get(&stats->reused);
+        ret->retried += counter_get(&stats->retried);
+        ret->resumed += counter_get(&stats->resumed);
+        ret->open += counter_get(&stats->open);
+        ret->idle += counter_get(&stats->idle);
+    }
+}

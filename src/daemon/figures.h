@@ -26,7 +26,14 @@ struct dns_figures {
     uint64_t cached;
 };
 
+/* As struct forward_stats, summed. */
+struct upstream_figures {
+    uint64_t opened, failed, reused, retried, resumed;
+    uint64_t open, idle;
+};
+
 void figures_of_process(struct process_figures *ret);
 void figures_of_dns(const struct server_view *view, struct dns_figures *ret);
+void figures_of_upstreams(const struct server_view *view, struct upstream_figures *ret);
 
 #endif

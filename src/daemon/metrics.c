@@ -202,6 +202,74 @@ static void add_connect(struct text *out, const struct counters *counters)
     }
 }
 
+static void add_outcome(struct text *out, const struct route_counters *route, const char *outcome,
+                        const counter *count)
+{
+    open_series(out, "postern_requests_total", "route", route->name);
+    text_addf(out, ",outcome=\"%s\"} %" PRIu64 "\n", outcome, counter_get(count));
+}
+
+static void add_outcomes(struct text *out, const struct route_counters *route)
+{
+    static const char *const classes[REQUEST_CLASSES] = {"other", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    for (unsigned i = 2; i <= REQUEST_CLASSES; i++) {
+        add_outcome(out, route, classes[i % REQUEST_CLASSES],
+                    &route->requests->answered[i % REQUEST_CLASSES]);
+    }
+    add_outcome(out, route, "kept", &route->requests->kept);
+    for (unsigned why = HTTP_REFUSED_NONE + 1; why < HTTP_REFUSED_COUNT; why++) {
+        add_outcome(out, route, http_refusal_word((enum http_refusal)why), &route->requests->refused[why]);
+    }
+}
+
+/* Of routes that forward requests alone. */
+static void add_requests(struct text *out, const struct counters *counters)
+{
+    const char *bodies = "postern_request_body_bytes_total", *times = "postern_request_duration_seconds";
+    const struct route_counters *route;
+    add_family(out, "postern_requests_total", "counter",
+               "Requests to routes that forward them: by the class of the status that the upstream answered "
+               "with, kept in the spool, or why not.");
+    for (route = counters->routes; route != NULL; route = route->next) {
+        if (route->requests != NULL) {
+            add_outcomes(out, route);
+        }
+    }
+    add_family(out, bodies, "counter", "Bytes of bodies: in of requests, out of their answers.");
+    for (route = counters->routes; route != NULL; route = route->next) {
+        if (route->requests != NULL) {
+            add_bytes(out, bodies, "route", route->name, &route->requests->body_in,
+                      &route->requests->body_out);
+        }
+    }
+    add_family(out, times, "histogram", "From a request's whole head to the end of its answer.");
+    for (route = counters->routes; route != NULL; route = route->next) {
+        if (route->requests != NULL) {
+            add_histogram(out, times, route->name, &route->requests->duration);
+        }
+    }
+}
+
+static void add_upstreams(struct text *out, const struct server_view *view)
+{
+    struct upstream_figures figures;
+    figures_of_upstreams(view, &figures);
+    add_single(out, "postern_upstream_connections_opened_total", "counter",
+               "Connections to the upstreams of forward routes that came to be usable.", figures.opened);
+    add_single(out, "postern_upstream_connections_failed_total", "counter", "Those that did not.",
+               figures.failed);
+    add_single(out, "postern_upstream_connections_open", "gauge",
+               "Connections to upstreams now, in use or kept.", figures.open);
+    add_single(out, "postern_upstream_connections_idle", "gauge", "Of those, kept for the next request.",
+               figures.idle);
+    add_single(out, "postern_upstream_reused_total", "counter",
+               "Requests that found a connection to their upstream waiting.", figures.reused);
+    add_single(out, "postern_upstream_retried_total", "counter",
+               "Requests sent again because the connection that waited was dead.", figures.retried);
+    add_single(out, "postern_upstream_tls_resumed_total", "counter",
+               "TLS handshakes with upstreams that were short, thanks to an earlier one.", figures.resumed);
+}
+
 static void add_routes(struct text *out, const struct server_view *view)
 {
     const struct counters *counters = view->counters;
@@ -210,6 +278,7 @@ static void add_routes(struct text *out, const struct server_view *view)
     add_ended(out, counters);
     add_route_bytes(out, counters);
     add_connect(out, counters);
+    add_requests(out, counters);
     add_family(out, "postern_streams_limit", "gauge", "The route's max_streams.");
     for (unsigned i = 0; i < view->config->route_count; i++) {
         const struct config_route *route = &view->config->routes[i];
@@ -377,5 +446,6 @@ void metrics_write(const struct server_view *view, struct text *out)
     add_listeners(out, view->counters);
     add_workers(out, view);
     add_dns(out, view);
+    add_upstreams(out, view);
     add_process(out, view);
 }

@@ -14,13 +14,20 @@ static void release(struct rules *rules)
     free(rules);
 }
 
+static bool bind_route(struct rules *rules, unsigned id)
+{
+    const struct config_route *route = &rules->config->routes[id];
+    bool forwards = route->type == CONFIG_FORWARD || route->type == CONFIG_CONNECT;
+    rules->routes[id] = counters_route(rules->counters, route->name);
+    return rules->routes[id] != NULL && (!forwards || counters_requests(rules->routes[id]));
+}
+
 static bool bind_counters(struct rules *rules)
 {
     const struct config *config = rules->config;
     bool complete = true;
     for (unsigned i = 0; i < config->route_count; i++) {
-        rules->routes[i] = counters_route(rules->counters, config->routes[i].name);
-        complete = complete && rules->routes[i] != NULL;
+        complete = bind_route(rules, i) && complete;
     }
     for (unsigned i = 0; i <= config->enclave_count; i++) {
         const char *name = i < config->enclave_count ? config->enclaves[i].name : "";

@@ -46,6 +46,7 @@ const struct server_view *server_view(struct server *server)
             .sessions = (unsigned)counter_get(&worker->sessions_active),
             .busy_ms = worker_busy_ms(worker),
             .dns = &worker->loop.dns,
+            .upstreams = &worker->forward.stats,
         };
     }
     return view;

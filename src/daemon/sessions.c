@@ -133,6 +133,21 @@ static void refuse_open(struct session_record *record, const struct stream_reque
     channel_release(channel);
 }
 
+/* Requests may be asked for only where they are understood. Bytes may be requests, too. */
+static bool is_kind_of(const struct session_record *record, int route, const struct control_open *open)
+{
+    enum config_type type = record->rules->config->routes[route].type;
+    return open->kind == CONTROL_KIND_BYTES || type == CONFIG_FORWARD || type == CONFIG_CONNECT;
+}
+
+static void refuse_kind(struct session_record *record, struct channel *channel)
+{
+    record->refused++;
+    counter_add(&record->rules->counters->opens_refused[OPEN_UNSUPPORTED], 1);
+    channel_refuse(channel, CODE_UNSUPPORTED, NULL, false);
+    channel_release(channel);
+}
+
 static void on_open(struct session_io *io, struct channel *channel, const struct control_open *open)
 {
     struct session_record *record = of(io);
@@ -144,6 +159,10 @@ static void on_open(struct session_io *io, struct channel *channel, const struct
     struct stream_record *stream;
     enum reason why = policy_route(listener_of(record), record->caller.enclave, open->route.data,
                                    open->route.length, &request.route);
+    if (why == REASON_NONE && !is_kind_of(record, request.route, open)) {
+        refuse_kind(record, channel);
+        return;
+    }
     if (why == REASON_NONE && record->leaving) {
         why = REASON_DRAINING;
     }
@@ -186,6 +205,7 @@ static void configure(const struct session_record *record, struct session_config
     session_config_default(ret, SESSION_SERVER);
     ret->max_streams = config->enclaves[record->caller.enclave].max_streams;
     ret->max_own_streams = 0;
+    ret->max_kind = CONTROL_KIND_HTTP;
     ret->budget = config->sessions.budget;
     ret->handshake_timeout = (uint32_t)config->sessions.handshake_timeout_ms;
     ret->ping_interval = (uint32_t)config->sessions.ping_interval_ms;

@@ -266,6 +266,31 @@ static void put_histogram(struct builder *builder, json_t *object, const char *k
     put_u64(builder, times, "mean_us", count > 0 ? counter_get(&histogram->sum_us) / count : 0);
 }
 
+static void put_outcome(struct builder *builder, json_t *object, const char *outcome, const counter *count)
+{
+    if (counter_get(count) > 0) {
+        put_counter(builder, object, outcome, count);
+    }
+}
+
+/* The same: only the outcomes that occurred. */
+static void put_requests(struct builder *builder, json_t *object, const struct request_counters *counters)
+{
+    static const char *const classes[REQUEST_CLASSES] = {"other", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    json_t *requests = put_object(builder, object, "requests");
+    json_t *outcomes = put_object(builder, requests, "outcomes");
+    for (unsigned i = 0; i < REQUEST_CLASSES; i++) {
+        put_outcome(builder, outcomes, classes[i], &counters->answered[i]);
+    }
+    put_outcome(builder, outcomes, "kept", &counters->kept);
+    for (unsigned why = HTTP_REFUSED_NONE + 1; why < HTTP_REFUSED_COUNT; why++) {
+        put_outcome(builder, outcomes, http_refusal_word((enum http_refusal)why), &counters->refused[why]);
+    }
+    put_counter(builder, requests, "body_in", &counters->body_in);
+    put_counter(builder, requests, "body_out", &counters->body_out);
+    put_histogram(builder, requests, "duration", &counters->duration);
+}
+
 static void put_routes(struct builder *builder, json_t *root, const struct server_view *view)
 {
     unsigned hint = 0;
@@ -280,6 +305,9 @@ static void put_routes(struct builder *builder, json_t *root, const struct serve
         put_counter(builder, route, "bytes_out", &entry->bytes_out);
         put_ended(builder, route, entry);
         put_histogram(builder, route, "connect", &entry->connect);
+        if (entry->requests != NULL) {
+            put_requests(builder, route, entry->requests);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #include "daemon/streams.h"
 
 #include "daemon/places.h"
+#include "daemon/requests.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,16 +44,21 @@ static void log_session(struct log_line *line, uint64_t session)
     }
 }
 
+void stream_log_whose(const struct stream_record *record, struct log_line *line)
+{
+    caller_log(&record->caller, record->rules, line);
+    log_str(line, "listener", record->rules->config->listeners[record->listener].name);
+    log_session(line, record->session);
+    log_str(line, "route", route_config(record)->name);
+}
+
 static void begin_ended_line(struct stream_record *record, enum reason why, struct log_line *line)
 {
     bool ended = reason_kind(why) == REASON_KIND_END || reason_kind(why) == REASON_KIND_TIME;
     log_begin_limited(line, &record->worker->log_ended, ended ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
                       "stream ended");
     log_str(line, "reason", reason_word(why));
-    caller_log(&record->caller, record->rules, line);
-    log_str(line, "listener", record->rules->config->listeners[record->listener].name);
-    log_session(line, record->session);
-    log_str(line, "route", route_config(record)->name);
+    stream_log_whose(record, line);
 }
 
 static void end_ended_line(struct stream_record *record, uint64_t started_at, const char *detail,
@@ -106,6 +112,20 @@ static void log_time_ended(struct stream_record *record)
     log_u64(&line, "bytes_in", time->bytes_in);
     log_u64(&line, "bytes_out", time->bytes_out);
     end_ended_line(record, time->started_at, NULL, &line);
+}
+
+static void log_forward_ended(struct stream_record *record)
+{
+    const struct forward_stream *forward = &record->forward;
+    struct log_line line;
+    begin_ended_line(record, forward->why, &line);
+    if (!line.wanted) {
+        return;
+    }
+    log_u64(&line, "requests", forward->requests);
+    log_u64(&line, "bytes_in", forward->bytes_in);
+    log_u64(&line, "bytes_out", forward->bytes_out);
+    end_ended_line(record, forward->started_at, NULL, &line);
 }
 
 /* The books at the end of what was admitted. */
@@ -200,6 +220,34 @@ static void on_time_ended(struct time_stream *time)
 
 static const struct time_stream_ops time_ops = {.moved = on_time_moved, .ended = on_time_ended};
 
+static struct stream_record *of_forward(struct forward_stream *forward)
+{
+    return CONTAINER_OF(forward, struct stream_record, forward);
+}
+
+static void on_forward_moved(struct forward_stream *forward, uint64_t in, uint64_t out)
+{
+    note_moved(of_forward(forward), in, out);
+}
+
+static void on_forward_told(struct forward_stream *forward, const struct forward_told *told)
+{
+    struct stream_record *record = of_forward(forward);
+    request_count(route_of(record)->requests, told);
+    request_log(record, told);
+}
+
+static void on_forward_ended(struct forward_stream *forward)
+{
+    log_forward_ended(of_forward(forward));
+    settle(of_forward(forward), forward->why);
+    drop(of_forward(forward));
+}
+
+static const struct forward_stream_ops forward_ops = {.moved = on_forward_moved,
+                                                      .told = on_forward_told,
+                                                      .ended = on_forward_ended};
+
 static void end(struct stream_record *record, enum reason why)
 {
     switch (route_config(record)->type) {
@@ -213,6 +261,8 @@ static void end(struct stream_record *record, enum reason why)
         time_stream_end(&record->time, why);
         break;
     case CONFIG_FORWARD:
+        forward_stream_end(&record->forward, why);
+        break;
     case CONFIG_CONNECT:
         break;
     }
@@ -233,6 +283,8 @@ static void drain(struct stream_record *record)
         log_stream_drain(&record->log);
     } else if (route_config(record)->type == CONFIG_TIME) {
         time_stream_end(&record->time, REASON_DRAINING);
+    } else if (route_config(record)->type == CONFIG_FORWARD) {
+        forward_stream_drain(&record->forward);
     }
 }
 
@@ -246,6 +298,18 @@ void streams_drain(struct worker *worker)
 
 /* ---- Beginning ---- */
 
+static size_t size_of(enum config_type type)
+{
+    static const size_t sizes[] = {
+        [CONFIG_RELAY] = sizeof(struct relay),
+        [CONFIG_LOG] = sizeof(struct log_stream),
+        [CONFIG_TIME] = sizeof(struct time_stream),
+        [CONFIG_FORWARD] = sizeof(struct forward_stream),
+        [CONFIG_CONNECT] = sizeof(struct forward_stream),
+    };
+    return offsetof(struct stream_record, relay) + sizes[type];
+}
+
 enum reason stream_admit(struct worker *worker, const struct stream_request *request,
                          struct stream_record **ret)
 {
@@ -255,7 +319,7 @@ enum reason stream_admit(struct worker *worker, const struct stream_request *req
     if (why != REASON_NONE) {
         return why;
     }
-    struct stream_record *record = malloc(sizeof *record);
+    struct stream_record *record = malloc(size_of(request->rules->config->routes[route].type));
     if (record == NULL) {
         places_give_stream(worker->set, request->rules, route, enclave);
         return REASON_NO_MEMORY;
@@ -283,6 +347,24 @@ static struct log_stream_source log_source(const struct stream_record *record)
     };
 }
 
+static struct forward_source forward_source(const struct stream_record *record)
+{
+    struct worker *worker = record->worker;
+    const struct config *config = record->rules->config;
+    int enclave = record->caller.enclave;
+    return (struct forward_source){
+        .worker = &worker->forward,
+        .spool = &worker->spool,
+        .ids = &worker->request_ids,
+        .config = config,
+        .route = route_config(record),
+        .enclave = caller_enclave_name(&record->caller, record->rules),
+        .cid = record->caller.kind == ADDR_VSOCK ? record->caller.cid
+               : enclave != CONFIG_NOBODY        ? config->enclaves[enclave].cid
+                                                 : 0,
+    };
+}
+
 /* It arrived while, or after, the others were told. */
 static void catch_up(struct stream_record *record)
 {
@@ -303,6 +385,7 @@ static void start_socket(struct stream_record *record)
 {
     struct worker *worker = record->worker;
     struct log_stream_source source = log_source(record);
+    struct forward_source forward = forward_source(record);
     struct sock_kind_options kind = kind_of(record);
     switch (source.route->type) {
     case CONFIG_RELAY:
@@ -316,6 +399,8 @@ static void start_socket(struct stream_record *record)
         time_stream_start(&record->time, &worker->loop, &time_ops, source.route, record->fd, &kind);
         break;
     case CONFIG_FORWARD:
+        forward_stream_start(&record->forward, &forward, &forward_ops, record->fd, &kind);
+        break;
     case CONFIG_CONNECT:
         break;
     }
@@ -353,6 +438,7 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
     LIST_INSERT_HEAD(&worker->streams, record, link);
     note_route(record);
     struct log_stream_source source = log_source(record);
+    struct forward_source forward = forward_source(record);
     switch (source.route->type) {
     case CONFIG_RELAY:
         relay_start_channel(&record->relay, &worker->relays, &relay_ops, record->rules->config, source.route,
@@ -367,6 +453,9 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
         time_stream_start_channel(&record->time, &worker->loop, &time_ops, source.route, io, channel);
         break;
     case CONFIG_FORWARD:
+        record->opened = true;
+        forward_stream_start_channel(&record->forward, &forward, &forward_ops, io, channel);
+        break;
     case CONFIG_CONNECT:
         break;
     }

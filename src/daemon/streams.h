@@ -9,17 +9,13 @@
 #include "daemon/log_stream.h"
 #include "daemon/time_stream.h"
 #include "daemon/worker.h"
+#include "forward/forward_stream.h"
 #include "framed/session_io.h"
 #include "relay/relay.h"
 #include "session/control.h"
 
-/* One allocation, from admission to the end. */
+/* One allocation, from admission to the end, as large as the route's type needs. */
 struct stream_record {
-    union {
-        struct relay relay;
-        struct log_stream log;
-        struct time_stream time;
-    };
     struct job job; /* the way to another worker */
     struct worker *worker;
     struct rules *rules; /* one reference */
@@ -30,6 +26,12 @@ struct stream_record {
     int fd;           /* of a raw connection, until it begins */
     bool opened;      /* of a session: the peer was told OPENED */
     LIST_ENTRY(stream_record) link;
+    union { /* to the end of the one that it is */
+        struct relay relay;
+        struct log_stream log;
+        struct time_stream time;
+        struct forward_stream forward;
+    };
 };
 
 /* Where a stream comes from, and where it is to go. */
@@ -55,6 +57,9 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
 /* Counts and logs a stream that was not admitted. `peer` and `asked`, the route that the caller named, may be NULL. */
 void stream_refused(struct worker *worker, const struct stream_request *request, enum reason why,
                     const char *peer, const struct control_text *asked);
+
+/* The fields that every line about it has: whose it is, and its way. */
+void stream_log_whose(const struct stream_record *record, struct log_line *line);
 
 /* Worker's thread, all of its streams. They end later, from the loop. */
 void streams_end(struct worker *worker);

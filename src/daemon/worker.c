@@ -152,6 +152,8 @@ static void finish(struct worker *worker)
     on_wake(&worker->wake);
     turn_until_empty(worker);
     uv_close((uv_handle_t *)&worker->wake, NULL);
+    forward_worker_close(&worker->forward);
+    forward_spool_close(&worker->spool);
     relay_worker_release(&worker->relays);
     rules_unref(worker->rules);
     loop_close(&worker->loop);
@@ -221,9 +223,18 @@ static int start(struct worker *worker, struct worker_set *set, unsigned index, 
         return rv;
     }
     relay_worker_init(&worker->relays, &worker->loop);
-    rv = uv_async_init(&worker->loop.uv, &worker->wake, on_wake);
+    rv = forward_ids_init(&worker->request_ids);
     if (rv != 0) {
         goto err_loop;
+    }
+    rv = forward_spool_init(&worker->spool, &worker->loop);
+    if (rv != 0) {
+        goto err_loop;
+    }
+    forward_worker_init(&worker->forward, &worker->loop);
+    rv = uv_async_init(&worker->loop.uv, &worker->wake, on_wake);
+    if (rv != 0) {
+        goto err_forward;
     }
     uv_check_init(&worker->loop.uv, &worker->turn_begins);
     uv_check_start(&worker->turn_begins, on_turn_begins);
@@ -237,6 +248,9 @@ static int start(struct worker *worker, struct worker_set *set, unsigned index, 
     uv_close((uv_handle_t *)&worker->turn_begins, NULL);
     uv_close((uv_handle_t *)&worker->turn_ends, NULL);
     uv_close((uv_handle_t *)&worker->wake, NULL);
+err_forward:
+    forward_worker_close(&worker->forward);
+    forward_spool_close(&worker->spool);
 err_loop:
     loop_close(&worker->loop);
     return error_errno(err, rv, "cannot start worker %u", index);

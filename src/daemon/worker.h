@@ -13,6 +13,9 @@
 #include "base/log.h"
 #include "daemon/counters.h"
 #include "daemon/rules.h"
+#include "forward/forward_spool.h"
+#include "forward/forward_stream.h"
+#include "forward/worker.h"
 #include "net/loop.h"
 #include "relay/relay.h"
 #include <stdbool.h>
@@ -40,6 +43,9 @@ struct worker {
     uv_thread_t thread;
     struct loop loop;
     struct relay_worker relays;
+    struct forward_worker forward;
+    struct forward_spool spool; /* its share of it */
+    struct forward_ids request_ids;
     uv_async_t wake;
     uv_check_t turn_begins; /* for stalls */
     uv_prepare_t turn_ends;
