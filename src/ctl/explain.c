@@ -1,5 +1,5 @@
 /*
- * posternctl explain: what a reason means; and, offline, whether a stream would be let through and which
+ * posternctl explain: what a word means (words.h); and, offline, whether a stream would be let through and which
  * line of the file says so. The decisions are the daemon's own (config/policy.h).
  */
 #include "base/diag.h"
@@ -7,7 +7,7 @@
 #include "config/policy.h"
 #include "ctl/ctl.h"
 #include "ctl/load.h"
-#include "ctl/session_ends.h"
+#include "ctl/words.h"
 #include <jansson.h>
 #include <string.h>
 
@@ -16,111 +16,6 @@ struct question {
     const char *route;
     const char *sni;
 };
-
-static const char *const kinds[] = {"end",   "policy", "dns",      "connect",
-                                    "limit", "time",   "shutdown", "internal"};
-
-/* Reasons. */
-
-static json_t *reason_json(enum reason reason)
-{
-    return json_pack("{s:s, s:s, s:b, s:s, s:s}", "code", reason_word(reason), "kind",
-                     kinds[reason_kind(reason)], "retryable", reason_retryable(reason), "meaning",
-                     reason_meaning(reason), "advice", reason_advice(reason));
-}
-
-/* How a session ended is one word, too, but no reason of a stream. */
-static json_t *session_end_json(const struct session_end_words *end)
-{
-    return json_pack("{s:s, s:s, s:s, s:s}", "code", end->code, "kind", "session", "meaning", end->meaning,
-                     "advice", end->advice);
-}
-
-static const struct session_end_words *find_session_end(const char *word)
-{
-    for (size_t i = 0; i < session_end_count; i++) {
-        if (strcmp(session_ends[i].code, word) == 0) {
-            return &session_ends[i];
-        }
-    }
-    return NULL;
-}
-
-static int explain_session_end(const struct ctl *ctl, const struct session_end_words *end)
-{
-    if (ctl->json) {
-        return ctl_print_json(ctl, session_end_json(end));
-    }
-    fprintf(ctl->out, "%s, of a session: %s.\nWhat to do: %s.\n", end->code, end->meaning, end->advice);
-    return CTL_DONE;
-}
-
-#define WORDS_MAX 64
-
-static int unknown_code(const struct ctl *ctl, const char *word)
-{
-    const char *words[WORDS_MAX];
-    size_t count = 0;
-    struct error err = ERROR_INIT;
-    for (; count < REASON_COUNT; count++) {
-        words[count] = reason_word((enum reason)count);
-    }
-    for (size_t i = 0; i < session_end_count && count < WORDS_MAX; i++) {
-        words[count++] = session_ends[i].code;
-    }
-    const char *nearest = diags_nearest(word, words, count);
-    error_set(&err, 0, "there is no reason \"%s\"%s%s%s `posternctl explain` lists them all", word,
-              nearest != NULL ? ": did you mean " : "", nearest != NULL ? nearest : "",
-              nearest != NULL ? "?" : ";");
-    return ctl_failed(ctl, err.text);
-}
-
-static int explain_code(const struct ctl *ctl, const char *word)
-{
-    enum reason reason = reason_find(word);
-    const struct session_end_words *end = find_session_end(word);
-    if (reason == REASON_COUNT) {
-        return end != NULL ? explain_session_end(ctl, end) : unknown_code(ctl, word);
-    }
-    if (ctl->json) {
-        return ctl_print_json(ctl, reason_json(reason));
-    }
-    fprintf(ctl->out, "%s: %s.\nWhat to do: %s.\n%s\n", word, reason_meaning(reason), reason_advice(reason),
-            reason_retryable(reason) ? "Trying again may help." : "Trying again does not help.");
-    return CTL_DONE;
-}
-
-static json_t *all_codes_json(void)
-{
-    json_t *list = json_array();
-    int r = 0;
-    for (unsigned i = 0; i < REASON_COUNT; i++) {
-        r |= json_array_append_new(list, reason_json((enum reason)i));
-    }
-    for (size_t i = 0; i < session_end_count; i++) {
-        r |= json_array_append_new(list, session_end_json(&session_ends[i]));
-    }
-    if (r != 0) {
-        json_decref(list);
-        return NULL;
-    }
-    return list;
-}
-
-static int list_codes(const struct ctl *ctl)
-{
-    if (!ctl->json) {
-        for (unsigned i = 0; i < REASON_COUNT; i++) {
-            fprintf(ctl->out, "%-20s %s\n", reason_word((enum reason)i), reason_meaning((enum reason)i));
-        }
-        fputs("\nOf sessions:\n", ctl->out);
-        for (size_t i = 0; i < session_end_count; i++) {
-            fprintf(ctl->out, "%-20s %s\n", session_ends[i].code, session_ends[i].meaning);
-        }
-        return CTL_DONE;
-    }
-    return ctl_print_json(ctl, all_codes_json());
-}
 
 /* Policy. The answer is a verdict and a few lines, each with its place in the file. */
 
@@ -406,5 +301,5 @@ int ctl_explain(struct ctl *ctl, int argc, char **argv)
     if (policy) {
         return explain_policy(ctl, &question);
     }
-    return optind < argc ? explain_code(ctl, argv[optind]) : list_codes(ctl);
+    return optind < argc ? words_explain(ctl, argv[optind]) : words_list(ctl);
 }

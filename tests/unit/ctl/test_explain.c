@@ -1,6 +1,7 @@
 /* explain: every reason has words, and questions about policy get the daemon's own answer with its line. */
 #include "base/reason.h"
 #include "ctl/session_ends.h"
+#include "http/refusal.h"
 #include "run_ctl.h"
 #include <jansson.h>
 #include <setjmp.h>
@@ -90,7 +91,7 @@ static void all_reasons_are_listed(void **state)
     run_ctl(&ran, "explain", NULL);
     run_ctl(&json_ran, "explain", "--json", NULL);
     json_t *json = json_loads(json_ran.out, 0, NULL);
-    assert_int_equal(json_array_size(json), REASON_COUNT + session_end_count);
+    assert_int_equal(json_array_size(json), REASON_COUNT + session_end_count + HTTP_REFUSED_COUNT - 1);
     for (unsigned i = 0; i < REASON_COUNT; i++) {
         assert_contains(ran.out, reason_word((enum reason)i));
     }
@@ -119,6 +120,37 @@ static void every_end_of_a_session_is_explained(void **state)
         json_decref(json);
         ran_release(&ran);
     }
+}
+
+static void every_refusal_of_a_request_is_explained(void **state)
+{
+    (void)state;
+    for (unsigned i = HTTP_REFUSED_NONE + 1; i < HTTP_REFUSED_COUNT; i++) {
+        struct ran ran;
+        run_ctl(&ran, "explain", http_refusal_word((enum http_refusal)i), NULL);
+        assert_int_equal(ran.code, CTL_DONE);
+        assert_contains(ran.out, http_refusal_meaning((enum http_refusal)i));
+        assert_contains(ran.out, http_refusal_advice((enum http_refusal)i));
+        ran_release(&ran);
+    }
+    struct ran ran;
+    run_ctl(&ran, "explain", "--json", "both_lengths", NULL);
+    json_t *json = json_loads(ran.out, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(json, "kind")), "request");
+    assert_int_equal(json_integer_value(json_object_get(json, "status")), 400);
+    json_decref(json);
+    ran_release(&ran);
+}
+
+/* The word of a stream's end and of a request's: both meanings are told. */
+static void a_word_may_have_two_meanings(void **state)
+{
+    (void)state;
+    struct ran ran;
+    run_ctl(&ran, "explain", "no_memory", NULL);
+    assert_contains(ran.out, reason_advice(REASON_NO_MEMORY));
+    assert_contains(ran.out, "no_memory, of a request, answered with 503: ");
+    ran_release(&ran);
 }
 
 static void unknown_reasons_are_told(void **state)
@@ -279,6 +311,8 @@ int main(void)
         cmocka_unit_test(every_reason_is_explained),
         cmocka_unit_test(all_reasons_are_listed),
         cmocka_unit_test(every_end_of_a_session_is_explained),
+        cmocka_unit_test(every_refusal_of_a_request_is_explained),
+        cmocka_unit_test(a_word_may_have_two_meanings),
         cmocka_unit_test(unknown_reasons_are_told),
         cmocka_unit_test(policy_is_explained_with_its_line),
         cmocka_unit_test(policy_as_json),

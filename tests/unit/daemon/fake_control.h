@@ -22,6 +22,7 @@ struct server {
     bool allow[2], session_allow[2];
     struct worker_view workers[2];
     struct resolver_stats dns[2];
+    struct forward_stats upstreams[2];
     const char *verdict; /* what a reload says */
     int reload_result;
     unsigned reloads;
@@ -101,8 +102,14 @@ static bool fake_init(struct server *server)
     memset(server, 0, sizeof *server);
     fake_config(server);
     counters_init(&server->counters);
-    server->workers[0] = (struct worker_view){.active = 2, .sessions = 1, .dns = &server->dns[0]};
-    server->workers[1] = (struct worker_view){.active = 1, .busy_ms = 1500, .dns = &server->dns[1]};
+    server->workers[0] = (struct worker_view){.active = 2,
+                                              .sessions = 1,
+                                              .dns = &server->dns[0],
+                                              .upstreams = &server->upstreams[0]};
+    server->workers[1] = (struct worker_view){.active = 1,
+                                              .busy_ms = 1500,
+                                              .dns = &server->dns[1],
+                                              .upstreams = &server->upstreams[1]};
     server->view = (struct server_view){
         .state = SERVER_READY,
         .config = &server->config,

@@ -54,6 +54,14 @@ static void count_things(void)
     counter_add(&server.dns[1].queries, 6);
     counter_add(&server.dns[0].timeouts, 1);
     counter_add(&server.dns[1].cached, 2);
+    counter_add(&server.upstreams[0].opened, 12);
+    counter_add(&server.upstreams[1].opened, 3);
+    counter_add(&server.upstreams[1].failed, 4);
+    counter_add(&server.upstreams[0].open, 7);
+    counter_add(&server.upstreams[0].idle, 6);
+    counter_add(&server.upstreams[1].reused, 500);
+    counter_add(&server.upstreams[0].retried, 2);
+    counter_add(&server.upstreams[0].resumed, 5);
 }
 
 static char *read_golden(void)
@@ -127,6 +135,41 @@ static void label_values_are_escaped(void **state)
     text_release(&text);
 }
 
+/* Every outcome there can be has its series from the beginning, and no route has any that forwards nothing. */
+static void requests_are_counted_by_outcome(void **state)
+{
+    (void)state;
+    struct text text;
+    char line[160];
+    text_init(&text, 0);
+    struct route_counters *kms = server.counters.routes;
+    assert_true(counters_requests(kms));
+    struct request_counters *requests = kms->requests;
+    assert_true(counters_requests(kms));
+    assert_ptr_equal(kms->requests, requests);
+    counter_add(&requests->answered[2], 90);
+    counter_add(&requests->kept, 3);
+    counter_add(&requests->refused[HTTP_REFUSED_BOTH_LENGTHS], 4);
+    counter_add(&requests->body_in, 1000);
+    counter_add(&requests->body_out, 2000);
+    histogram_add(&requests->duration, 900);
+    metrics_write(&server.view, &text);
+    assert_non_null(strstr(text.data, "\npostern_requests_total{route=\"kms\",outcome=\"2xx\"} 90\n"));
+    assert_non_null(strstr(text.data, "\npostern_requests_total{route=\"kms\",outcome=\"kept\"} 3\n"));
+    assert_non_null(
+        strstr(text.data, "\npostern_requests_total{route=\"kms\",outcome=\"both_lengths\"} 4\n"));
+    assert_non_null(
+        strstr(text.data, "\npostern_request_body_bytes_total{route=\"kms\",direction=\"out\"} 2000\n"));
+    assert_non_null(strstr(text.data, "\npostern_request_duration_seconds_count{route=\"kms\"} 1\n"));
+    for (unsigned why = HTTP_REFUSED_NONE + 1; why < HTTP_REFUSED_COUNT; why++) {
+        snprintf(line, sizeof line, "\npostern_requests_total{route=\"kms\",outcome=\"%s\"} ",
+                 http_refusal_word((enum http_refusal)why));
+        assert_non_null(strstr(text.data, line));
+    }
+    assert_null(strstr(text.data, "postern_requests_total{route=\"any\""));
+    text_release(&text);
+}
+
 static void a_worker_may_have_no_resolver_yet(void **state)
 {
     (void)state;
@@ -134,8 +177,10 @@ static void a_worker_may_have_no_resolver_yet(void **state)
     text_init(&text, 0);
     count_things();
     server.workers[0].dns = NULL;
+    server.workers[0].upstreams = NULL;
     metrics_write(&server.view, &text);
     assert_non_null(strstr(text.data, "\npostern_dns_queries_total 6\n"));
+    assert_non_null(strstr(text.data, "\npostern_upstream_connections_opened_total 3\n"));
     text_release(&text);
 }
 
@@ -168,6 +213,7 @@ static void promtool_has_nothing_to_say(void **state)
         skip();
     }
     text_init(&text, 0);
+    assert_true(counters_requests(server.counters.routes));
     count_things();
     metrics_write(&server.view, &text);
     FILE *file = tmpfile();
@@ -192,9 +238,13 @@ static void promtool_has_nothing_to_say(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_SERVER(the_golden_file_is_met),          WITH_SERVER(names_that_reload_removed_are_still_told),
-        WITH_SERVER(label_values_are_escaped),        WITH_SERVER(a_worker_may_have_no_resolver_yet),
-        WITH_SERVER(figures_of_the_process_are_real), WITH_SERVER(promtool_has_nothing_to_say),
+        WITH_SERVER(the_golden_file_is_met),
+        WITH_SERVER(names_that_reload_removed_are_still_told),
+        WITH_SERVER(label_values_are_escaped),
+        WITH_SERVER(requests_are_counted_by_outcome),
+        WITH_SERVER(a_worker_may_have_no_resolver_yet),
+        WITH_SERVER(figures_of_the_process_are_real),
+        WITH_SERVER(promtool_has_nothing_to_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
