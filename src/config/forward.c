@@ -171,20 +171,41 @@ void set_profile(struct build *build, const struct key *key, const struct node *
     sign->profile = build_strdup(build, value->text);
 }
 
+/* What the signature sets (forward/signing.h). */
+static const char *const signature_headers[] = {"authorization", "x-amz-date", "x-amz-content-sha256",
+                                                "x-amz-security-token"};
+
 static void check_signed_headers(struct build *build, const struct node *headers)
 {
-    static const char *const own[] = {"authorization", "x-amz-date", "x-amz-content-sha256",
-                                      "x-amz-security-token"};
     static const char *const maps[] = {"set", "add"};
     for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
         const struct node *map = headers != NULL ? tree_get(headers, maps[i]) : NULL;
         for (const struct node *node = map != NULL ? map->first : NULL; node != NULL; node = node->next) {
-            for (size_t j = 0; j < ARRAY_SIZE(own) && node->key != NULL; j++) {
-                if (strcasecmp(node->key, own[j]) == 0) {
+            for (size_t j = 0; j < ARRAY_SIZE(signature_headers) && node->key != NULL; j++) {
+                if (strcasecmp(node->key, signature_headers[j]) == 0) {
                     build_tell(build, node->key_place, "headers",
-                               "%s is the signature\'s: leave it out, or `sign`", own[j]);
+                               "%s is the signature\'s: leave it out, or `sign`", signature_headers[j]);
                 }
             }
+        }
+    }
+}
+
+/* None of them comes from the enclave, not by another spelling either. Those that have a rule already were judged above. */
+static void take_signed_headers(struct build *build, const struct node *sign, struct http_header_rules *rules)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(signature_headers); i++) {
+        struct http_folded folded;
+        struct error err = ERROR_INIT;
+        http_fold(http_span_of(signature_headers[i]), &folded);
+        if (http_header_rules_find(rules, &folded) != HTTP_HEADER_NONE) {
+            continue;
+        }
+        int r = http_header_rules_add(rules, HTTP_HEADER_REMOVE, signature_headers[i], NULL, &err);
+        if (r == -ENOMEM) {
+            build->no_memory = true;
+        } else if (r != 0) {
+            build_tell(build, sign->key_place, "sign", "%s", err.text);
         }
     }
 }
@@ -214,6 +235,7 @@ static void check_sign(struct build *build, const struct node *map, struct confi
         }
     }
     check_signed_headers(build, tree_get(map, "headers"));
+    take_signed_headers(build, tree_get(map, "sign"), &forward->rules.headers);
 }
 
 /* ---- Across keys ---- */

@@ -4,6 +4,7 @@
 #include "config/config.h"
 #include "daemon/server.h"
 #include "daemon/vsock_proxy.h"
+#include "forward/credentials.h"
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -96,6 +97,7 @@ static int run(const struct arguments *arguments)
         config_unref(config);
         return 0;
     }
+    credentials_prepare();
     struct server_options options = {.config = config, .config_file = arguments->config};
     return server_run(&options);
 }

@@ -195,6 +195,30 @@ static void test_sign(void **state)
     assert_int_equal(queue->body_max, 1024 * 1024);
 }
 
+/* What the signature sets is the route's, not the enclave's. */
+static void test_signed_headers(void **state)
+{
+    static const char *const names[] = {"authorization", "X-Amz-Date", "x-amz-content-sha256",
+                                        "x-amz-security-token"};
+    const struct config_forward *forward = route_named(*state, "queue")->forward;
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        struct http_folded folded;
+        http_fold(http_span_of(names[i]), &folded);
+        assert_int_equal(http_header_rules_find(&forward->rules.headers, &folded), HTTP_HEADER_REMOVE);
+    }
+}
+
+/* There may be a rule already that removes one. */
+static void test_signed_headers_removed(void **state)
+{
+    (void)state;
+    struct config *config =
+        make("version: 1\nroutes: {r: {type: forward, to: \"https://a.example.com\", "
+             "headers: {remove: [authorization]}, sign: {aws: {service: s3, region: r}}}}\n");
+    assert_int_equal(config->routes[0].forward->rules.headers.count, 4);
+    config_unref(config);
+}
+
 /* Nothing vouches for a body over http but the signature. */
 static void test_payload(void **state)
 {
@@ -289,9 +313,17 @@ static void test_policy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_url),      cmocka_unit_test(test_rules), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_sign),  cmocka_unit_test(test_payload),
-        cmocka_unit_test(test_spool),    cmocka_unit_test(test_hosts), cmocka_unit_test(test_policy),
+        cmocka_unit_test(test_url),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_sign),
+        cmocka_unit_test(test_signed_headers),
+        cmocka_unit_test(test_signed_headers_removed),
+        cmocka_unit_test(test_payload),
+        cmocka_unit_test(test_spool),
+        cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_policy),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
