@@ -13,6 +13,7 @@
 #include "http/server.h"
 #include "http/status.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -56,10 +57,15 @@ static void on_handle_closed(uv_handle_t *handle)
 
 static void close_connection(struct http_connection *connection)
 {
+    const struct http_later_ops *later = connection->later;
     if (connection->state == HTTP_CONNECTION_CLOSING) {
         return;
     }
     connection->state = HTTP_CONNECTION_CLOSING;
+    connection->later = NULL;
+    if (later != NULL) {
+        later->gone(connection->later_arg);
+    }
     uv_close((uv_handle_t *)&connection->stream, on_handle_closed);
     uv_close((uv_handle_t *)&connection->timer, on_handle_closed);
 }
@@ -75,19 +81,20 @@ static void format_date(char *buffer, size_t size)
     }
 }
 
-static unsigned format_head(struct http_connection *connection, const struct http_answer *response)
+static unsigned format_head(struct http_connection *connection, const struct http_answer *response,
+                            uint64_t size)
 {
     char date[40];
     const char *allow = response->allow != NULL ? response->allow : "GET";
     bool tell_allow = response->status == 405;
     format_date(date, sizeof date);
     int length = snprintf(connection->head, sizeof connection->head,
-                          "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                          "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %" PRIu64 "\r\n"
                           "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%s%s%s"
                           "Connection: close\r\n\r\n",
                           response->status, http_status_words((unsigned)response->status), date,
-                          response->content_type, response->body.length, tell_allow ? "Allow: " : "",
-                          tell_allow ? allow : "", tell_allow ? "\r\n" : "");
+                          response->content_type, size, tell_allow ? "Allow: " : "", tell_allow ? allow : "",
+                          tell_allow ? "\r\n" : "");
     return (unsigned)length < sizeof connection->head ? (unsigned)length : (unsigned)sizeof connection->head;
 }
 
@@ -133,7 +140,7 @@ static void answer(struct http_connection *connection, struct http_answer *respo
     struct http_server *server = connection->server;
     bool head_only = strcmp(connection->request.method, "HEAD") == 0;
     uv_buf_t parts[2] = {
-        uv_buf_init(connection->head, format_head(connection, response)),
+        uv_buf_init(connection->head, format_head(connection, response, response->body.length)),
     };
     if (head_only) {
         text_release(&response->body);
@@ -162,6 +169,18 @@ static void answer_words(struct http_connection *connection, int status, const c
     answer(connection, &response);
 }
 
+/* A body that is not whole, or one too many, is not sent. */
+static void answer_made(struct http_connection *connection, struct http_answer *response)
+{
+    if (response->body.failed ||
+        connection->server->answers + response->body.length > HTTP_SERVER_ANSWERS_MAX) {
+        text_release(&response->body);
+        answer_words(connection, 503, "no memory for the answer now; try again");
+        return;
+    }
+    answer(connection, response);
+}
+
 static void handle_request(struct http_connection *connection)
 {
     struct http_server *server = connection->server;
@@ -173,13 +192,80 @@ static void handle_request(struct http_connection *connection)
     text_init(&response.body, HTTP_SERVER_ANSWERS_MAX);
     connection->state =
         HTTP_CONNECTION_ANSWERING; /* so that a handler that closes the server is still heard */
+    response.connection = connection;
     server->handler(server->data, &connection->request, &response);
-    if (response.body.failed || server->answers + response.body.length > HTTP_SERVER_ANSWERS_MAX) {
+    if (connection->later != NULL) {
         text_release(&response.body);
-        answer_words(connection, 503, "no memory for the answer now; try again");
+    } else {
+        answer_made(connection, &response);
+    }
+}
+
+/* Answers that come later. */
+
+void http_answer_later(struct http_answer *response, const struct http_later_ops *ops, void *arg,
+                       uint64_t time_ms)
+{
+    struct http_connection *connection = response->connection;
+    connection->later = ops;
+    connection->later_arg = arg;
+    connection->later_ms = time_ms;
+    uv_timer_start(&connection->timer, on_timer, time_ms, 0);
+}
+
+void http_later_answer(struct http_connection *connection, struct http_answer *response)
+{
+    connection->later = NULL;
+    uv_timer_start(&connection->timer, on_timer, connection->server->time_ms, 0);
+    answer_made(connection, response);
+}
+
+static void on_piece_written(uv_write_t *write, int status)
+{
+    struct http_connection *connection = write->data;
+    const struct http_later_ops *later = connection->later;
+    if (later == NULL) {
+        return; /* it has gone */
+    }
+    if (status != 0) {
+        close_connection(connection);
         return;
     }
-    answer(connection, &response);
+    uv_timer_start(&connection->timer, on_timer, connection->later_ms, 0);
+    if (connection->left == 0) {
+        connection->later = NULL;
+        on_written(write, status);
+    }
+    later->sent(connection->later_arg);
+}
+
+static void write_piece(struct http_connection *connection, char *data, size_t size)
+{
+    uv_buf_t part = uv_buf_init(data, (unsigned)size);
+    connection->write.data = connection;
+    if (uv_write(&connection->write, (uv_stream_t *)&connection->stream, &part, 1, on_piece_written) != 0) {
+        /* As if it had been tried: gone() comes from the loop, not from here. */
+        uv_timer_start(&connection->timer, on_timer, 0, 0);
+    }
+}
+
+void http_later_begin(struct http_connection *connection, const char *content_type, uint64_t length)
+{
+    const struct http_answer response = {.status = 200, .content_type = content_type};
+    connection->left = length;
+    write_piece(connection, connection->head, format_head(connection, &response, length));
+}
+
+void http_later_piece(struct http_connection *connection, const void *data, size_t size)
+{
+    connection->left -= size < connection->left ? size : connection->left;
+    write_piece(connection, (char *)data, size);
+}
+
+void http_later_cut(struct http_connection *connection)
+{
+    connection->later = NULL;
+    close_connection(connection);
 }
 
 /* Requests. */
@@ -236,6 +322,7 @@ static void begin(struct http_connection *connection, struct http_server *server
     connection->state = HTTP_CONNECTION_READING;
     connection->open_handles = 2;
     connection->ignored = 0;
+    connection->later = NULL;
     text_init(&connection->body, 0);
     http_message_init(&connection->request, HTTP_MESSAGE_REQUEST, HTTP_SERVER_HEAD_MAX, HTTP_SERVER_BODY_MAX);
     uv_pipe_init(server->loop, &connection->stream, 0);
@@ -303,7 +390,7 @@ static void on_listener_closed(uv_handle_t *handle)
 
 static void hurry(struct http_connection *connection)
 {
-    if (connection->state == HTTP_CONNECTION_READING) {
+    if (connection->state == HTTP_CONNECTION_READING || connection->later != NULL) {
         close_connection(connection);
     } else if (connection->state == HTTP_CONNECTION_ANSWERING) {
         uv_timer_start(&connection->timer, on_timer, connection->server->linger_ms, 0);
