@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "daemon/metrics.h"
+#include "daemon/spool_admin.h"
 #include "daemon/status.h"
 #include <errno.h>
 #include <string.h>
@@ -109,10 +110,35 @@ static void answer_drain(struct server *server, const struct http_message *reque
               units_human_duration(view->drain_left_ms, value));
 }
 
+#define SPOOL_ANSWER(name)                                                                         \
+    static void answer_spool_##name(struct server *server, const struct http_message *request,     \
+                                    struct http_answer *response)                                  \
+    {                                                                                              \
+        spool_answer_##name(server_spool(server), server_view(server)->config, request, response); \
+    }
+
+SPOOL_ANSWER(stats)
+SPOOL_ANSWER(list)
+SPOOL_ANSWER(show)
+SPOOL_ANSWER(export)
+SPOOL_ANSWER(retry)
+SPOOL_ANSWER(drop)
+SPOOL_ANSWER(verify)
+
 static const struct resource resources[] = {
-    {"/metrics", false, false, answer_metrics}, {"/healthz", false, false, answer_healthz},
-    {"/readyz", false, false, answer_readyz},   {"/status", false, true, answer_status},
-    {"/reload", true, true, answer_reload},     {"/drain", true, true, answer_drain},
+    {"/metrics", false, false, answer_metrics},
+    {"/healthz", false, false, answer_healthz},
+    {"/readyz", false, false, answer_readyz},
+    {"/status", false, true, answer_status},
+    {"/reload", true, true, answer_reload},
+    {"/drain", true, true, answer_drain},
+    {"/spool/stats", false, true, answer_spool_stats},
+    {"/spool/list", false, true, answer_spool_list},
+    {"/spool/show", false, true, answer_spool_show},
+    {"/spool/export", false, true, answer_spool_export},
+    {"/spool/retry", true, true, answer_spool_retry},
+    {"/spool/drop", true, true, answer_spool_drop},
+    {"/spool/verify", true, true, answer_spool_verify},
 };
 
 static const struct resource *find_resource(const char *path, enum admin_role role)

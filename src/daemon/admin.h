@@ -8,6 +8,7 @@
  *     /status   GET        the admin socket  all of it, as JSON
  *     /reload   POST       the admin socket  200 and what changed, or 422 and the mistakes
  *     /drain    POST       the admin socket  202; ?deadline=30s instead of drain_timeout
+ *     /spool/... both       the admin socket  see spool_admin.h
  *
  * Any other path is 404, any other method 405. Who may ask is settled by the socket's file mode; a request
  * that a browser makes on behalf of a page (it carries Origin) changes nothing.

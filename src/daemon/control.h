@@ -30,10 +30,15 @@ struct server_view {
     unsigned worker_count;
     uint64_t uptime_s;
     uint64_t drain_left_ms; /* while draining */
+    const struct spool_keeper *spool;
     const char *last_error; /* what the last refused reload said; "" if the last was accepted */
 };
 
 struct server; /* opaque */
+struct spool_keeper;
+
+/* What it has of the spool. */
+struct spool_keeper *server_spool(struct server *server);
 
 /* A picture of now, valid until the next call into the server. */
 const struct server_view *server_view(struct server *server);

@@ -12,6 +12,7 @@
 
 #include "base/compiler.h"
 #include "base/reason.h"
+#include "forward/verdict.h"
 #include "http/refusal.h"
 #include "session/codes.h"
 #include <stdatomic.h>
@@ -81,13 +82,14 @@ struct request_counters {
 
 struct route_counters {
     const char *name;
-    counter active;                    /* streams open now, opening ones included */
-    counter accepted;                  /* streams that passed policy and limits */
-    counter ended[REASON_COUNT];       /* by reason, refused ones included */
-    counter bytes_in;                  /* from the caller to the destination */
-    counter bytes_out;                 /* from the destination to the caller */
-    struct histogram connect;          /* from the decision to connect to a connected destination */
-    struct request_counters *requests; /* owned; NULL unless the route forwards requests, or once did */
+    counter active;                       /* streams open now, opening ones included */
+    counter accepted;                     /* streams that passed policy and limits */
+    counter ended[REASON_COUNT];          /* by reason, refused ones included */
+    counter bytes_in;                     /* from the caller to the destination */
+    counter bytes_out;                    /* from the destination to the caller */
+    struct histogram connect;             /* from the decision to connect to a connected destination */
+    counter deliveries[VERDICT_OUTCOMES]; /* attempts to deliver a spooled record, by what became of them */
+    struct request_counters *requests;    /* owned; NULL unless the route forwards requests, or once did */
     struct route_counters *next;
 };
 
@@ -122,8 +124,9 @@ struct counters {
     struct route_counters *routes; /* lists, in the order in which they were made */
     struct enclave_counters *enclaves;
     struct listener_counters *listeners;
-    counter active;   /* streams open now in the whole daemon */
-    counter sessions; /* and sessions */
+    counter active;     /* streams open now in the whole daemon */
+    counter sessions;   /* and sessions */
+    counter delivering; /* workers that have spooled records on their way */
     counter sessions_ended[SESSION_CODE_COUNT];
     counter opens_refused[OPEN_REFUSALS]; /* streams that a session's caller asked for and did not get */
     struct histogram round_trip;          /* of sessions' PINGs */

@@ -3,6 +3,7 @@
 
 #include "daemon/admission.h"
 #include "daemon/sessions.h"
+#include "daemon/spool_worker.h"
 #include "daemon/streams.h"
 #include <stdlib.h>
 
@@ -114,6 +115,7 @@ static void run_adopt(struct worker *worker, struct job *job)
 {
     struct door_job *order = CONTAINER_OF(job, struct door_job, job);
     sessions_adopt(worker, order->rules);
+    spool_worker_adopt(worker, order->rules);
     worker_done(worker);
     discard(order);
 }
@@ -143,6 +145,7 @@ static void run_drain(struct worker *worker, struct job *job)
     worker->draining = true;
     worker->drain_by = loop_now(&worker->loop) + order->deadline_ms;
     streams_drain(worker);
+    deliveries_drain(&worker->deliveries);
     sessions_drain(worker, order->deadline_ms);
     worker_done(worker);
     discard(order);

@@ -2,6 +2,7 @@
 #include "daemon/metrics.h"
 #include "base/log.h"
 #include "daemon/figures.h"
+#include "daemon/spool_metrics.h"
 #include <inttypes.h>
 
 /* A family whose value is one counter of each entry of a list. */
@@ -447,5 +448,6 @@ void metrics_write(const struct server_view *view, struct text *out)
     add_workers(out, view);
     add_dns(out, view);
     add_upstreams(out, view);
+    spool_metrics_write(view, out);
     add_process(out, view);
 }

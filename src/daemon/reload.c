@@ -256,7 +256,8 @@ static bool needs_restart(const struct config *old, const struct config *new)
 int server_apply(struct server *server, struct config *config, struct text *verdict, struct error *err)
 {
     struct plan plan = {.rules = NULL};
-    bool restart = server->rules != NULL && needs_restart(server->rules->config, config);
+    bool restart = server->rules != NULL && (needs_restart(server->rules->config, config) ||
+                                             spool_keeper_differs(&server->spool, config));
     plan.rules = rules_new(config, &server->counters);
     if (plan.rules == NULL) {
         return error_errno(err, -ENOMEM, "cannot put the configuration in force");
@@ -266,11 +267,16 @@ int server_apply(struct server *server, struct config *config, struct text *verd
         abandon(server, &plan);
         return rv;
     }
+    /* Not a part of the plan: that it fails is not a reason to refuse the rest. */
+    spool_keeper_open(&server->spool, config);
+    plan.rules->spool = server->spool.spool;
+    plan.rules->no_spool = server->spool.why;
+    spool_keeper_apply(&server->spool, config);
     commit(server, &plan);
     text_addf(verdict, "%u listeners (%u opened, %u closed), %u routes, %u enclaves", config->listener_count,
               plan.opened, plan.closed, config->route_count, config->enclave_count);
     if (restart) {
-        text_add(verdict, "; changes to `workers` and `dns` take effect at the next start");
+        text_add(verdict, "; changes to `workers`, `dns` and the spool's path take effect at the next start");
     }
     /* Whoever is told goes by it: nothing is to follow the old rules from then on. */
     (void)server_await_orders(server, verdict);

@@ -7,12 +7,17 @@
 #define POSTERN_DAEMON_RULES_H
 
 #include "base/compiler.h"
+#include "base/error.h"
 #include "config/config.h"
 #include "daemon/counters.h"
+
+struct spool;
 
 struct rules {
     struct config *config; /* one reference */
     struct counters *counters;
+    struct spool *spool;                  /* outlives all rules; NULL: there is none ... */
+    struct error no_spool;                /* ... for this reason, if a route asks for one */
     struct route_counters **routes;       /* by route id */
     struct enclave_counters **enclaves;   /* by enclave id; one more at the end, for nobody */
     struct listener_counters **listeners; /* by listener id */

@@ -39,6 +39,7 @@ const struct server_view *server_view(struct server *server)
     view->uptime_s = (uv_hrtime() - server->began_ns) / 1000000000;
     view->drain_left_ms = server->state == SERVER_DRAINING ? due : 0;
     view->last_error = server->last_error;
+    view->spool = &server->spool;
     for (unsigned i = 0; i < server->workers.count; i++) {
         struct worker *worker = &server->workers.workers[i];
         server->worker_views[i] = (struct worker_view){
@@ -50,6 +51,11 @@ const struct server_view *server_view(struct server *server)
         };
     }
     return view;
+}
+
+struct spool_keeper *server_spool(struct server *server)
+{
+    return &server->spool;
 }
 
 void server_status_line(const struct server *server, char *buffer, size_t size)
@@ -134,7 +140,8 @@ static void on_terminate(uv_signal_t *handle, int number)
 static void on_emptied(uv_async_t *handle)
 {
     struct server *server = handle->data;
-    if (server->state != SERVER_DRAINING || atomic_load(&server->counters.active) > 0) {
+    if (server->state != SERVER_DRAINING || atomic_load(&server->counters.active) > 0 ||
+        atomic_load(&server->counters.delivering) > 0) {
         return;
     }
     if (atomic_load(&server->counters.sessions) == 0) {
@@ -232,6 +239,13 @@ static int start_handles(struct server *server)
         uv_loop_close(loop);
         return rv;
     }
+    rv = spool_keeper_init(&server->spool, loop);
+    if (rv != 0) {
+        uv_close((uv_handle_t *)&server->emptied, NULL);
+        (void)uv_run(loop, UV_RUN_DEFAULT);
+        uv_loop_close(loop);
+        return rv;
+    }
     uv_timer_init(loop, &server->deadline);
     uv_timer_init(loop, &server->watchdog);
     uv_signal_init(loop, &server->hangup);
@@ -254,8 +268,9 @@ static int start_signals(struct server *server)
 
 static void close_handles(struct server *server)
 {
-    server_close_admin(server->admin);
+    server_close_admin(server->admin); /* which ends what operators ask of the spool */
     server_close_admin(server->metrics);
+    spool_keeper_close(&server->spool);
     uv_close((uv_handle_t *)&server->emptied, NULL);
     uv_close((uv_handle_t *)&server->deadline, NULL);
     uv_close((uv_handle_t *)&server->watchdog, NULL);

@@ -9,6 +9,7 @@
 #include "daemon/rules.h"
 #include "daemon/server.h"
 #include "daemon/sockets.h"
+#include "daemon/spool_keeper.h"
 #include "daemon/worker.h"
 #include <uv.h>
 
@@ -31,6 +32,7 @@ struct server {
     uint64_t began_ns; /* of a clock that nobody sets */
     struct activation activation;
     struct counters counters;
+    struct spool_keeper spool;
     struct rules *rules;
     struct socket_set sockets;
     struct worker_set workers;

@@ -3,6 +3,7 @@
 
 #include "daemon/door.h"
 #include "daemon/sessions.h"
+#include "daemon/spool_worker.h"
 #include "daemon/streams.h"
 #include <assert.h>
 #include <errno.h>
@@ -130,6 +131,7 @@ static void run_stop(struct worker *worker, struct job *job)
     door_close_all(worker);
     streams_end(worker);
     sessions_end(worker);
+    deliveries_stop(&worker->deliveries);
     uv_close((uv_handle_t *)&worker->turn_begins, NULL);
     uv_close((uv_handle_t *)&worker->turn_ends, NULL);
     uv_stop(&worker->loop.uv);
@@ -139,7 +141,8 @@ static void turn_until_empty(struct worker *worker)
 {
     /* Once without waiting, for the jobs that came and the doors that are closing. */
     (void)uv_run(&worker->loop.uv, UV_RUN_NOWAIT);
-    while (!LIST_EMPTY(&worker->streams) || !LIST_EMPTY(&worker->sessions)) {
+    while (!LIST_EMPTY(&worker->streams) || !LIST_EMPTY(&worker->sessions) ||
+           !deliveries_over(&worker->deliveries)) {
         (void)uv_run(&worker->loop.uv, UV_RUN_ONCE);
     }
 }
@@ -211,10 +214,11 @@ err_lock:
     return rv;
 }
 
-static int start(struct worker *worker, struct worker_set *set, unsigned index, const struct config *config,
+static int start(struct worker *worker, struct worker_set *set, unsigned count, const struct config *config,
                  struct error *err)
 {
     struct resolver_options dns = dns_options(config);
+    const unsigned index = set->count;
     init(worker, set, index);
     /* The daemon asks for a name once, whichever worker needs it. */
     int rv = index == 0 ? loop_init(&worker->loop, &dns, err)
@@ -232,6 +236,7 @@ static int start(struct worker *worker, struct worker_set *set, unsigned index, 
         goto err_loop;
     }
     forward_worker_init(&worker->forward, &worker->loop);
+    spool_worker_init(worker, count);
     rv = uv_async_init(&worker->loop.uv, &worker->wake, on_wake);
     if (rv != 0) {
         goto err_forward;
@@ -267,7 +272,7 @@ int worker_set_start(struct worker_set *set, unsigned count, const struct config
         return error_errno(err, -ENOMEM, "cannot start %u workers", count);
     }
     while (rv == 0 && set->count < count) {
-        rv = start(&set->workers[set->count], set, set->count, config, err);
+        rv = start(&set->workers[set->count], set, count, config, err);
         set->count += rv == 0 ? 1 : 0;
     }
     if (rv != 0) {

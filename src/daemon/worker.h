@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "daemon/counters.h"
 #include "daemon/rules.h"
+#include "forward/delivery.h"
 #include "forward/forward_spool.h"
 #include "forward/forward_stream.h"
 #include "forward/worker.h"
@@ -45,6 +46,7 @@ struct worker {
     struct relay_worker relays;
     struct forward_worker forward;
     struct forward_spool spool; /* its share of it */
+    struct deliveries deliveries;
     struct forward_ids request_ids;
     uv_async_t wake;
     uv_check_t turn_begins; /* for stalls */
@@ -53,8 +55,9 @@ struct worker {
     bool draining;
     uint64_t drain_by; /* loop time at which what is left will be cut */
     bool stopping;
-    struct rules *rules; /* one reference: the newest that sessions were told of; NULL before the first */
-    struct log_limit log_ended, log_refused;
+    struct rules *
+        rules; /* one reference: the newest that sessions and deliveries were told of; NULL before the first */
+    struct log_limit log_ended, log_refused, log_deliveries;
     LIST_HEAD(, door) doors;
     LIST_HEAD(, stream_record) streams;
     LIST_HEAD(, session_record) sessions;

@@ -6,6 +6,7 @@
 #define FAKE_CONTROL_H
 
 #include "daemon/control.h"
+#include "daemon/spool_keeper.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ struct server {
     struct worker_view workers[2];
     struct resolver_stats dns[2];
     struct forward_stats upstreams[2];
+    struct spool_keeper spool;
     const char *verdict; /* what a reload says */
     int reload_result;
     unsigned reloads;
@@ -139,6 +141,11 @@ static void fake_release(struct server *server)
 const struct server_view *server_view(struct server *server)
 {
     return &server->view;
+}
+
+struct spool_keeper *server_spool(struct server *server)
+{
+    return &server->spool;
 }
 
 int server_reload(struct server *server, struct text *verdict)

@@ -1,0 +1,137 @@
+/* A worker's part in the spool: see spool_worker.h. */
+#include "daemon/spool_worker.h"
+
+#include "base/log.h"
+#include <string.h>
+
+/* What is delivered or fails is told so often, a worker and second; what is given up for good always is. */
+#define LOG_PER_SECOND 100
+#define LOG_BURST      200
+
+/* ---- The books ---- */
+
+/* Of a route that a reload has taken away meanwhile, nothing is counted any more. */
+static void count(const struct worker *worker, const struct delivery_report *report)
+{
+    const struct rules *rules = worker->rules;
+    for (unsigned i = 0; i < rules->config->route_count; i++) {
+        if (strcmp(rules->routes[i]->name, report->route->name) == 0) {
+            counter_add(&rules->routes[i]->deliveries[report->verdict->outcome], 1);
+            return;
+        }
+    }
+}
+
+static const char *words(enum verdict_outcome outcome)
+{
+    static const char *const events[VERDICT_OUTCOMES] = {
+        [VERDICT_DONE] = "record delivered",     [VERDICT_RETRY] = "delivery failed",
+        [VERDICT_UNREACHED] = "delivery failed", [VERDICT_BURIED] = "record given up",
+        [VERDICT_DAMAGED] = "record damaged",    [VERDICT_RELEASED] = "delivery broken off",
+    };
+    return events[outcome];
+}
+
+static void begin_line(struct worker *worker, enum verdict_outcome outcome, struct log_line *line)
+{
+    if (outcome == VERDICT_BURIED || outcome == VERDICT_DAMAGED) {
+        log_begin(line, LOG_LEVEL_ERROR, words(outcome));
+    } else {
+        log_begin_limited(line, &worker->log_deliveries,
+                          outcome == VERDICT_DONE ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, words(outcome));
+    }
+}
+
+static void log_upstream(const struct exchange *exchange, struct log_line *line)
+{
+    char address[ADDR_TEXT_MAX];
+    if (exchange != NULL && exchange->peer.length > 0) {
+        log_str(line, "address", sockaddr_format(&exchange->peer, address));
+        log_str(line, "connection", exchange->reused ? "kept" : "new");
+    }
+}
+
+static void log_attempt(struct worker *worker, const struct delivery_report *report)
+{
+    const struct spool_record *record = report->record;
+    struct log_line line;
+    begin_line(worker, report->verdict->outcome, &line);
+    if (!line.wanted) {
+        return;
+    }
+    log_str(&line, "route", report->route->name);
+    log_str(&line, "enclave", record->enclave);
+    log_u64(&line, "record", record->id);
+    log_str(&line, "request_id", report->request_id[0] != '\0' ? report->request_id : NULL);
+    log_u64(&line, "attempt", record->attempts + 1);
+    if (report->status > 0) {
+        log_u64(&line, "status", report->status);
+    }
+    log_u64(&line, "body", record->body_size);
+    log_ms(&line, "duration", report->duration_ms);
+    log_upstream(report->exchange, &line);
+    log_str(&line, "detail", report->verdict->cause[0] != '\0' ? report->verdict->cause : NULL);
+    log_end(&line);
+}
+
+static void on_attempted(void *data, const struct delivery_report *report)
+{
+    struct worker *worker = data;
+    count(worker, report);
+    log_attempt(worker, report);
+}
+
+static void on_turned(void *data, const struct config_route *route, bool up, const char *cause)
+{
+    struct log_line line;
+    (void)data;
+    log_begin(&line, up ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, up ? "deliveries go on" : "deliveries held");
+    log_str(&line, "route", route->name);
+    log_str(&line, "detail", up ? NULL : cause);
+    log_end(&line);
+}
+
+/* A drain waits for what is on its way, as for streams. */
+static void on_busy(void *data, bool busy)
+{
+    struct worker *worker = data;
+    counter *delivering = &worker->set->counters->delivering;
+    if (busy) {
+        atomic_fetch_add(delivering, 1);
+    } else if (atomic_fetch_sub(delivering, 1) == 1 && atomic_load(&worker->set->draining)) {
+        worker->set->emptied(worker->set->data);
+    }
+}
+
+static const struct delivery_ops delivery_ops = {.attempted = on_attempted,
+                                                 .turned = on_turned,
+                                                 .busy = on_busy};
+
+/* ---- Life ---- */
+
+void spool_worker_init(struct worker *worker, unsigned workers)
+{
+    worker->log_deliveries = (struct log_limit)LOG_LIMIT_INIT(LOG_PER_SECOND, LOG_BURST);
+    deliveries_init(&worker->deliveries, &worker->forward, &worker->spool, &delivery_ops, worker);
+    worker->deliveries.index = worker->index;
+    worker->deliveries.count = workers;
+}
+
+static void attach(struct worker *worker, const struct rules *rules)
+{
+    struct error err = ERROR_INIT;
+    if (rules->spool == NULL) {
+        worker->spool.why = rules->no_spool;
+    } else if (worker->spool.port == NULL && forward_spool_attach(&worker->spool, rules->spool, &err) != 0) {
+        log_event(LOG_LEVEL_ERROR, "out of memory", "%s; `posternctl reload` tries again", err.text);
+    }
+}
+
+void spool_worker_adopt(struct worker *worker, struct rules *rules)
+{
+    attach(worker, rules);
+    if (deliveries_adopt(&worker->deliveries, rules->config) != 0) {
+        log_event(LOG_LEVEL_ERROR, "out of memory",
+                  "a route's records are not delivered; `posternctl reload` tries again");
+    }
+}

@@ -1,0 +1,17 @@
+/*
+ * A worker's part in the spool: the port it gets with its first rules, its deliveries, and what they tell the log and the
+ * counters. Worker's thread.
+ */
+#ifndef POSTERN_DAEMON_SPOOL_WORKER_H
+#define POSTERN_DAEMON_SPOOL_WORKER_H
+
+#include "daemon/rules.h"
+#include "daemon/worker.h"
+
+/* Before the worker's thread starts. */
+void spool_worker_init(struct worker *worker, unsigned workers);
+
+/* Goes by these rules from now on. */
+void spool_worker_adopt(struct worker *worker, struct rules *rules);
+
+#endif
