@@ -99,8 +99,8 @@ static int tell_exchange_failed(int r, const char *address, const char *target, 
     }
 }
 
-int client_ask(const char *address, const char *method, const char *target, struct client_answer *ret,
-               struct error *err)
+/* Both ways to ask begin alike. Returns a descriptor, or a negative errno value. */
+static int reach(const char *address, struct client_answer *ret, struct error *err)
 {
     struct addr addr;
     *ret = (struct client_answer){.status = 0};
@@ -111,10 +111,109 @@ int client_ask(const char *address, const char *method, const char *target, stru
         return r;
     }
     int fd = dial_addr(&addr, dial_now_ms() + client_time_ms);
+    return fd >= 0 ? fd : tell_connect_failed(fd, address, err);
+}
+
+int client_ask(const char *address, const char *method, const char *target, struct client_answer *ret,
+               struct error *err)
+{
+    int fd = reach(address, ret, err);
     if (fd < 0) {
-        return tell_connect_failed(fd, address, err);
+        return fd;
     }
-    r = exchange(fd, method, target, ret);
+    int r = exchange(fd, method, target, ret);
     close(fd);
     return r == 0 ? 0 : tell_exchange_failed(r, address, target, err);
+}
+
+/* ---- Bodies of any size ---- */
+
+struct saving {
+    client_piece piece;
+    void *data;
+    struct client_answer *answer;
+    struct http_response response;
+    int failed; /* what piece() returned, or that memory ran out */
+};
+
+static int take_piece(struct saving *saving, struct http_span piece)
+{
+    struct text *body = &saving->answer->body;
+    if (saving->answer->status == 200) {
+        return saving->piece(saving->data, piece.data, piece.size);
+    }
+    text_add_bytes(body, piece.data, piece.size);
+    return body->failed ? -ENOMEM : 0;
+}
+
+/* Returns 1 at the end, 0 when more is needed, or a negative errno value. */
+static int take_bytes(struct saving *saving, const char *data, size_t size)
+{
+    for (;;) {
+        struct http_span piece;
+        size_t used;
+        enum http_event event = http_response_read(&saving->response, data, size, &used, &piece);
+        data += used;
+        size -= used;
+        saving->answer->status = (int)saving->response.status;
+        if (event == HTTP_EVENT_BODY) {
+            saving->failed = take_piece(saving, piece);
+        }
+        if (event == HTTP_EVENT_MORE || event == HTTP_EVENT_END || saving->failed != 0) {
+            return saving->failed != 0 ? saving->failed : event == HTTP_EVENT_END;
+        }
+        if (event == HTTP_EVENT_REFUSED) {
+            return -EBADMSG;
+        }
+    }
+}
+
+static int receive_all(int fd, struct saving *saving)
+{
+    static char data[65536];
+    for (;;) {
+        ssize_t count = dial_receive(fd, data, sizeof data, dial_now_ms() + client_time_ms);
+        if (count <= 0) {
+            return count < 0 ? (int)count : -ECONNRESET; /* every answer of the daemon's has a length */
+        }
+        int r = take_bytes(saving, data, (size_t)count);
+        if (r != 0) {
+            return r < 0 ? r : 0;
+        }
+    }
+}
+
+static int tell_save_failed(const struct saving *saving, int r, const char *address, const char *target,
+                            struct error *err)
+{
+    if (saving->failed != 0) {
+        return error_errno(err, r, "cannot write what the daemon sent");
+    }
+    if (r == -ECONNRESET) {
+        return error_set(
+            err, r,
+            "the daemon at %s ended its answer in the middle: the record is damaged, or the daemon "
+            "stopped; its log says which",
+            address);
+    }
+    return tell_exchange_failed(r, address, target, err);
+}
+
+int client_save(const char *address, const char *target, client_piece piece, void *data,
+                struct client_answer *ret, struct error *err)
+{
+    static const struct http_limits limits = HTTP_LIMITS_INIT;
+    struct saving saving = {.piece = piece, .data = data, .answer = ret};
+    int fd = reach(address, ret, err);
+    if (fd < 0) {
+        return fd;
+    }
+    http_response_init(&saving.response, &limits, false);
+    int r = send_request(fd, "GET", target, dial_now_ms() + client_time_ms);
+    if (r == 0) {
+        r = receive_all(fd, &saving);
+    }
+    http_response_release(&saving.response);
+    close(fd);
+    return r == 0 ? 0 : tell_save_failed(&saving, r, address, target, err);
 }

@@ -24,4 +24,10 @@ struct client_answer {
 int client_ask(const char *address, const char *method, const char *target, struct client_answer *ret,
                struct error *err) MUST_CHECK;
 
+/* The same for GET, with the body of a 200 given to `piece` as it comes, however large; that of any other status is in
+ * ret->body. What `piece` returns is 0, or a negative errno value that ends it. */
+typedef int (*client_piece)(void *data, const char *bytes, size_t size);
+int client_save(const char *address, const char *target, client_piece piece, void *data,
+                struct client_answer *ret, struct error *err) MUST_CHECK;
+
 #endif

@@ -1,0 +1,315 @@
+/* posternctl spool: what waits to be delivered, and what is to become of it. */
+#include "ctl/spool.h"
+
+#include "base/text.h"
+#include "base/units.h"
+#include "ctl/client.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIMIT_DEFAULT 1000
+
+int spool_ask(const struct ctl *ctl, const char *method, const char *target, json_t **ret)
+{
+    struct client_answer answer;
+    struct error err = ERROR_INIT;
+    json_error_t mistake;
+    int code = CTL_FAILED;
+    *ret = NULL;
+    client_time_ms = SPOOL_ASK_MS;
+    if (client_ask(ctl->socket, method, target, &answer, &err) != 0) {
+        code = ctl_failed(ctl, err.text);
+    } else if (answer.status != 200) {
+        code =
+            ctl_failed(ctl, answer.status == 404 && strstr(text_string(&answer.body), "no such page") != NULL
+                                ? "this daemon knows nothing of a spool: is it an older one?"
+                                : text_string(&answer.body));
+    } else {
+        *ret = json_loadb(text_string(&answer.body), answer.body.length, 0, &mistake);
+        code =
+            *ret != NULL ? CTL_DONE : ctl_failed(ctl, "the daemon's answer is not JSON, or memory ran out");
+    }
+    text_release(&answer.body);
+    return code;
+}
+
+/* Fetches, and shows by `show`, or as it is under --json. */
+static int fetch(const struct ctl *ctl, const char *target, int (*show)(const struct ctl *, const json_t *))
+{
+    json_t *answer;
+    int code = spool_ask(ctl, "GET", target, &answer);
+    if (code != CTL_DONE) {
+        return code;
+    }
+    if (ctl->json) {
+        return ctl_print_json(ctl, answer);
+    }
+    code = show(ctl, answer);
+    json_decref(answer);
+    return code;
+}
+
+static bool is_number(const char *text)
+{
+    size_t length = strlen(text);
+    return length > 0 && length < 20 && strspn(text, "0123456789") == length && text[0] != '0';
+}
+
+static bool is_word(const char *text)
+{
+    return strlen(text) <= 255 && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_-") == strlen(text) &&
+           text[0] != '\0';
+}
+
+/* ---- Lists ---- */
+
+static void list_target(const struct spool_args *args, uint64_t after, struct text *out)
+{
+    text_addf(out, "/spool/list?after=%" PRIu64, after);
+    if (args->route != NULL) {
+        text_addf(out, "&route=%s", args->route);
+    }
+    if (args->state != NULL) {
+        text_addf(out, "&state=%s", args->state);
+    }
+}
+
+/* One page more. Returns 0 or an exit code. */
+static int add_page(const struct ctl *ctl, const struct spool_args *args, json_t *records, uint64_t *after)
+{
+    struct text target = TEXT_INIT;
+    json_t *page;
+    list_target(args, *after, &target);
+    int code = spool_ask(ctl, "GET", text_string(&target), &page);
+    text_release(&target);
+    if (code != CTL_DONE) {
+        return code;
+    }
+    *after = (uint64_t)json_integer_value(json_object_get(page, "next"));
+    if (json_array_extend(records, json_object_get(page, "records")) != 0) {
+        code = ctl_failed(ctl, "out of memory");
+    }
+    json_decref(page);
+    return code;
+}
+
+static int list(const struct ctl *ctl, const struct spool_args *args)
+{
+    json_t *records = json_array();
+    uint64_t after = 0;
+    int code = CTL_DONE;
+    do {
+        code = add_page(ctl, args, records, &after);
+    } while (code == CTL_DONE && after != 0 && json_array_size(records) < args->limit);
+    while (json_array_size(records) > args->limit) {
+        (void)json_array_remove(records, json_array_size(records) - 1);
+        after = 1;
+    }
+    if (code == CTL_DONE && ctl->json) {
+        return ctl_print_json(ctl, json_pack("{s:o, s:b}", "records", records, "more", after != 0));
+    }
+    if (code == CTL_DONE) {
+        code = spool_show_list(ctl, records);
+        if (after != 0) {
+            fprintf(ctl->err, "there are more; --limit NUMBER shows more of them\n");
+        }
+    }
+    json_decref(records);
+    return code;
+}
+
+/* ---- One record, or many ---- */
+
+static int show_record(const struct ctl *ctl, const json_t *record)
+{
+    spool_show_record(ctl, record);
+    return CTL_DONE;
+}
+
+static int show(const struct ctl *ctl, const char *id)
+{
+    char target[64];
+    snprintf(target, sizeof target, "/spool/show?id=%s", id);
+    return fetch(ctl, target, show_record);
+}
+
+static int tell_changed(const struct ctl *ctl, const char *command, json_t *answer)
+{
+    if (ctl->json) {
+        return ctl_print_json(ctl, answer);
+    }
+    fprintf(ctl->out, "%" JSON_INTEGER_FORMAT " records %s\n",
+            json_integer_value(json_object_get(answer, "changed")),
+            strcmp(command, "drop") == 0 ? "removed" : "ready to be delivered");
+    json_decref(answer);
+    return CTL_DONE;
+}
+
+static int alter_all(const struct ctl *ctl, const char *command, const struct spool_args *args)
+{
+    struct text target = TEXT_INIT;
+    json_t *answer;
+    text_addf(&target, "/spool/%s?all=yes", command);
+    if (args->route != NULL) {
+        text_addf(&target, "&route=%s", args->route);
+    }
+    if (args->state != NULL) {
+        text_addf(&target, "&state=%s", args->state);
+    }
+    int code = spool_ask(ctl, "POST", text_string(&target), &answer);
+    text_release(&target);
+    return code == CTL_DONE ? tell_changed(ctl, command, answer) : code;
+}
+
+static int alter_one(const struct ctl *ctl, const char *command, const char *id)
+{
+    char target[64];
+    json_t *answer;
+    snprintf(target, sizeof target, "/spool/%s?id=%s", command, id);
+    int code = spool_ask(ctl, "POST", target, &answer);
+    return code == CTL_DONE ? tell_changed(ctl, command, answer) : code;
+}
+
+static int verify(const struct ctl *ctl)
+{
+    char size[UNITS_TEXT_MAX];
+    json_t *answer;
+    int code = spool_ask(ctl, "POST", "/spool/verify", &answer);
+    if (code != CTL_DONE) {
+        return code;
+    }
+    json_int_t damaged = json_integer_value(json_object_get(answer, "damaged"));
+    bool mended = json_is_true(json_object_get(answer, "gauges_mended"));
+    if (ctl->json) {
+        code = ctl_print_json(ctl, answer);
+    } else {
+        fprintf(ctl->out, "%" JSON_INTEGER_FORMAT " records, %s: %" JSON_INTEGER_FORMAT " damaged%s\n",
+                json_integer_value(json_object_get(answer, "records")),
+                units_human_size((uint64_t)json_integer_value(json_object_get(answer, "bytes")), size),
+                damaged, mended ? "; the gauges were wrong, and are right now" : "");
+        json_decref(answer);
+    }
+    return damaged > 0 ? CTL_FAILED : code;
+}
+
+/* ---- The command line ---- */
+
+static bool wants_id(const char *command, const struct spool_args *args)
+{
+    return strcmp(command, "show") == 0 || strcmp(command, "export") == 0 ||
+           ((strcmp(command, "retry") == 0 || strcmp(command, "drop") == 0) && !args->all);
+}
+
+static int run_plain(struct ctl *ctl, const char *command, const struct spool_args *args)
+{
+    if (strcmp(command, "list") == 0) {
+        return list(ctl, args);
+    }
+    if (strcmp(command, "stats") == 0) {
+        return fetch(ctl, "/spool/stats", spool_show_stats);
+    }
+    if (strcmp(command, "verify") == 0) {
+        return verify(ctl);
+    }
+    if (strcmp(command, "set-aside") == 0) {
+        return spool_put_aside(ctl, args->path);
+    }
+    if (args->all) {
+        return alter_all(ctl, command, args);
+    }
+    return ctl_usage_error(ctl, "spool has no command \"%s\"", command);
+}
+
+static int run_one(struct ctl *ctl, const char *command, const char *id, const char *file)
+{
+    if (strcmp(command, "show") == 0) {
+        return show(ctl, id);
+    }
+    return strcmp(command, "export") == 0 ? spool_export(ctl, id, file) : alter_one(ctl, command, id);
+}
+
+static int take_option(struct ctl *ctl, int option, struct spool_args *args)
+{
+    switch (option) {
+    case 'r':
+        args->route = optarg;
+        return is_word(optarg) ? 0
+                               : ctl_usage_error(ctl, "--route is \"%s\", which is no route's name", optarg);
+    case 's':
+        args->state = optarg;
+        return is_word(optarg)
+                   ? 0
+                   : ctl_usage_error(ctl, "--state is \"%s\", and should be ready, waiting, dead or damaged",
+                                     optarg);
+    case 'l':
+        args->limit = is_number(optarg) ? strtoull(optarg, NULL, 10) : 0;
+        return args->limit > 0 ? 0
+                               : ctl_usage_error(ctl, "--limit is \"%s\", and should be a number", optarg);
+    case 'p':
+        args->path = optarg;
+        return 0;
+    default:
+        args->all = true;
+        return 0;
+    }
+}
+
+static bool is_alteration(const char *command)
+{
+    return strcmp(command, "retry") == 0 || strcmp(command, "drop") == 0;
+}
+
+static int run(struct ctl *ctl, const struct spool_args *args, int count, char **words)
+{
+    const char *command = words[0];
+    int most = strcmp(command, "export") == 0 ? 3 : wants_id(command, args) ? 2 : 1;
+    if (count < most && is_alteration(command)) {
+        return ctl_usage_error(ctl, "spool %s: say which record by its id, or --all", command);
+    }
+    if (count < most) {
+        return ctl_usage_error(ctl, "spool %s needs %s", command, most == 3 ? "an id and a file" : "an id");
+    }
+    if (count > most) {
+        return ctl_usage_error(ctl, "spool %s does not take \"%s\"", command, words[most]);
+    }
+    if (args->all && !is_alteration(command)) {
+        return ctl_usage_error(ctl, "--all is for retry and drop");
+    }
+    if (most == 1) {
+        return run_plain(ctl, command, args);
+    }
+    if (!is_number(words[1])) {
+        return ctl_usage_error(ctl, "\"%s\" is no record's id, which is a number", words[1]);
+    }
+    if (args->route != NULL || args->state != NULL) {
+        return ctl_usage_error(ctl, "an id names one record: --route and --state go with --all");
+    }
+    return run_one(ctl, command, words[1], most == 3 ? words[2] : NULL);
+}
+
+int ctl_spool(struct ctl *ctl, int argc, char **argv)
+{
+    static const struct option options[] = {{"route", required_argument, NULL, 'r'},
+                                            {"state", required_argument, NULL, 's'},
+                                            {"limit", required_argument, NULL, 'l'},
+                                            {"path", required_argument, NULL, 'p'},
+                                            {"all", no_argument, NULL, 'a'},
+                                            {NULL, 0, NULL, 0}};
+    struct spool_args args = {.limit = LIMIT_DEFAULT};
+    int code, option;
+    while ((option = ctl_next_option(ctl, argc, argv, options, &code)) > 0) {
+        code = take_option(ctl, option, &args);
+        if (code != 0) {
+            return code;
+        }
+    }
+    if (option == CTL_OPTIONS_STOP) {
+        return code;
+    }
+    if (optind >= argc) {
+        return ctl_usage_error(
+            ctl, "say what of the spool: list, show, retry, drop, verify, export, stats or set-aside");
+    }
+    return run(ctl, &args, argc - optind, argv + optind);
+}

@@ -1,0 +1,139 @@
+/* How the spool is shown to people. */
+#include "base/units.h"
+#include "ctl/spool.h"
+#include "ctl/view.h"
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+static const char *age_of(uint64_t ms, char buffer[UNITS_TEXT_MAX])
+{
+    uint64_t now = (uint64_t)time(NULL) * 1000;
+    return units_human_duration(ms < now ? (now - ms) / 1000 * 1000 : 0, buffer);
+}
+
+static const char *due_in(uint64_t ms, char buffer[UNITS_TEXT_MAX])
+{
+    uint64_t now = (uint64_t)time(NULL) * 1000;
+    if (ms == 0) {
+        return "-";
+    }
+    return units_human_duration(ms > now ? (ms - now) / 1000 * 1000 : 0, buffer);
+}
+
+static const char *number(uint64_t value, char buffer[VIEW_CELL_MAX])
+{
+    snprintf(buffer, VIEW_CELL_MAX, "%" PRIu64, value);
+    return buffer;
+}
+
+static void add_record(struct table *table, const json_t *record)
+{
+    char id[VIEW_CELL_MAX], attempts[VIEW_CELL_MAX], size[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX],
+        due[UNITS_TEXT_MAX];
+    const char *cells[] = {
+        number(view_u64(record, "id"), id),
+        view_text(record, "route"),
+        view_text(record, "enclave"),
+        view_text(record, "state"),
+        units_human_size(view_u64(record, "body_size"), size),
+        age_of(view_u64(record, "created_at"), age),
+        number(view_u64(record, "attempts"), attempts),
+        due_in(view_u64(record, "next_at"), due),
+        view_text(record, "cause"),
+    };
+    table_add(table, cells);
+}
+
+int spool_show_list(const struct ctl *ctl, const json_t *records)
+{
+    static const struct table_column columns[] = {{"ID", true},       {"ROUTE", false},  {"ENCLAVE", false},
+                                                  {"STATE", false},   {"BODY", true},    {"AGE", true},
+                                                  {"ATTEMPTS", true}, {"NEXT IN", true}, {"CAUSE", false}};
+    struct table table;
+    size_t i;
+    json_t *record;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    json_array_foreach(records, i, record)
+    {
+        add_record(&table, record);
+    }
+    int r = table_print(&table, ctl->out);
+    table_release(&table);
+    return r == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
+}
+
+void spool_show_record(const struct ctl *ctl, const json_t *record)
+{
+    char size[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX], due[UNITS_TEXT_MAX];
+    fprintf(ctl->out, "record    %" PRIu64 ", %s\n", view_u64(record, "id"), view_text(record, "state"));
+    fprintf(ctl->out, "route     %s\n", view_text(record, "route"));
+    fprintf(ctl->out, "enclave   %s (CID %" PRIu64 "), request %s\n", view_text(record, "enclave"),
+            view_u64(record, "cid"), view_text(record, "request_id"));
+    fprintf(ctl->out, "key       %s\n", view_text(record, "key"));
+    fprintf(ctl->out, "age       %s\n", age_of(view_u64(record, "created_at"), age));
+    fprintf(ctl->out, "attempts  %" PRIu64 "; the next one in %s\n", view_u64(record, "attempts"),
+            due_in(view_u64(record, "next_at"), due));
+    fprintf(ctl->out, "cause     %s\n", view_text(record, "cause"));
+    fprintf(ctl->out, "body      %s\n\n%s", units_human_size(view_u64(record, "body_size"), size),
+            view_text(record, "head"));
+}
+
+/* ---- Figures ---- */
+
+static const char *const states[] = {"ready", "waiting", "dead", "damaged"};
+
+static int print_routes(const struct ctl *ctl, const json_t *routes)
+{
+    static const struct table_column columns[] = {{"ROUTE", false},  {"READY", true},    {"WAITING", true},
+                                                  {"DEAD", true},    {"DAMAGED", true},  {"IN FLIGHT", true},
+                                                  {"SIZE", true},    {"OLDEST", true},   {"ACCEPTED", true},
+                                                  {"REFUSED", true}, {"DELIVERED", true}};
+    struct table table;
+    size_t i;
+    json_t *route;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    json_array_foreach(routes, i, route)
+    {
+        char name[VIEW_CELL_MAX + 300], cells_of[8][VIEW_CELL_MAX], size[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX];
+        const char *cells[ARRAY_SIZE(columns)] = {name};
+        uint64_t bytes = 0;
+        bool configured = json_is_true(json_object_get(route, "configured"));
+        snprintf(name, sizeof name, "%s%s", view_text(route, "route"), configured ? "" : " (no route)");
+        for (unsigned state = 0; state < ARRAY_SIZE(states); state++) {
+            cells[1 + state] =
+                number(view_u64(json_object_get(route, "records"), states[state]), cells_of[state]);
+            bytes += view_u64(json_object_get(route, "bytes"), states[state]);
+        }
+        cells[5] = number(view_u64(route, "in_flight"), cells_of[4]);
+        cells[6] = units_human_size(bytes, size);
+        cells[7] = units_human_duration(view_u64(route, "oldest_age_s") * 1000, age);
+        cells[8] = number(view_u64(route, "accepted"), cells_of[5]);
+        cells[9] = number(view_u64(route, "refused"), cells_of[6]);
+        cells[10] = number(view_u64(route, "delivered"), cells_of[7]);
+        table_add(&table, cells);
+    }
+    int r = table_print(&table, ctl->out);
+    table_release(&table);
+    return r == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
+}
+
+int spool_show_stats(const struct ctl *ctl, const json_t *stats)
+{
+    char most[UNITS_TEXT_MAX], size[UNITS_TEXT_MAX];
+    uint64_t bytes = 0;
+    if (!json_is_true(json_object_get(stats, "open"))) {
+        const char *error = view_text(stats, "error");
+        fprintf(ctl->out, "spool     not open: %s\n",
+                error[0] != '\0' ? error : "no route of the configuration has `delivery: spool`");
+        return error[0] != '\0' ? CTL_FAILED : CTL_DONE;
+    }
+    for (unsigned state = 0; state < ARRAY_SIZE(states); state++) {
+        bytes += view_u64(json_object_get(stats, "bytes"), states[state]);
+    }
+    fprintf(ctl->out, "spool     %s, %s of at most %s\n", view_text(stats, "path"),
+            units_human_size(bytes, size), units_human_size(view_u64(stats, "max_bytes"), most));
+    bool good = json_is_true(view_at(stats, "health/good"));
+    fprintf(ctl->out, "health    %s\n\n", good ? "good" : view_text(stats, "health/error"));
+    return print_routes(ctl, json_object_get(stats, "routes"));
+}
