@@ -19,6 +19,10 @@ static const struct ctl_command commands[] = {
     {"doctor", "", "look for what is wrong with this host, and say what to do", ctl_doctor},
     {"convert-allowlist", "FILE [--listen-port PORT]",
      "make a configuration from an allowlist of AWS's vsock-proxy", ctl_convert_allowlist},
+    {"attest",
+     "verify FILE [--pcr INDEX=HEX]... [--nonce HEX] [--user-data HEX] [--at now|document|SECONDS] "
+     "[--max-age DURATION] [--root FILE|HEX] [--allow-debug]",
+     "whether an attestation document is to be believed, and what it says", ctl_attest},
 };
 
 enum common_option { OPTION_JSON = -100, OPTION_SOCKET, OPTION_CONFIG, OPTION_HELP, OPTION_VERSION };

@@ -1,0 +1,266 @@
+/* posternctl attest verify: what is shown of a document, and the verdict. */
+#include "maker.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "run_ctl.h"
+
+#define AT "1700000000" /* MAKER_NOW */
+
+static struct maker_chain chain;
+static struct maker_document making;
+static struct ran ran;
+static char path[] = "/tmp/document-XXXXXX", root_path[] = "/tmp/root-XXXXXX";
+static char root[2 * ATTEST_FINGERPRINT + 1];
+static char pcr0[2 + 2 * 48 + 1];
+
+static void write_file(const char *name, const void *data, size_t size)
+{
+    FILE *out = fopen(name, "w");
+
+    assert_non_null(out);
+    assert_int_equal(fwrite(data, 1, size, out), size);
+    assert_int_equal(fclose(out), 0);
+}
+
+static void write_document(void)
+{
+    size_t size;
+    uint8_t *bytes = maker_sign(&making, &chain, &size);
+
+    write_file(path, bytes, size);
+    free(bytes);
+}
+
+static void to_hex(const uint8_t *data, size_t size, char *text)
+{
+    for (size_t i = 0; i < size; i++) {
+        snprintf(text + 2 * i, 3, "%02x", data[i]);
+    }
+}
+
+static int setup_group(void **state)
+{
+    (void)state;
+    maker_chain_make(&chain, &(struct maker_kind){.curve = NULL});
+    maker_document_init(&making);
+    to_hex(chain.fingerprint, ATTEST_FINGERPRINT, root);
+    strcpy(pcr0, "0=");
+    to_hex(making.pcrs[0].data, 48, pcr0 + 2);
+    assert_true(mkstemp(path) >= 0 && mkstemp(root_path) >= 0);
+    return 0;
+}
+
+static int teardown_group(void **state)
+{
+    (void)state;
+    unlink(path);
+    unlink(root_path);
+    maker_chain_release(&chain);
+    return 0;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    maker_document_init(&making);
+    write_document();
+    ran = (struct ran){.code = -1};
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    ran_release(&ran);
+    return 0;
+}
+
+static void assert_says(const char *text, const char *part)
+{
+    if (!strstr(text, part)) {
+        fail_msg("'%s' is not in: %s", part, text);
+    }
+}
+
+static void test_one_that_is_verified(void **state)
+{
+    (void)state;
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", AT, "--pcr", pcr0, NULL);
+    assert_string_equal(ran.err, "");
+    assert_int_equal(ran.code, CTL_DONE);
+    assert_says(ran.out, "module      i-0123-enc4567\nmade        2023-11-14T22:13:20Z\nPCR0        010203");
+    assert_says(ran.out, "and 15 more that are zero\nverified\n");
+}
+
+static void test_what_was_put_in_is_shown_and_compared(void **state)
+{
+    (void)state;
+    making.nonce = (struct attest_bytes){(const uint8_t *)"\xab\x01", 2};
+    making.user_data = (struct attest_bytes){(const uint8_t *)"", 0};
+    write_document();
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", "document", "--nonce", "AB01",
+            "--user-data", "", NULL);
+    assert_int_equal(ran.code, CTL_DONE);
+    assert_says(ran.out, "user data   (empty)\nnonce       ab01\nverified\n");
+    assert_says(ran.err, "no measurement was compared");
+    ran_release(&ran);
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", AT, "--nonce", "ab02", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_says(ran.out, "nonce       ab01\n");
+    assert_says(ran.err, "its nonce is another");
+}
+
+static void test_a_root_out_of_a_file(void **state)
+{
+    (void)state;
+    char base64[8192], pem[10240];
+
+    EVP_EncodeBlock((unsigned char *)base64, chain.root, chain.root_size);
+    int size = snprintf(pem, sizeof pem, "-----BEGIN CERTIFICATE-----\n");
+    for (size_t i = 0; i < strlen(base64); i += 64) {
+        size += snprintf(pem + size, sizeof pem - (size_t)size, "%.64s\n", base64 + i);
+    }
+    size += snprintf(pem + size, sizeof pem - (size_t)size, "-----END CERTIFICATE-----\n");
+    write_file(root_path, pem, (size_t)size);
+    run_ctl(&ran, "attest", "verify", path, "--root", root_path, "--at", AT, "--pcr", pcr0, NULL);
+    assert_string_equal(ran.err, "");
+    assert_int_equal(ran.code, CTL_DONE);
+}
+
+static void test_base64(void **state)
+{
+    (void)state;
+    char base64[16384];
+    size_t size;
+    uint8_t *bytes = maker_sign(&making, &chain, &size);
+
+    int length = EVP_EncodeBlock((unsigned char *)base64, bytes, (int)size);
+    write_file(path, base64, (size_t)length);
+    free(bytes);
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", AT, "--pcr", pcr0, NULL);
+    assert_int_equal(ran.code, CTL_DONE);
+}
+
+static void test_json(void **state)
+{
+    (void)state;
+    run_ctl(&ran, "--json", "attest", "verify", path, "--root", root, "--at", AT, NULL);
+    assert_int_equal(ran.code, CTL_DONE);
+    assert_says(ran.out, "\"verified\": true,\n  \"reason\": null,\n  \"module_id\": \"i-0123-enc4567\"");
+    assert_says(ran.out, "\"public_key\": null");
+    ran_release(&ran);
+    run_ctl(&ran, "--json", "attest", "verify", path, "--at", AT, NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_says(ran.out,
+                "\"verified\": false,\n  \"reason\": \"the attestation document is not to be believed");
+}
+
+static void test_what_is_refused_by_default(void **state)
+{
+    (void)state;
+    static const uint8_t zero[48];
+
+    /* Long ago. */
+    run_ctl(&ran, "attest", "verify", path, "--root", root, NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_says(ran.err, "has expired");
+    ran_release(&ran);
+    making.pcrs[0].data = zero;
+    write_document();
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", AT, NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_says(ran.err, "debug mode");
+    ran_release(&ran);
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", AT, "--allow-debug", NULL);
+    assert_int_equal(ran.code, CTL_DONE);
+    assert_says(ran.err, "INSECURE: a debug enclave");
+    ran_release(&ran);
+    making.algorithm_none = true;
+    write_document();
+    run_ctl(&ran, "attest", "verify", path, "--at", AT, "--allow-debug", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_says(ran.err, "nobody has signed it");
+    ran_release(&ran);
+    run_ctl(&ran, "attest", "verify", path, "--at", AT, "--allow-debug", "--insecure-unsigned", NULL);
+    assert_int_equal(ran.code, CTL_DONE);
+    assert_says(ran.err, "INSECURE: nobody has signed it");
+}
+
+static void test_age(void **state)
+{
+    (void)state;
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", "1700000300", "--max-age", "5m", NULL);
+    assert_int_equal(ran.code, CTL_DONE);
+    ran_release(&ran);
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", "1700000301", "--max-age", "5m", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_says(ran.err, "too old");
+}
+
+static void test_files_that_are_none(void **state)
+{
+    (void)state;
+    run_ctl(&ran, "attest", "verify", "/nonexistent", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_says(ran.err, "cannot read /nonexistent");
+    ran_release(&ran);
+    write_file(path, "hello\n", 6);
+    run_ctl(&ran, "attest", "verify", path, NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_says(ran.err, "not an attestation document");
+    ran_release(&ran);
+    char *large = calloc(1, 65537);
+    assert_non_null(large);
+    write_file(path, large, 65537);
+    free(large);
+    run_ctl(&ran, "attest", "verify", path, NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_says(ran.err, "too large");
+}
+
+static void test_usage(void **state)
+{
+    (void)state;
+    static const char *const wrong[][2] = {
+        {"--at", "yesterday"}, {"--pcr", "32=00"},  {"--pcr", "0"},       {"--pcr", "0=0011"},
+        {"--pcr", "x=00"},     {"--nonce", "xyz"},  {"--user-data", "0"}, {"--root", "/nonexistent"},
+        {"--max-age", "5"},    {"--max-age", "0s"},
+    };
+
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        run_ctl(&ran, "attest", "verify", path, wrong[i][0], wrong[i][1], NULL);
+        assert_int_equal(ran.code, CTL_USAGE);
+        assert_says(ran.err, wrong[i][0]);
+        ran_release(&ran);
+    }
+    run_ctl(&ran, "attest", NULL);
+    assert_int_equal(ran.code, CTL_USAGE);
+    ran_release(&ran);
+    run_ctl(&ran, "attest", "sign", path, NULL);
+    assert_int_equal(ran.code, CTL_USAGE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        TEST(test_one_that_is_verified),
+        TEST(test_what_was_put_in_is_shown_and_compared),
+        TEST(test_a_root_out_of_a_file),
+        TEST(test_base64),
+        TEST(test_json),
+        TEST(test_what_is_refused_by_default),
+        TEST(test_age),
+        TEST(test_files_that_are_none),
+        TEST(test_usage),
+    };
+    return cmocka_run_group_tests(tests, setup_group, teardown_group);
+}
