@@ -410,7 +410,8 @@ def test_all_others_end_with_the_app(home, run):
     """One that ends when it is asked to, and says so, which is still shipped; one that does not; and their init exits with the
     app's status when both are gone."""
     daemon = home(listen="unix")
-    one = run(python(OTHERS), wrapper=[part for part in NAMESPACES if part != "--net"], at=daemon.at, log="logs", stop_timeout="3s")
+    one = run(python(OTHERS), wrapper=[part for part in NAMESPACES if part != "--net"], at=daemon.at, log="logs",
+              stop_timeout=f"{PATIENCE / 20:.0f}s")
     assert one.wait() == 5, one.err()
     wait_until(lambda: daemon.lines("stdout") == ["asked to end"])
 

@@ -22,9 +22,10 @@ STREAMS = 100
 
 @pytest.fixture
 def crowd(framed, peer):
-    """A daemon with one worker, for which `payroll` is the hostile enclave and `fraud` the other."""
+    """A daemon with one worker, for which `payroll` is the hostile enclave and `fraud` the other, whose streams wait for as long
+    as a flood takes."""
     def start(to=None, **config):
-        config = {"workers": 1, "enclaves": {"payroll": {"cid": 16, "max_streams": STREAMS}}, "log": {"level": "warn", "format": "json"}} | config
+        config = {"workers": 1, "route": {"idle_timeout": "1h"}, "enclaves": {"payroll": {"cid": 16, "max_streams": STREAMS}}, "log": {"level": "warn", "format": "json"}} | config
         to = to or peer(echo_until_cut).address
         daemon = framed(to, "unix", begin=False, **config)
         daemon.other = daemon.socket_path("other")
