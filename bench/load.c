@@ -20,7 +20,11 @@ enum {
     OPTION_ROUTE,
     OPTION_BESIDE,
     OPTION_BESIDE_LISTEN,
-    OPTION_STALLED
+    OPTION_STALLED,
+    OPTION_BODY,
+    OPTION_EXPECT,
+    OPTION_CERTIFICATE,
+    OPTION_HEADER
 };
 
 static const struct option long_options[] = {{"connect", required_argument, NULL, OPTION_CONNECT},
@@ -36,6 +40,10 @@ static const struct option long_options[] = {{"connect", required_argument, NULL
                                              {"beside", required_argument, NULL, OPTION_BESIDE},
                                              {"beside-listen", required_argument, NULL, OPTION_BESIDE_LISTEN},
                                              {"stalled", no_argument, NULL, OPTION_STALLED},
+                                             {"body", required_argument, NULL, OPTION_BODY},
+                                             {"expect", required_argument, NULL, OPTION_EXPECT},
+                                             {"certificate", required_argument, NULL, OPTION_CERTIFICATE},
+                                             {"header", required_argument, NULL, OPTION_HEADER},
                                              {NULL, 0, NULL, 0}};
 
 static uint64_t number(const char *text, uint64_t most)
@@ -91,6 +99,18 @@ static void set_option(struct options *options, int option, const char *value)
     case OPTION_STALLED:
         options->stalled = true;
         break;
+    case OPTION_BODY: /* which may be none */
+        options->body = strcmp(value, "0") == 0 ? 0 : number(value, 1ull << 30);
+        break;
+    case OPTION_EXPECT:
+        options->expect = (unsigned)number(value, 599);
+        break;
+    case OPTION_CERTIFICATE:
+        options->certificate = value;
+        break;
+    case OPTION_HEADER:
+        options->header = value;
+        break;
     default:
         exit(2);
     }
@@ -99,19 +119,22 @@ static void set_option(struct options *options, int option, const char *value)
 struct mode {
     const char *name;
     int (*run)(const struct options *options);
-    bool connects, routed;
+    bool connects, routed, only_connects;
 };
 
 static const struct mode modes[] = {
-    {"bulk", run_bulk, true, false},
-    {"short", run_short, true, false},
-    {"idle", run_idle, true, false},
-    {"sink", run_sink, false, false},
-    {"echo", run_echo, false, false},
-    {"session-bulk", run_session_bulk, true, true},
-    {"session-short", run_session_short, true, true},
-    {"session-idle", run_session_idle, true, true},
-    {"session-echo", run_session_echo, true, true},
+    {"bulk", run_bulk, true, false, false},
+    {"short", run_short, true, false, false},
+    {"idle", run_idle, true, false, false},
+    {"sink", run_sink, false, false, false},
+    {"echo", run_echo, false, false, false},
+    {"session-bulk", run_session_bulk, true, true, false},
+    {"session-short", run_session_short, true, true, false},
+    {"session-idle", run_session_idle, true, true, false},
+    {"session-echo", run_session_echo, true, true, false},
+    {"http", run_http, true, false, true},
+    {"upload", run_upload, true, false, true},
+    {"http-server", run_http_server, false, false, false},
 };
 
 static const struct mode *find_mode(const char *name)
@@ -126,7 +149,7 @@ static const struct mode *find_mode(const char *name)
 
 static void usage(void)
 {
-    fputs("usage: bench_load MODE [--connect ADDRESS] --listen ADDRESS [options]; MODE:", stderr);
+    fputs("usage: bench_load MODE [--connect ADDRESS] [--listen ADDRESS] [options]; MODE:", stderr);
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
         fprintf(stderr, " %s", modes[i].name);
     }
@@ -135,15 +158,20 @@ static void usage(void)
 
 int main(int argc, char **argv)
 {
-    struct options options = {
-        .streams = 1, .count = 1000, .at_once = 32, .bytes = 1ull << 30, .carry = 65536, .seconds = 60};
+    struct options options = {.streams = 1,
+                              .count = 1000,
+                              .at_once = 32,
+                              .bytes = 1ull << 30,
+                              .carry = 65536,
+                              .seconds = 60,
+                              .expect = 200};
     int option;
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         set_option(&options, option, optarg);
     }
     const struct mode *mode = optind + 1 == argc ? find_mode(argv[optind]) : NULL;
-    if (mode == NULL || options.listen.length == 0 || (mode->connects && options.connect_text == NULL) ||
-        (mode->routed && options.route == NULL)) {
+    if (mode == NULL || (options.listen.length == 0 && !mode->only_connects) ||
+        (mode->connects && options.connect_text == NULL) || (mode->routed && options.route == NULL)) {
         usage();
         return 2;
     }

@@ -12,6 +12,12 @@
  *     bench_load session-bulk|session-short|session-idle   the same, all as streams of one session, with --route NAME
  *     bench_load session-echo ... --route NAME --beside NAME --beside-listen ADDRESS [--stalled]
  *     bench_load sink|echo --listen ADDRESS [--streams N]      only the server, for a load that is not this tool's
+ *
+ *     bench_load http   --connect ADDRESS [--count N] [--at-once N] [--body BYTES] [--expect STATUS] [--seconds N]
+ *     bench_load upload --connect ADDRESS [--bytes N]
+ *     bench_load http-server --listen ADDRESS [--certificate FILE] [--header NAME] [--seconds N]
+ *
+ * are the two ends of a forwarder of HTTP requests, which keeps its connections to the server, in processes of their own.
  */
 #ifndef POSTERN_BENCH_LOAD_H
 #define POSTERN_BENCH_LOAD_H
@@ -35,6 +41,10 @@ struct options {
     uint64_t bytes, carry;
     double seconds;
     bool from_file;
+    /* Of HTTP: the request's body, the status of a good answer, what the server shows and wants to see. */
+    uint64_t body;
+    unsigned expect;
+    const char *certificate, *header;
     /* Of sessions: the daemon's address, and the names of routes. */
     const char *connect_text, *route, *beside;
     struct address beside_listen; /* where `beside` leads */
@@ -66,6 +76,7 @@ void prepare_process(void);
 struct address address_parse(const char *text);
 int open_listener(const struct address *address);
 int open_socket(const struct address *address, int flags);
+void no_delay(int fd);
 int open_connection(const struct address *address); /* blocking, with a bound on each call */
 
 void echo_start(struct echo *echo, const struct address *address);
@@ -84,5 +95,8 @@ int run_echo(const struct options *options);
 int run_bulk(const struct options *options);
 int run_short(const struct options *options);
 int run_idle(const struct options *options);
+int run_http(const struct options *options);
+int run_upload(const struct options *options);
+int run_http_server(const struct options *options);
 
 #endif

@@ -107,15 +107,20 @@ static bool is_tcp(const struct address *address)
     return address->u.base.sa_family == AF_INET || address->u.base.sa_family == AF_INET6;
 }
 
-int open_socket(const struct address *address, int flags)
+void no_delay(int fd)
 {
     int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+int open_socket(const struct address *address, int flags)
+{
     int fd = socket(address->u.base.sa_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     if (fd < 0) {
         die("cannot open a socket: %s", strerror(errno));
     }
     if (is_tcp(address)) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        no_delay(fd);
     }
     return fd;
 }

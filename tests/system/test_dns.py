@@ -196,6 +196,7 @@ def test_no_address_of_the_wanted_family(named, dns):
     daemon.wait_ended("dns_not_found")
 
 
+@pytest.mark.handover
 @pytest.mark.parametrize("workers", [1, 4])
 def test_two_hundred_streams_ask_once(named, dns, peer, workers):
     """However many workers there are, they share what they know, and one of them asks."""
@@ -208,6 +209,7 @@ def test_two_hundred_streams_ask_once(named, dns, peer, workers):
     assert metrics["postern_dns_queries_total"] == 1 and metrics["postern_dns_cached_names"] == 1
 
 
+@pytest.mark.handover
 def test_one_question_for_a_name_at_a_time(named, dns, peer):
     """Answers that are old as soon as they come, for streams of four workers: the name is asked for again and again, but never twice
     at once."""
@@ -219,6 +221,7 @@ def test_one_question_for_a_name_at_a_time(named, dns, peer):
     assert dns.most(NAME, "A") == 1 and dns.most(NAME, "AAAA") == 1
 
 
+@pytest.mark.handover
 def test_streams_of_four_workers_that_leave_while_their_name_is_looked_up(named, dns, peer):
     """Some give up, the daemon's one question goes on for the others."""
     dns.set(NAME, a=["127.0.0.1"], ttl=3600, delay=0.5)
@@ -232,6 +235,7 @@ def test_streams_of_four_workers_that_leave_while_their_name_is_looked_up(named,
     assert dns.count(NAME, "A") == 1 and dns.count(NAME, "AAAA") == 1
 
 
+@pytest.mark.handover
 def test_the_daemon_ends_while_four_workers_wait_for_a_name(named, dns):
     dns.set(NAME, drop=True)
     daemon = named(1, workers=4, drain_timeout="200ms")
