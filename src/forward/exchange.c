@@ -11,9 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the request's head as the upstream gets it: what the enclave may send, and what a route's rules may add. */
-#define HEAD_MAX ((size_t)2 * 1024 * 1024)
-
 /* Memory of a larger head is not kept for the next. */
 #define SPARE_MAX ((size_t)64 * 1024)
 
@@ -77,6 +74,17 @@ static void release(struct exchange *exchange, enum upstream_end end)
     }
 }
 
+/* The connection goes first: it may be the last that uses the upstream. */
+static void release_all(struct exchange *exchange, enum upstream_end end)
+{
+    release(exchange, end);
+    signing_cancel(&exchange->signing);
+    if (exchange->upstream != NULL) {
+        upstream_put(exchange->upstream);
+        exchange->upstream = NULL;
+    }
+}
+
 /* The head holds secrets. */
 static void give_back_text(struct exchange *exchange)
 {
@@ -107,9 +115,11 @@ static void end(struct exchange *exchange)
         .detail = detail,
         .answered = exchange->answered,
         .reached = exchange->reached,
+        .retry_after_s = exchange->retry_after_s,
     };
     struct http_response response = exchange->response;
     exchange_no_turn(exchange);
+    exchange_release_head(exchange);
     give_back_text(exchange);
     exchange->ops->end(exchange, &result); /* who may begin the next in the same memory */
     http_response_release(&response);
@@ -121,16 +131,16 @@ void exchange_fail(struct exchange *exchange, enum http_refusal why, const char 
     if (exchange->state == EXCHANGE_ENDING) {
         return;
     }
-    release(exchange, UPSTREAM_CUT);
+    exchange->detail = detail != NULL ? strdup(detail) : NULL; /* it may be the connection's */
+    release_all(exchange, UPSTREAM_CUT);
     exchange->state = EXCHANGE_ENDING;
     exchange->why = why;
-    exchange->detail = detail != NULL ? strdup(detail) : NULL;
     exchange_soon(exchange);
 }
 
 void exchange_finish(struct exchange *exchange, enum upstream_end how)
 {
-    release(exchange, how);
+    release_all(exchange, how);
     exchange->state = EXCHANGE_ENDING;
     end(exchange);
 }
@@ -206,27 +216,17 @@ static const struct upstream_user user = {
     .expired = on_expired,
 };
 
-/* Of a connection that is new, or was kept; the latter is open at once. */
-static enum http_refusal lease(struct exchange *exchange, bool fresh, struct error *err)
+enum http_refusal exchange_lease(struct exchange *exchange, bool fresh, struct error *err)
 {
     const struct exchange_options *options = &exchange->options;
     struct upstream_wanted wanted = {
         .worker = exchange->worker,
+        .upstream = exchange->upstream,
         .route = options->route,
         .to = options->plain != NULL ? &options->plain->to : &options->route->to,
         .fresh = fresh,
     };
-    if (options->plain == NULL) {
-        wanted.upstream = upstream_get(exchange->worker, options->config, options->route);
-        if (wanted.upstream == NULL) {
-            error_set(err, 0, "cannot connect to the upstream: out of memory");
-            return HTTP_REFUSED_NO_MEMORY;
-        }
-    }
     enum http_refusal why = upstream_lease(&wanted, &user, exchange, &exchange->conn, err);
-    if (wanted.upstream != NULL) {
-        upstream_put(wanted.upstream);
-    }
     exchange->state = EXCHANGE_OPENING;
     if (why == HTTP_REFUSED_NONE && exchange->conn->stream != NULL) {
         opened(exchange);
@@ -260,58 +260,9 @@ void exchange_connection_lost(struct exchange *exchange, enum http_refusal why, 
     forward_count(&exchange->worker->stats.retried, 1);
     exchange->out_at = 0;
     exchange->sent = exchange->blocked = exchange->broken = exchange->reached = false;
-    why = lease(exchange, true, &err);
+    why = exchange_lease(exchange, true, &err);
     if (why != HTTP_REFUSED_NONE) {
         exchange_fail(exchange, why, err.text);
-    }
-}
-
-static enum http_refusal make_head(struct exchange *exchange, struct error *err)
-{
-    const struct exchange_options *options = &exchange->options;
-    const struct exchange_plain *plain = options->plain;
-    struct http_provider provider = {.get = http_values_get, .data = (void *)options->values};
-    struct http_upstream upstream = {
-        .authority = plain != NULL ? plain->authority : options->route->forward->authority,
-        .base_path = plain != NULL ? "" : options->route->forward->base_path,
-        .expect = true,
-        .provider = &provider,
-    };
-    struct http_head head;
-    http_head_init(&head, HEAD_MAX);
-    enum http_refusal why = http_request_rewrite(options->request, &upstream, &head, err);
-    if (why == HTTP_REFUSED_NONE) {
-        http_head_write(&head, &exchange->out);
-        why = exchange->out.failed ? HTTP_REFUSED_NO_MEMORY : HTTP_REFUSED_NONE;
-    }
-    if (head.bytes.data != NULL) {
-        explicit_bzero(head.bytes.data, head.bytes.length);
-    }
-    http_head_release(&head);
-    return why;
-}
-
-/* The head goes out with the first bytes of the body, if there are to be any and they do not keep us waiting. */
-static void send_first(struct exchange *exchange)
-{
-    if (exchange->body.framing.body == HTTP_BODY_NONE || exchange->expecting) {
-        exchange_flush(exchange);
-    } else {
-        exchange_soon(exchange);
-    }
-}
-
-static void begin(struct exchange *exchange)
-{
-    struct error err = ERROR_INIT;
-    enum http_refusal why = make_head(exchange, &err);
-    if (why == HTTP_REFUSED_NONE) {
-        why = lease(exchange, false, &err);
-    }
-    if (why != HTTP_REFUSED_NONE) {
-        exchange_fail(exchange, why, err.text[0] != '\0' ? err.text : NULL);
-    } else if (exchange->state == EXCHANGE_OPEN) {
-        send_first(exchange);
     }
 }
 
@@ -342,7 +293,22 @@ void exchange_start(struct exchange *exchange, struct forward_worker *worker, co
     http_response_init(&exchange->response, &exchange->limits, request->method == HTTP_HEAD);
     http_body_init(&exchange->body, request->framing);
     take_text(exchange);
-    begin(exchange);
+    if (options->plain == NULL) {
+        exchange->upstream = upstream_get(worker, options->config, options->route);
+        if (exchange->upstream == NULL) {
+            exchange_fail(exchange, HTTP_REFUSED_NO_MEMORY, NULL);
+            return;
+        }
+    }
+    if (exchange->upstream != NULL && exchange->upstream->signing != NULL &&
+        signing_needs_body(exchange->upstream->signing) && request->framing.body != HTTP_BODY_NONE) {
+        text_init(&exchange->gathered, options->route->forward->sign->body_max);
+        exchange->state = EXCHANGE_GATHERING;
+        exchange->gathers = true;
+        exchange_soon(exchange); /* for go_on() */
+    } else {
+        exchange_prepare(exchange);
+    }
 }
 
 void exchange_cancel(struct exchange *exchange)

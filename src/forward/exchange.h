@@ -19,8 +19,10 @@
 
 #include "base/text.h"
 #include "config/config.h"
+#include "forward/signing.h"
 #include "forward/worker.h"
 #include "http/body.h"
+#include "http/head.h"
 #include "http/refusal.h"
 #include "http/request.h"
 #include "http/response.h"
@@ -37,13 +39,15 @@
 #define EXCHANGE_EXPECT_MS 1000
 
 struct exchange;
+struct upstream;
 struct upstream_conn;
 
 struct exchange_end {
-    enum http_refusal why; /* HTTP_REFUSED_NONE: the answer is whole */
-    const char *detail;    /* what was tried and what happened, without secrets; NULL: the word says all */
-    bool answered;         /* head() was told: the client has half an answer, unless it is whole */
-    bool reached;          /* false: nothing of the request can have reached the upstream */
+    enum http_refusal why;  /* HTTP_REFUSED_NONE: the answer is whole */
+    const char *detail;     /* what was tried and what happened, without secrets; NULL: the word says all */
+    bool answered;          /* head() was told: the client has half an answer, unless it is whole */
+    bool reached;           /* false: nothing of the request can have reached the upstream */
+    unsigned retry_after_s; /* for a Retry-After; 0: none */
 };
 
 struct exchange_ops {
@@ -100,7 +104,13 @@ struct exchange {
     bool answered, reached;
     struct exchange_list *due_on; /* one of the worker's, or NULL */
     TAILQ_ENTRY(exchange) due_link;
+    unsigned retry_after_s;
+    struct upstream *upstream;  /* NULL: plain */
     struct upstream_conn *conn; /* from OPENING to the end; NULL: none yet */
+    struct http_head head;      /* until it is signed */
+    struct signing_job signing;
+    bool gathers;
+    struct text gathered; /* the body, to be hashed */
 
     /* The request. Framed bytes are in `out`, those before `out_at` are written; beyond EXCHANGE_HOLD_MAX the body goes from
      * the owner's memory into the connection. */

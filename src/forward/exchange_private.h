@@ -9,7 +9,14 @@
 void exchange_soon(struct exchange *exchange);
 void exchange_no_turn(struct exchange *exchange);
 
+/* exchange_start.c: makes the head, has it signed, and asks for a connection; with the whole body if it was gathered. */
+void exchange_prepare(struct exchange *exchange);
+void exchange_release_head(struct exchange *exchange);
+
 /* exchange.c */
+
+/* A connection that is new, or was kept; the latter is open at once. */
+enum http_refusal exchange_lease(struct exchange *exchange, bool fresh, struct error *err) MUST_CHECK;
 void exchange_turn(struct exchange *exchange);
 
 /* It ends, in the loop's next turn: from wherever it is. Harmless when it is ending. `detail` may be NULL. */

@@ -38,6 +38,17 @@ static void keep_rest(struct exchange *exchange, const char *data, size_t size, 
     memcpy(exchange->rest, data, size);
 }
 
+/* A signature that is refused may be due to the clock. */
+static void tell_signing(const struct exchange *exchange)
+{
+    struct signing *signing = exchange->upstream != NULL ? exchange->upstream->signing : NULL;
+    if (signing != NULL && exchange->response.status == 403) {
+        const struct http_field *date = http_fields_find(&exchange->response.reader.fields, "date");
+        struct http_span none = {.data = NULL};
+        signing_answered(signing, exchange->options.route->name, 403, date != NULL ? date->value : none);
+    }
+}
+
 static void take_head(struct exchange *exchange)
 {
     const struct http_response *response = &exchange->response;
@@ -46,6 +57,7 @@ static void take_head(struct exchange *exchange)
     } else if (response->status >= 200) {
         exchange->answered = true;
         exchange->expecting = false;
+        tell_signing(exchange);
         exchange->ops->head(exchange, response);
     }
 }
@@ -141,11 +153,15 @@ static void take_end(struct exchange *exchange, ssize_t n)
 {
     bool clean = n == 0 && !exchange->broken && !exchange->conn->stream->failed;
     if (!http_response_begun(&exchange->response)) {
-        exchange_connection_lost(exchange, HTTP_REFUSED_UPSTREAM_RESET, n < 0 ? error_words((int)n) : NULL);
+        const char *words = upstream_conn_error(exchange->conn);
+        exchange_connection_lost(exchange, HTTP_REFUSED_UPSTREAM_RESET,
+                                 words == NULL && n < 0 ? error_words((int)n) : words);
     } else if (http_response_finish(&exchange->response, clean) == HTTP_EVENT_END) {
         exchange_finish(exchange, exchange->sent ? UPSTREAM_CLOSE : UPSTREAM_CUT);
     } else {
-        refuse(exchange);
+        const char *words = upstream_conn_error(exchange->conn);
+        exchange_fail(exchange, exchange->response.why,
+                      words != NULL ? words : http_refusal_meaning(exchange->response.reader.why));
     }
 }
 

@@ -145,6 +145,17 @@ static bool holds(const struct exchange *exchange)
     return exchange->state != EXCHANGE_OPEN || exchange->keeping || exchange->out_at < exchange->out.length;
 }
 
+static size_t gather(struct exchange *exchange, const char *data, size_t size)
+{
+    text_add_bytes(&exchange->gathered, data, size);
+    if (exchange->gathered.failed) {
+        bool over = size > exchange->gathered.limit - exchange->gathered.length;
+        exchange_fail(exchange, over ? HTTP_REFUSED_BODY_SIZE : HTTP_REFUSED_NO_MEMORY,
+                      over ? "the body is over `sign.max_body`: it is gathered to be hashed" : NULL);
+    }
+    return size;
+}
+
 static size_t take(struct exchange *exchange, const char *data, size_t size)
 {
     size_t taken = holds(exchange) ? hold(exchange, data, size) : 0;
@@ -171,7 +182,12 @@ size_t exchange_body(struct exchange *exchange, const char *data, size_t size)
     if (exchange->state == EXCHANGE_ENDING || exchange->broken) {
         return size;
     }
-    size_t taken = take(exchange, data, size);
+    size_t taken = 0;
+    if (exchange->state == EXCHANGE_GATHERING) {
+        taken = gather(exchange, data, size);
+    } else if (exchange->state != EXCHANGE_SIGNING) {
+        taken = take(exchange, data, size);
+    }
     exchange->sent_bytes += taken;
     exchange->wants = taken < size;
     exchange_watch(exchange);
@@ -184,6 +200,13 @@ void exchange_body_end(struct exchange *exchange)
         return;
     }
     exchange->body_over = true;
+    if (exchange->state == EXCHANGE_GATHERING) {
+        exchange_prepare(exchange);
+        return;
+    }
+    if (exchange->state == EXCHANGE_SIGNING) {
+        return; /* the head is not there yet */
+    }
     http_body_end(&exchange->body, &exchange->options.request->reader.trailers, &exchange->out);
     if (exchange->out.failed) {
         exchange_fail(exchange, HTTP_REFUSED_NO_MEMORY, NULL);

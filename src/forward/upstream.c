@@ -9,8 +9,13 @@
 #include "forward/upstream.h"
 
 #include "net/sock.h"
+#include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* How often names and files are looked at, at most. */
+#define LOOK_MS 1000
 
 static void on_upstream_closed(uv_handle_t *handle)
 {
@@ -20,6 +25,9 @@ static void on_upstream_closed(uv_handle_t *handle)
 static void upstream_free(struct upstream *upstream)
 {
     LIST_REMOVE(upstream, link);
+    resolve_cancel(&upstream->request);
+    signing_free(upstream->signing);
+    tls_client_free(upstream->tls);
     config_unref(upstream->config);
     uv_close((uv_handle_t *)&upstream->timer, on_upstream_closed);
 }
@@ -27,6 +35,48 @@ static void upstream_free(struct upstream *upstream)
 static void on_unused(uv_timer_t *timer)
 {
     upstream_free(timer->data);
+}
+
+static bool make_parts(struct upstream *upstream)
+{
+    const struct config_forward *forward = upstream->route->forward;
+    if (forward->tls) {
+        struct tls_options options = {
+            .server_name = forward->server_name,
+            .ca_file = forward->ca_file,
+            .cert_file = forward->cert_file,
+            .key_file = forward->key_file,
+        };
+        upstream->tls = tls_client_new(&options);
+    }
+    if (forward->sign != NULL) {
+        upstream->signing = signing_new(&upstream->worker->credentials, forward->sign);
+    }
+    return (upstream->tls != NULL) == forward->tls && (upstream->signing != NULL) == (forward->sign != NULL);
+}
+
+static struct upstream *upstream_new(struct forward_worker *worker, const struct config *config,
+                                     const struct config_route *route)
+{
+    struct upstream *upstream = calloc(1, sizeof *upstream);
+    if (upstream == NULL) {
+        return NULL;
+    }
+    upstream->worker = worker;
+    upstream->route = route;
+    upstream->request.data = upstream;
+    TAILQ_INIT(&upstream->idle);
+    if (!make_parts(upstream)) {
+        signing_free(upstream->signing);
+        tls_client_free(upstream->tls);
+        free(upstream);
+        return NULL;
+    }
+    upstream->config = config_ref((struct config *)config); /* its count is all that changes */
+    uv_timer_init(&worker->loop->uv, &upstream->timer);
+    upstream->timer.data = upstream;
+    LIST_INSERT_HEAD(&worker->upstreams, upstream, link);
+    return upstream;
 }
 
 struct upstream *upstream_get(struct forward_worker *worker, const struct config *config,
@@ -39,20 +89,11 @@ struct upstream *upstream_get(struct forward_worker *worker, const struct config
         }
     }
     if (upstream == NULL) {
-        upstream = calloc(1, sizeof *upstream);
-        if (upstream == NULL) {
-            return NULL;
-        }
-        upstream->worker = worker;
-        upstream->config = config_ref((struct config *)config); /* its count is all that changes */
-        upstream->route = route;
-        TAILQ_INIT(&upstream->idle);
-        uv_timer_init(&worker->loop->uv, &upstream->timer);
-        upstream->timer.data = upstream;
-        LIST_INSERT_HEAD(&worker->upstreams, upstream, link);
+        upstream = upstream_new(worker, config, route);
     }
-    upstream->users++;
-    uv_timer_stop(&upstream->timer);
+    if (upstream != NULL && upstream->users++ == 0) {
+        uv_timer_stop(&upstream->timer);
+    }
     return upstream;
 }
 
@@ -90,22 +131,56 @@ static void conn_close(struct upstream_conn *conn, bool abort)
         leave_idle(conn);
     }
     conn->state = CONN_CLOSED;
-    sock_stream_close(&conn->sock, abort);
+    if (conn->secure) {
+        stream_close(&conn->tls.stream, abort);
+    } else {
+        sock_stream_close(&conn->sock, abort);
+    }
     uv_close((uv_handle_t *)&conn->timer, on_conn_closed);
     if (conn->upstream != NULL) {
         upstream_put(conn->upstream);
     }
 }
 
-/* Bytes that nobody asked for, or the end: either way it can carry no request. */
-static void on_sock_ready(struct stream *stream, unsigned events)
+/* An idle one that has anything to say, or ends, can carry no request. TLS may have something of its own to say. */
+static void on_ready(struct upstream_conn *conn, unsigned events)
 {
-    struct upstream_conn *conn = CONTAINER_OF(stream, struct upstream_conn, sock.stream);
+    char byte;
     if (conn->state == CONN_LEASED) {
         conn->user->ready(conn->data, events);
-    } else if ((events & STREAM_READABLE) != 0) {
+    } else if ((events & STREAM_READABLE) != 0 && stream_read(conn->stream, &byte, 1) != -EAGAIN) {
         conn_close(conn, false);
     }
+}
+
+static void on_sock_ready(struct stream *stream, unsigned events)
+{
+    on_ready(CONTAINER_OF(stream, struct upstream_conn, sock.stream), events);
+}
+
+static void on_tls_ready(struct stream *stream, unsigned events)
+{
+    on_ready(CONTAINER_OF(stream, struct upstream_conn, tls.stream), events);
+}
+
+const char *upstream_conn_error(const struct upstream_conn *conn)
+{
+    return conn->secure ? tls_stream_error(&conn->tls) : NULL;
+}
+
+static void fail(struct upstream_conn *conn, enum http_refusal why, const struct error *err)
+{
+    forward_count(&conn->worker->stats.failed, 1);
+    conn->user->opened(conn->data, why, err);
+}
+
+static void fail_greeting(struct upstream_conn *conn)
+{
+    struct error err;
+    error_set(&err, 0, "the TLS handshake with %s was not over within %llu ms",
+              conn->upstream->route->forward->server_name,
+              (unsigned long long)conn->upstream->route->connect_timeout_ms);
+    fail(conn, HTTP_REFUSED_UPSTREAM_TIMEOUT, &err);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -114,6 +189,10 @@ static void on_timer(uv_timer_t *timer)
     conn->wake_at = UINT64_MAX;
     if (conn->state == CONN_LEASED) {
         conn->user->expired(conn->data);
+        return;
+    }
+    if (conn->state == CONN_GREETING) {
+        fail_greeting(conn);
         return;
     }
     uint64_t until = conn->idle_since + conn->upstream->route->forward->keep_ms;
@@ -158,19 +237,38 @@ static enum http_refusal refusal_of(enum reason why)
     }
 }
 
-static void fail(struct upstream_conn *conn, enum http_refusal why, const struct error *err)
-{
-    forward_count(&conn->worker->stats.failed, 1);
-    conn->user->opened(conn->data, why, err);
-}
-
 static void succeed(struct upstream_conn *conn)
 {
     conn->state = CONN_LEASED;
-    conn->stream = &conn->sock.stream;
+    conn->stream = conn->secure ? &conn->tls.stream : &conn->sock.stream;
     forward_count(&conn->worker->stats.opened, 1);
     forward_count(&conn->worker->stats.open, 1);
     conn->user->opened(conn->data, HTTP_REFUSED_NONE, NULL);
+}
+
+static void on_shaken(struct tls_stream *tls, int code, const struct error *err)
+{
+    struct upstream_conn *conn = CONTAINER_OF(tls, struct upstream_conn, tls);
+    if (code != 0) {
+        fail(conn, code == -ENOMEM ? HTTP_REFUSED_NO_MEMORY : HTTP_REFUSED_UPSTREAM_TLS, err);
+        return;
+    }
+    forward_count(&conn->worker->stats.resumed, tls->resumed);
+    succeed(conn);
+}
+
+/* The socket of the dial becomes the connection's. */
+static int adopt(struct upstream_conn *conn, const struct dialed *dialed)
+{
+    struct poller *poller = &conn->worker->loop->poller;
+    struct sock_kind_options kind = {.kind = dialed->kind};
+    if (conn->upstream == NULL || conn->upstream->tls == NULL) {
+        return sock_stream_adopt(&conn->sock, poller, dialed->watcher, &kind, on_sock_ready);
+    }
+    int r = tls_stream_adopt(&conn->tls, conn->upstream->tls, poller, dialed->watcher, &kind, on_tls_ready,
+                             on_shaken);
+    conn->secure = r == 0;
+    return r;
 }
 
 static void on_dialed(void *data, enum reason why, const struct dialed *dialed, const struct error *err)
@@ -181,17 +279,20 @@ static void on_dialed(void *data, enum reason why, const struct dialed *dialed, 
         fail(conn, refusal_of(why), err);
         return;
     }
-    struct sock_kind_options kind = {.kind = dialed->kind};
-    int r =
-        sock_stream_adopt(&conn->sock, &conn->worker->loop->poller, dialed->watcher, &kind, on_sock_ready);
+    int r = adopt(conn, dialed);
     if (r != 0) {
-        struct error adopt;
-        error_errno(&adopt, r, "cannot watch the connection to the upstream");
-        fail(conn, HTTP_REFUSED_NO_MEMORY, &adopt);
+        struct error own;
+        error_errno(&own, r, "cannot use the connection to the upstream");
+        fail(conn, HTTP_REFUSED_NO_MEMORY, &own);
         return;
     }
     conn->peer = *dialed->peer;
-    succeed(conn);
+    if (conn->secure) {
+        conn->state = CONN_GREETING;
+        upstream_conn_wake(conn, conn->give_up_at);
+    } else {
+        succeed(conn);
+    }
 }
 
 static struct upstream_conn *conn_new(const struct upstream_wanted *wanted, const struct upstream_user *user,
@@ -212,6 +313,8 @@ static struct upstream_conn *conn_new(const struct upstream_wanted *wanted, cons
     conn->user = user;
     conn->data = data;
     conn->sock.watcher.fd = -1;
+    conn->sock.poller = &conn->worker->loop->poller;
+    conn->give_up_at = loop_now(conn->worker->loop) + options.timeout_ms;
     conn->wake_at = UINT64_MAX;
     conn->dial = dial_start(conn->worker->loop, &options, on_dialed, conn);
     if (conn->dial == NULL) {
@@ -225,6 +328,100 @@ static struct upstream_conn *conn_new(const struct upstream_wanted *wanted, cons
     }
     return conn;
 }
+
+/* ---- Whether what is kept is still what would be made now ---- */
+
+static void close_idle(struct upstream *upstream)
+{
+    struct upstream_conn *conn;
+    while ((conn = TAILQ_FIRST(&upstream->idle)) != NULL) {
+        conn_close(conn, false);
+    }
+}
+
+static bool same_ip(const struct sockaddr_any *a, const struct sockaddr_any *b)
+{
+    const struct sockaddr_in6 *six = (const void *)&a->u, *other_six = (const void *)&b->u;
+    const struct sockaddr_in *four = (const void *)&a->u, *other_four = (const void *)&b->u;
+    if (a->u.base.sa_family != b->u.base.sa_family) {
+        return false;
+    }
+    return a->u.base.sa_family == AF_INET6
+               ? memcmp(&six->sin6_addr, &other_six->sin6_addr, sizeof six->sin6_addr) == 0
+               : four->sin_addr.s_addr == other_four->sin_addr.s_addr;
+}
+
+static bool leads_there(const struct upstream *upstream, const struct upstream_conn *conn)
+{
+    for (unsigned i = 0; i < upstream->addresses.count; i++) {
+        if (same_ip(&upstream->addresses.address[i], &conn->peer)) {
+            return true;
+        }
+    }
+    return !upstream->knows_addresses;
+}
+
+static void take_addresses(struct upstream *upstream, const struct resolved *answer)
+{
+    upstream->addresses = *answer;
+    upstream->knows_addresses = true;
+    struct upstream_conn *conn, *next;
+    for (conn = TAILQ_FIRST(&upstream->idle); conn != NULL; conn = next) {
+        next = TAILQ_NEXT(conn, link);
+        if (!leads_there(upstream, conn)) {
+            conn_close(conn, false);
+        }
+    }
+}
+
+/* A name that cannot be looked up now leads where it did. */
+static void on_resolved(struct resolve_request *request, enum reason why, const struct resolved *answer)
+{
+    struct upstream *upstream = request->data;
+    upstream->asking = false;
+    if (why == REASON_NONE && !answer->stale) {
+        take_addresses(upstream, answer);
+    }
+}
+
+static void look_at_name(struct upstream *upstream)
+{
+    const struct addr *to = &upstream->route->to;
+    struct resolved answer;
+    if (to->kind != ADDR_TCP || to->literal || upstream->asking) {
+        return;
+    }
+    if (upstream->idle_count == 0) {
+        upstream->knows_addresses = false; /* what is made now leads to the present ones */
+        return;
+    }
+    int r =
+        resolve_start(upstream->worker->loop->resolver, to->host, &upstream->request, on_resolved, &answer);
+    upstream->asking = r == 0;
+    if (r == 1) {
+        take_addresses(upstream, &answer);
+    }
+}
+
+static int look(struct upstream *upstream, struct error *err)
+{
+    uint64_t now = loop_now(upstream->worker->loop);
+    if (upstream->looked_at != 0 && now - upstream->looked_at < LOOK_MS) {
+        return 0;
+    }
+    int r = upstream->tls != NULL ? tls_client_refresh(upstream->tls, err) : 0;
+    if (r < 0) {
+        return r;
+    }
+    if (r == 1) {
+        close_idle(upstream);
+    }
+    upstream->looked_at = now;
+    look_at_name(upstream);
+    return 0;
+}
+
+/* ---- Leases ---- */
 
 /* The one that was used last: it is the least likely to be closed by the upstream just now. */
 static struct upstream_conn *take_idle(const struct upstream_wanted *wanted, const struct upstream_user *user,
@@ -247,6 +444,10 @@ static struct upstream_conn *take_idle(const struct upstream_wanted *wanted, con
 enum http_refusal upstream_lease(const struct upstream_wanted *wanted, const struct upstream_user *user,
                                  void *data, struct upstream_conn **ret, struct error *err)
 {
+    int r = wanted->upstream != NULL ? look(wanted->upstream, err) : 0;
+    if (r < 0) {
+        return r == -ENOMEM ? HTTP_REFUSED_NO_MEMORY : HTTP_REFUSED_TLS_FILES;
+    }
     *ret = take_idle(wanted, user, data);
     if (*ret == NULL) {
         *ret = conn_new(wanted, user, data);
@@ -285,10 +486,7 @@ void upstream_close_all(struct forward_worker *worker)
     struct upstream *upstream, *next;
     for (upstream = LIST_FIRST(&worker->upstreams); upstream != NULL; upstream = next) {
         next = LIST_NEXT(upstream, link);
-        struct upstream_conn *conn;
-        while ((conn = TAILQ_FIRST(&upstream->idle)) != NULL) {
-            conn_close(conn, false);
-        }
+        close_idle(upstream);
         upstream_free(upstream);
     }
 }

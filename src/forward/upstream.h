@@ -2,6 +2,10 @@
  * The upstreams of a worker, and the connections to them: made when a request needs one, kept when it is through, closed when
  * they are too many, too old, or the upstream says anything that nobody asked for.
  *
+ * A kept connection leads where the name leads now: while an upstream is used, its name is looked up again whenever what is
+ * known of it has expired, and connections to addresses that are not among the new ones carry no further request. The same goes
+ * for those that were made with other TLS files than are there now. Both are looked at once a second at most.
+ *
  * An upstream belongs to a route of a configuration, to which it holds a reference. It goes when nothing of it has been in use
  * for the route's `keep`, and an old configuration with it.
  *
@@ -15,10 +19,12 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "config/config.h"
+#include "forward/signing.h"
 #include "forward/worker.h"
 #include "http/refusal.h"
 #include "net/dial.h"
 #include "net/stream.h"
+#include "net/tls.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -47,7 +53,10 @@ struct upstream_conn {
     void *data;
     enum upstream_conn_state state;
     struct dial *dial;
-    struct sock_stream sock;
+    struct sock_stream sock; /* while `secure` is false */
+    struct tls_stream tls;
+    bool secure;
+    uint64_t give_up_at; /* loop time at which the connection has to be open */
     uv_timer_t timer;
     uint64_t wake_at; /* loop time for which the timer is set; UINT64_MAX: it is not */
     uint64_t idle_since;
@@ -60,7 +69,16 @@ struct upstream {
     const struct config_route *route;
     TAILQ_HEAD(, upstream_conn) idle; /* the one that was used last in front */
     unsigned idle_count;
-    unsigned users; /* exchanges and connections */
+    unsigned users;          /* exchanges and connections */
+    struct signing *signing; /* NULL: the route does not sign */
+
+    /* Private. */
+    struct tls_client *tls; /* NULL: plain */
+    uint64_t looked_at;     /* loop time of the last look at names and files; 0: none yet */
+    struct resolve_request request;
+    bool asking;
+    bool knows_addresses;
+    struct resolved addresses;
     uv_timer_t timer;
     LIST_ENTRY(upstream) link;
 };
@@ -90,6 +108,9 @@ enum upstream_end {
 
 /* Gives it back. */
 void upstream_release(struct upstream_conn *conn, enum upstream_end end);
+
+/* What TLS has to say of why it failed; NULL: nothing. */
+const char *upstream_conn_error(const struct upstream_conn *conn);
 
 /* expired() is to come at the loop time `at`, or earlier, for who waits to look again. */
 void upstream_conn_wake(struct upstream_conn *conn, uint64_t at);

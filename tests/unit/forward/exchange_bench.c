@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 void bench_open(struct bench *bench)
 {
     memset(bench, 0, sizeof *bench);
+    assert_true(signal(SIGPIPE, SIG_IGN) != SIG_ERR); /* OpenSSL's own writes, of the upstream's side */
     loopback_open(&bench->net);
     forward_worker_init(&bench->worker, &bench->net.loop);
     bench->listener = tcp_listener(16, &bench->port);

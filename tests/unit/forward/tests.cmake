@@ -12,3 +12,7 @@ postern_unit_test(forward fetch FAULTS USES endpoint)
 postern_unit_test(forward credentials_file FAULTS)
 postern_unit_test(forward credentials_json FAULTS)
 postern_unit_test(forward credentials FAULTS USES endpoint LINK_OPTIONS -Wl,--wrap=credentials_now_ms)
+
+add_library(certificates STATIC "${PROJECT_SOURCE_DIR}/tests/lib/certificates.c")
+target_link_libraries(certificates PUBLIC OpenSSL::SSL PRIVATE postern_options)
+postern_unit_test(forward exchange_tls USES exchange_bench certificates)

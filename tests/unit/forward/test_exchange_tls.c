@@ -1,0 +1,475 @@
+/* Exchanges over TLS: who is let through and who is not, in words, and how a connection may end. */
+#include "certificates.h"
+#include "exchange_bench.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define GET "GET /r HTTP/1.1\r\nHost: postern\r\n\r\n"
+#define OK  "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+static struct authority authority;
+static struct certified certified;
+static struct bench bench;
+static struct owner owner;
+static struct far far;
+
+static int set_up_all(void **state)
+{
+    (void)state;
+    authority_open(&authority);
+    authority_certify(&authority, "server", "DNS:results.test, DNS:other.test, IP:127.0.0.1", 86400,
+                      &certified);
+    return 0;
+}
+
+static int tear_down_all(void **state)
+{
+    (void)state;
+    authority_close(&authority);
+    return 0;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    bench_open(&bench);
+    bench.tls = certified_server(&certified);
+    bench.forward->tls = true;
+    bench.forward->ca_file = authority.ca_file;
+    memset(&far, 0, sizeof far);
+    memset(&owner, 0, sizeof owner);
+    far.fd = -1;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    far_release(&far);
+    owner_release(&owner);
+    bench_close(&bench);
+    return 0;
+}
+
+static void start(const char *head)
+{
+    owner_release(&owner);
+    owner_init(&owner, &bench, head);
+    owner_start(&owner);
+}
+
+static void wait_end(void)
+{
+    WAIT_FOR(&bench.net, (far_hear(&far), owner.ends > 0));
+    assert_int_equal(owner.ends, 1);
+}
+
+static void assert_whole(const char *answer)
+{
+    wait_end();
+    assert_string_equal(owner.detail, "");
+    assert_int_equal(owner.why, HTTP_REFUSED_NONE);
+    assert_string_equal(text_string(&owner.answer), answer);
+}
+
+static void connect_and_hear(void)
+{
+    start(GET);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+}
+
+static void use_once(void)
+{
+    connect_and_hear();
+    far_say(&bench, &far, OK);
+    assert_whole("ok");
+    text_clear(&far.heard);
+}
+
+static void assert_refused(enum http_refusal why, const char *words)
+{
+    wait_end();
+    if (strstr(owner.detail, words) == NULL) {
+        fail_msg("\"%s\" is not in \"%s\"", words, owner.detail);
+    }
+    assert_int_equal(owner.why, why);
+    assert_false(owner.reached);
+    assert_int_equal(bench.worker.stats.open, 0);
+}
+
+static void fail_with(const char *words)
+{
+    start(GET);
+    far_accept(&bench, &far);
+    assert_refused(HTTP_REFUSED_UPSTREAM_TLS, words);
+}
+
+/* Fails the handshake unless it is all that is offered. */
+static int select_http(SSL *ssl, const unsigned char **ret, unsigned char *ret_size,
+                       const unsigned char *offered, unsigned size, void *data)
+{
+    (void)ssl;
+    (void)data;
+    *ret = offered + 1;
+    *ret_size = 8;
+    return size == 9 && memcmp(offered, "\x08http/1.1", 9) == 0 ? SSL_TLSEXT_ERR_OK
+                                                                : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+static void test_get(void **state)
+{
+    (void)state;
+    SSL_CTX_set_alpn_select_cb(bench.tls, select_http, NULL);
+    use_once();
+    assert_string_equal(SSL_get_servername(far.ssl, TLSEXT_NAMETYPE_host_name), "results.test");
+    assert_int_equal(SSL_version(far.ssl), TLS1_3_VERSION);
+    assert_int_equal(bench.worker.stats.idle, 1);
+}
+
+/* Tickets of TLS 1.3 that come while the connection is idle are no answer. */
+static void test_used_again_after_tickets(void **state)
+{
+    (void)state;
+    use_once();
+    assert_int_equal(SSL_new_session_ticket(far.ssl), 1);
+    assert_int_equal(SSL_do_handshake(far.ssl), 1);
+    loopback_pass(&bench.net, 20);
+    assert_int_equal(bench.worker.stats.idle, 1);
+    start(GET);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+    far_say(&bench, &far, OK);
+    assert_whole("ok");
+    assert_true(owner.reused);
+}
+
+static void test_idle_closes(void **state)
+{
+    (void)state;
+    use_once();
+    far_close(&far);
+    WAIT_FOR(&bench.net, bench.worker.stats.idle == 0);
+}
+
+static void resume(void)
+{
+    use_once();
+    far_close(&far);
+    far_release(&far);
+    WAIT_FOR(&bench.net, bench.worker.stats.idle == 0);
+    use_once();
+    assert_int_equal(SSL_session_reused(far.ssl), 1);
+    assert_int_equal(bench.worker.stats.resumed, 1);
+}
+
+static void test_resumed(void **state)
+{
+    (void)state;
+    resume();
+}
+
+static void test_resumed_under_tls_1_2(void **state)
+{
+    (void)state;
+    assert_int_equal(SSL_CTX_set_max_proto_version(bench.tls, TLS1_2_VERSION), 1);
+    resume();
+}
+
+static void test_large_both_ways(void **state)
+{
+    (void)state;
+    owner_init(&owner, &bench, "POST /r HTTP/1.1\r\nHost: postern\r\nContent-Length: 4000000\r\n\r\n");
+    for (unsigned i = 0; i < 400000; i++) {
+        text_addf(&owner.body, "%09u\n", i);
+    }
+    owner.step = 40000;
+    owner_start(&owner);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "000399999\n"));
+    assert_string_equal(strstr(far.heard.data, "\r\n\r\n") + 4, owner.body.data);
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n");
+    far_say_bytes(&bench, &far, owner.body.data, owner.body.length);
+    assert_whole(owner.body.data);
+    assert_int_equal(bench.worker.stats.idle, 1);
+}
+
+static void test_until_a_clean_end(void **state)
+{
+    (void)state;
+    connect_and_hear();
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\n\r\nall of it");
+    far_close(&far);
+    assert_whole("all of it");
+}
+
+static void test_until_a_cut(void **state)
+{
+    (void)state;
+    connect_and_hear();
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\n\r\nall of it");
+    far_drop(&far);
+    wait_end();
+    assert_int_equal(owner.why, HTTP_REFUSED_RESPONSE_CUT);
+    assert_non_null(strstr(owner.detail, "without close_notify"));
+}
+
+static void test_stale(void **state)
+{
+    (void)state;
+    use_once();
+    start(GET);
+    far_close(&far);
+    far_release(&far);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+    far_say(&bench, &far, OK);
+    assert_whole("ok");
+    assert_int_equal(bench.worker.stats.retried, 1);
+}
+
+static void test_other_name(void **state)
+{
+    (void)state;
+    bench.forward->server_name = "results.example";
+    fail_with("ostname mismatch: wanted results.example, the certificate names results.test, other.test");
+}
+
+static void test_address(void **state)
+{
+    (void)state;
+    bench.forward->server_name = "127.0.0.1";
+    use_once();
+    assert_null(SSL_get_servername(far.ssl, TLSEXT_NAMETYPE_host_name));
+}
+
+static void test_other_address(void **state)
+{
+    (void)state;
+    bench.forward->server_name = "127.0.0.2";
+    fail_with("IP address mismatch: wanted 127.0.0.2");
+}
+
+static void test_expired(void **state)
+{
+    (void)state;
+    struct certified old;
+    authority_certify(&authority, "old", "DNS:results.test", -60, &old);
+    SSL_CTX_free(bench.tls);
+    bench.tls = certified_server(&old);
+    fail_with("TLS with results.test: certificate has expired");
+}
+
+static void test_unknown_authority(void **state)
+{
+    (void)state;
+    bench.forward->ca_file = NULL;
+    fail_with("unable to get local issuer certificate (trusted are the system's CAs)");
+}
+
+static void test_old_version(void **state)
+{
+    (void)state;
+    SSL_CTX_set_security_level(bench.tls, 0);
+    assert_int_equal(SSL_CTX_set_min_proto_version(bench.tls, TLS1_VERSION), 1);
+    assert_int_equal(SSL_CTX_set_max_proto_version(bench.tls, TLS1_1_VERSION), 1);
+    fail_with("the peer speaks neither TLS 1.2 nor 1.3");
+}
+
+static void test_no_tls(void **state)
+{
+    (void)state;
+    SSL_CTX_free(bench.tls);
+    bench.tls = NULL;
+    start(GET);
+    far_accept(&bench, &far);
+    far_say(&bench, &far, "HTTP/1.1 400 Bad Request\r\n\r\n");
+    assert_refused(HTTP_REFUSED_UPSTREAM_TLS, "wrong version number");
+}
+
+static void test_closes_in_the_handshake(void **state)
+{
+    (void)state;
+    start(GET);
+    far_accept(&bench, &far);
+    far_drop(&far);
+    wait_end();
+    assert_int_equal(owner.why, HTTP_REFUSED_UPSTREAM_TLS);
+    assert_non_null(strstr(owner.detail, "TLS with results.test: "));
+}
+
+static void test_never_finishes_the_handshake(void **state)
+{
+    (void)state;
+    bench.route->connect_timeout_ms = 200;
+    SSL_CTX_free(bench.tls);
+    bench.tls = NULL;
+    start(GET);
+    far_accept(&bench, &far);
+    assert_refused(HTTP_REFUSED_UPSTREAM_TIMEOUT, "handshake with results.test was not over within 200 ms");
+}
+
+static void test_cancel_in_the_handshake(void **state)
+{
+    (void)state;
+    start(GET);
+    far_accept(&bench, &far);
+    exchange_cancel(&owner.exchange);
+    wait_end();
+    assert_int_equal(owner.why, HTTP_REFUSED_REQUEST_CUT);
+}
+
+static int want_certificate(int good, X509_STORE_CTX *store)
+{
+    (void)good;
+    (void)store;
+    return 1;
+}
+
+static void test_own_certificate(void **state)
+{
+    (void)state;
+    struct certified own;
+    authority_certify(&authority, "own", "DNS:postern.test", 86400, &own);
+    bench.forward->cert_file = own.cert_file;
+    bench.forward->key_file = own.key_file;
+    SSL_CTX_set_verify(bench.tls, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, want_certificate);
+    use_once();
+    X509 *shown = SSL_get1_peer_certificate(far.ssl);
+    assert_non_null(shown);
+    X509_free(shown);
+}
+
+/* TLS 1.3: the alert comes after the client's side of the handshake is done. */
+static void test_own_certificate_is_wanted(void **state)
+{
+    (void)state;
+    SSL_CTX_set_verify(bench.tls, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, want_certificate);
+    start(GET);
+    far_accept(&bench, &far);
+    wait_end();
+    assert_int_equal(owner.why, HTTP_REFUSED_UPSTREAM_RESET);
+    assert_non_null(strstr(owner.detail, "certificate required"));
+}
+
+static void assert_file_refused(const char *words)
+{
+    start(GET);
+    assert_refused(HTTP_REFUSED_TLS_FILES, words);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void test_missing_file(void **state)
+{
+    (void)state;
+    bench.forward->ca_file = "/nonexistent/ca.pem";
+    assert_file_refused("cannot read /nonexistent/ca.pem: No such file");
+}
+
+static void test_file_of_nonsense(void **state)
+{
+    (void)state;
+    char path[128];
+    snprintf(path, sizeof path, "%s/nonsense", authority.directory);
+    write_file(path, "nonsense\n");
+    bench.forward->ca_file = path;
+    assert_file_refused("nonsense: no CA's certificate");
+}
+
+static void test_directory_as_file(void **state)
+{
+    (void)state;
+    bench.forward->ca_file = authority.directory;
+    assert_file_refused("is no regular file");
+}
+
+static void test_bad_own_certificate(void **state)
+{
+    (void)state;
+    bench.forward->cert_file = certified.key_file;
+    bench.forward->key_file = certified.key_file;
+    assert_file_refused("server.key: no certificate");
+}
+
+static void test_key_of_another(void **state)
+{
+    (void)state;
+    struct certified own;
+    authority_certify(&authority, "one", "DNS:postern.test", 86400, &own);
+    bench.forward->cert_file = own.cert_file;
+    bench.forward->key_file = certified.key_file;
+    assert_file_refused("key values mismatch");
+}
+
+/* The CA is exchanged for another: what is open is not used again, and the next connection is judged anew. */
+static void test_file_changes(void **state)
+{
+    (void)state;
+    struct authority other;
+    char path[128];
+    use_once();
+    authority_open(&other);
+    snprintf(path, sizeof path, "%s/ca.pem", authority.directory);
+    char saved[160];
+    snprintf(saved, sizeof saved, "%s.saved", path);
+    assert_int_equal(rename(path, saved), 0);
+    assert_int_equal(symlink(other.ca_file, path), 0);
+    LIST_FIRST(&bench.worker.upstreams)->looked_at = 0; /* it looks once a second */
+    start(GET);
+    far_release(&far);
+    far_accept(&bench, &far);
+    assert_refused(HTTP_REFUSED_UPSTREAM_TLS, "(trusted are "); /* the two CAs have one name */
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rename(saved, path), 0);
+    authority_close(&other);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(test_get),
+        T(test_used_again_after_tickets),
+        T(test_idle_closes),
+        T(test_resumed),
+        T(test_resumed_under_tls_1_2),
+        T(test_large_both_ways),
+        T(test_until_a_clean_end),
+        T(test_until_a_cut),
+        T(test_stale),
+        T(test_other_name),
+        T(test_address),
+        T(test_other_address),
+        T(test_expired),
+        T(test_unknown_authority),
+        T(test_old_version),
+        T(test_no_tls),
+        T(test_closes_in_the_handshake),
+        T(test_never_finishes_the_handshake),
+        T(test_cancel_in_the_handshake),
+        T(test_own_certificate),
+        T(test_own_certificate_is_wanted),
+        T(test_missing_file),
+        T(test_file_of_nonsense),
+        T(test_directory_as_file),
+        T(test_bad_own_certificate),
+        T(test_key_of_another),
+        T(test_file_changes),
+    };
+    return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
+}
