@@ -2,10 +2,11 @@
 # no package manager, no root.
 #
 #   docker build -t postern .
-#   docker run --rm -v ./postern.yaml:/etc/postern/postern.yaml:ro --network host \
+#   docker run --rm -v ./postern.yaml:/etc/postern/postern.yaml:ro -v postern-spool:/var/lib/postern --network host \
 #       --security-opt seccomp=profile-with-vsock.json postern
 #
-# Docker's default seccomp profile refuses AF_VSOCK sockets: give it one that allows them, or hand the listeners over
+# What routes with `delivery: spool` have not delivered yet is in /var/lib/postern: give it a volume that outlives the
+# container. Docker's default seccomp profile refuses AF_VSOCK sockets: give it one that allows them, or hand the listeners over
 # from systemd. BASE is any Debian or Ubuntu.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
@@ -35,5 +36,6 @@ COPY --from=build /image /
 USER 10001:10001
 STOPSIGNAL SIGTERM
 EXPOSE 9464
+VOLUME /var/lib/postern
 ENTRYPOINT ["/usr/bin/posternd"]
 CMD ["--config", "/etc/postern/postern.yaml"]

@@ -34,7 +34,11 @@ class Store:
             protocol_version = "HTTP/1.1"
 
             def handle_one(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                length = int(self.headers.get("Content-Length", 0))
+                body = self.rfile.read(length)
+                if len(body) < length:  # cut off: nobody takes half a request for a whole
+                    self.close_connection = True
+                    return
                 request = Store.Request(self, body)
                 answer = store.answer(request)
                 status, headers = answer if isinstance(answer, tuple) else (answer, {})
