@@ -16,3 +16,8 @@ postern_unit_test(forward credentials FAULTS USES endpoint LINK_OPTIONS -Wl,--wr
 add_library(certificates STATIC "${PROJECT_SOURCE_DIR}/tests/lib/certificates.c")
 target_link_libraries(certificates PUBLIC OpenSSL::SSL PRIVATE postern_options)
 postern_unit_test(forward exchange_tls USES exchange_bench certificates)
+
+# What is kept, and delivered later.
+postern_unit_test(forward verdict)
+postern_unit_test(forward throttle)
+postern_unit_test(forward intake USES spool_bench)
