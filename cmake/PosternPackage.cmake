@@ -11,6 +11,11 @@ install(TARGETS libpostern LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONE
 install(FILES "${CMAKE_BINARY_DIR}/lib/libpostern.a" DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT client)
 install(FILES include/postern/postern.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/postern" COMPONENT client)
 
+# Where llhttp is a library of its own, whoever links the archive links it, too.
+if(LLHTTP_FOUND)
+  set(POSTERN_REQUIRES_LLHTTP ", libllhttp")
+  set(POSTERN_LINKS_LLHTTP "llhttp;")
+endif()
 configure_package_config_file(cmake/package/posternConfig.cmake.in "${package_files}/posternConfig.cmake"
   INSTALL_DESTINATION "${package_dir}" PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)
 write_basic_package_version_file("${package_files}/posternConfigVersion.cmake" COMPATIBILITY SameMinorVersion)

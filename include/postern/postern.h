@@ -28,6 +28,7 @@
  *     -ECONNREFUSED  the stream was not opened: the daemon's `code` and `message` tell why
  *     -ECONNRESET    the other side gave the stream up: what came before is not all
  *     -EPIPE         the other side takes no more bytes of this stream; reading goes on
+ *     -EPROTO        what came as the answer to a request is no HTTP/1.1, or none that has one reading only
  *     -ENOTCONN      the connection to the daemon was lost, with its streams, or cannot be made
  *     -ESHUTDOWN     postern_finish(), postern_reset() or postern_disconnect() was called before
  *     -EINVAL        an argument is not what it may be
@@ -195,7 +196,11 @@ struct postern_open_options {
     uint32_t timeout_ms; /* for this stream's answer; 0: open_timeout_ms of the connection. Not above that */
     size_t meta_count;   /* at most 16 */
     const struct postern_meta *meta;
+    uint32_t kind; /* POSTERN_KIND_... */
 };
+
+#define POSTERN_KIND_BYTES 0u /* bytes both ways */
+#define POSTERN_KIND_HTTP  1u /* HTTP/1.1, for routes of type `forward` and `connect`; see postern_request() */
 
 static inline void postern_open_options_init(struct postern_open_options *options)
 {
@@ -249,6 +254,127 @@ POSTERN_API void postern_close(struct postern_stream *stream);
 /* A pointer of the program's, NULL at first. */
 POSTERN_API void postern_set_user(struct postern_stream *stream, void *user);
 POSTERN_API void *postern_user(const struct postern_stream *stream);
+
+/*
+ * ---- Requests ----
+ *
+ * HTTP/1.1 requests to routes of type `forward`, each on a stream of its own. Where they go, and what is
+ * added to them, is decided by the daemon.
+ *
+ *     struct postern_request_options options;
+ *     struct postern_request *request;
+ *
+ *     postern_request_options_init(&options);
+ *     options.path = "/reports/7";
+ *     options.body_length = size;
+ *     if (postern_request(door, "results", &options, &request, &err) < 0)
+ *         die(err.message);
+ *     postern_request_write(request, report, size, 5000, &err);
+ *     postern_request_finish(request, &err);
+ *     if ((status = postern_request_status(request, 60000, &err)) < 0)
+ *         die(err.message);
+ *     while ((n = postern_request_read(request, buffer, sizeof buffer, 5000, &err)) > 0)
+ *         ...
+ *     postern_request_close(request);
+ *
+ * Bodies of any size stream in both directions, in constant memory: about 6 KiB a request, 16 KiB more while
+ * one is sent whose length was not announced, and a head of the answer of at most 32 KiB.
+ *
+ * AN ANSWER IS NOT YET SUCCESS: 201 and 503 are both told by postern_request_status(). What the daemon itself
+ * has to say (the route's service cannot be reached, the spool is full) it says by a status from 400 on and a
+ * body of the type application/problem+json. Nothing is sent twice: whether a request may be repeated is the
+ * program's to know.
+ *
+ * A request is one thread's at a time, on a threaded connection too; postern_reset() of its stream may be
+ * called by another thread, and ends all waiting. On a pollable connection POSTERN_READABLE and
+ * POSTERN_WRITABLE of its stream both mean: call again what gave -EAGAIN.
+ */
+struct postern_request;
+
+/* Both are strings. In what is passed in, names are tokens and values printable ASCII, blanks and tabs. */
+struct postern_header {
+    const char *name;
+    const char *value;
+};
+
+#define POSTERN_BODY_UNKNOWN UINT64_MAX
+
+/* Fill it in after postern_request_options_init(). */
+struct postern_request_options {
+    size_t size;
+    uint32_t
+        timeout_ms; /* for the stream's answer, as in struct postern_open_options; not for the request's */
+    const char *method; /* NULL: "POST" with a body, "GET" without one */
+    const char *path;   /* with the query, %-encoded; begins with a slash; NULL: "/" */
+    /* Host, Content-Length, Transfer-Encoding, Connection, Expect and what else belongs to the connection are
+     * the library's to write, and refused here. */
+    size_t header_count;
+    const struct postern_header *headers;
+    /* Bytes of the body that will be written. 0: there is none. POSTERN_BODY_UNKNOWN: it goes out in chunks,
+     * and is over with postern_request_finish(). */
+    uint64_t body_length;
+};
+
+static inline void postern_request_options_init(struct postern_request_options *options)
+{
+    memset(options, 0, sizeof *options);
+    options->size = sizeof *options;
+}
+
+/* Begins a request, as postern_open() opens a stream: returns at once, and what goes wrong later is told by
+ * the other functions. `options` may be NULL. Returns what postern_open() does. */
+POSTERN_API int postern_request(struct postern *postern, const char *route,
+                                const struct postern_request_options *options, struct postern_request **ret,
+                                struct postern_error *err);
+
+/*
+ * Writes a part of the body, and waits as long as no more is taken. Returns how many bytes were taken; these
+ * are less than `size` if the time was over, or if something came in between that the next call tells:
+ *
+ *     -EPIPE   the answer came early and is no success (300 and up), or the daemon takes no more of the body:
+ *              send no more, and read the answer
+ *     -EAGAIN  also when it may wait: an answer of success has begun, and wants to be read on before more is
+ *              taken; postern_request_read() something, then come again
+ *     -EINVAL  this would be more than `body_length`
+ */
+POSTERN_API ssize_t postern_request_write(struct postern_request *request, const void *data, size_t size,
+                                          int timeout_ms, struct postern_error *err);
+
+/* The body is whole. Returns at once: what is left is sent by the functions that wait for the answer. -EINVAL:
+ * it is shorter than `body_length`; -EPIPE, as above. A request without a body needs none. */
+POSTERN_API int postern_request_finish(struct postern_request *request, struct postern_error *err);
+
+/* Waits for the head of the answer (interim ones are passed over), also while the body is not whole. Returns
+ * its status, from 200 to 999. -ECONNREFUSED: there was no request at all, `code` says why; -ECONNRESET,
+ * -ENOTCONN: whether it was carried out is not known; -EPROTO. */
+POSTERN_API int postern_request_status(struct postern_request *request, int timeout_ms,
+                                       struct postern_error *err);
+
+/* A header of the answer, by its number from 0 on. Names are in lower case; those that frame the message or
+ * belong to the connection are left out. Returns 1, or 0: there are no more, or the answer is not there yet.
+ * The strings live as long as the request. */
+POSTERN_API int postern_request_header_at(const struct postern_request *request, size_t index,
+                                          struct postern_header *ret);
+
+/* The value of the first one with that name, without regard to case; NULL: there is none. */
+POSTERN_API const char *postern_request_header(const struct postern_request *request, const char *name);
+
+/* How long the answer's body is, if that was announced; for HEAD: would be. Else POSTERN_BODY_UNKNOWN. */
+POSTERN_API uint64_t postern_request_length(const struct postern_request *request);
+
+/* Waits for the answer, and then for bytes of its body. Returns how many; 0: it is whole. -ECONNRESET: it was
+ * cut off, what came is not all. Bytes behind its end are not looked at. The buffer is used up to `size`,
+ * whatever is returned. */
+POSTERN_API ssize_t postern_request_read(struct postern_request *request, void *buffer, size_t size,
+                                         int timeout_ms, struct postern_error *err);
+
+/* Frees the request, and closes its stream. One whose answer was not read to its end is given up: the daemon
+ * breaks it off where it still can. NULL is let pass. */
+POSTERN_API void postern_request_close(struct postern_request *request);
+
+/* Its stream, to know it by when postern_next() returns it, for postern_set_user(), postern_wait_opened() and
+ * postern_reset(). It ends with the request. */
+POSTERN_API struct postern_stream *postern_request_stream(const struct postern_request *request);
 
 /*
  * ---- Pollable connections ----

@@ -10,7 +10,7 @@
 
 /* A program that is newer than the library may ask for what the library does not know: it does not get
  * silence. */
-static int read_struct(void *ret, size_t known, const void *given, size_t size, struct postern_error *err)
+int postern_read_struct(void *ret, size_t known, const void *given, size_t size, struct postern_error *err)
 {
     const unsigned char *bytes = given;
 
@@ -47,7 +47,7 @@ int postern_read_options(const struct postern_options *given, struct postern *po
                          struct connection_config *ret, struct postern_error *err)
 {
     struct postern_options options = {0};
-    int status = given ? read_struct(&options, sizeof(options), given, given->size, err) : 0;
+    int status = given ? postern_read_struct(&options, sizeof(options), given, given->size, err) : 0;
 
     if (status != 0)
         return status;
@@ -105,13 +105,14 @@ int postern_read_request(const char *route, const struct postern_open_options *g
     struct control_open open = {.route = control_text(route)};
     uint8_t bytes[FRAME_CONTROL_MAX];
     struct breach breach;
-    int status = given ? read_struct(&options, sizeof(options), given, given->size, err) : 0;
+    int status = given ? postern_read_struct(&options, sizeof(options), given, given->size, err) : 0;
 
     if (status != 0)
         return status;
     if (options.timeout_ms != 0 && options.timeout_ms < *ret_timeout)
         *ret_timeout = options.timeout_ms;
     open.timeout_ms = *ret_timeout;
+    open.kind = options.kind;
     status = read_meta(&options, &open, err);
     if (status != 0)
         return status;

@@ -176,6 +176,10 @@ void failure_set(struct failure *failure, const struct failure *why, size_t leng
 void failure_clear(struct failure *failure);
 
 /* ---- options.c ---- */
+
+/* Copies a struct of the program's, which may be of another size than ours. */
+int postern_read_struct(void *ret, size_t known, const void *given, size_t size,
+                        struct postern_error *err) MUST_CHECK;
 int postern_read_options(const struct postern_options *given, struct postern *postern,
                          struct connection_config *ret, struct postern_error *err) MUST_CHECK;
 int postern_read_address(const char *address, struct addr *ret, struct postern_error *err) MUST_CHECK;
@@ -183,6 +187,13 @@ int postern_read_address(const char *address, struct addr *ret, struct postern_e
 /* An OPEN as it will be sent; owned by the caller. */
 int postern_read_request(const char *route, const struct postern_open_options *given, uint32_t *ret_timeout,
                          uint8_t **ret, size_t *ret_length, struct postern_error *err) MUST_CHECK;
+
+/* ---- postern_stream.c ---- */
+
+/* As postern_write(), but it also comes back as soon as there is something to be read: then with as many bytes as were taken, or
+ * -EAGAIN. */
+ssize_t postern_write_or_hear(struct postern_stream *stream, const void *data, size_t size, int timeout_ms,
+                              struct postern_error *err);
 
 /* ---- streams.c: what happens to streams ---- */
 

@@ -199,17 +199,25 @@ static int may_write(const struct postern_stream *stream, struct postern_error *
     return 0;
 }
 
+/* `hear`: or until there is something to be read. */
 static int wait_until_taken(struct postern_stream *stream, struct writer *writer,
-                            const struct deadline *until)
+                            const struct deadline *until, bool hear)
 {
+    unsigned events = POSTERN_WRITABLE | (hear ? POSTERN_READABLE : 0);
     int status = 0;
 
     TAILQ_INSERT_TAIL(&stream->writers, writer, entry);
     writer->listed = true;
     stream_ask_to_send(stream);
     postern_flush(stream->postern);
-    while (writer->listed && stream->write_failure.status == 0 && status == 0)
-        status = wait_for(stream, POSTERN_WRITABLE, until);
+    while (writer->listed && stream->write_failure.status == 0 && status == 0) {
+        if (!hear || (STAILQ_EMPTY(&stream->pieces) && !reading_is_over(stream))) {
+            status = wait_for(stream, events, until);
+        } else {
+            stream->wants |= POSTERN_WRITABLE;
+            status = -EAGAIN;
+        }
+    }
     if (writer->listed)
         TAILQ_REMOVE(&stream->writers, writer, entry);
     if (stream->finished) /* it may be the end's turn */
@@ -218,11 +226,11 @@ static int wait_until_taken(struct postern_stream *stream, struct writer *writer
 }
 
 static ssize_t write_bytes(struct postern_stream *stream, const void *data, size_t size, int timeout_ms,
-                           struct postern_error *err)
+                           bool hear, struct postern_error *err)
 {
     struct writer writer = {.at = data, .left = size};
     struct deadline until = postern_deadline(stream->postern, timeout_ms);
-    int status = wait_until_taken(stream, &writer, &until);
+    int status = wait_until_taken(stream, &writer, &until, hear);
 
     if (writer.left < size)
         return (ssize_t)(size - writer.left);
@@ -231,8 +239,8 @@ static ssize_t write_bytes(struct postern_stream *stream, const void *data, size
     return postern_fail_wait(err, status, "writing");
 }
 
-ssize_t postern_write(struct postern_stream *stream, const void *data, size_t size, int timeout_ms,
-                      struct postern_error *err)
+static ssize_t enter_and_write(struct postern_stream *stream, const void *data, size_t size, int timeout_ms,
+                               bool hear, struct postern_error *err)
 {
     ssize_t result = postern_enter(stream->postern, err);
 
@@ -240,9 +248,21 @@ ssize_t postern_write(struct postern_stream *stream, const void *data, size_t si
         return result;
     result = may_write(stream, err);
     if (result == 0 && size > 0)
-        result = write_bytes(stream, data, clamp(size), timeout_ms, err);
+        result = write_bytes(stream, data, clamp(size), timeout_ms, hear, err);
     postern_leave(stream->postern);
     return result;
+}
+
+ssize_t postern_write(struct postern_stream *stream, const void *data, size_t size, int timeout_ms,
+                      struct postern_error *err)
+{
+    return enter_and_write(stream, data, size, timeout_ms, false, err);
+}
+
+ssize_t postern_write_or_hear(struct postern_stream *stream, const void *data, size_t size, int timeout_ms,
+                              struct postern_error *err)
+{
+    return enter_and_write(stream, data, size, timeout_ms, true, err);
 }
 
 int postern_finish(struct postern_stream *stream, struct postern_error *err)

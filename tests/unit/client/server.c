@@ -222,6 +222,7 @@ void server_start(struct server *server)
     server->config.max_streams = 2048;
     server->config.max_own_streams = 0;
     server->config.budget = 32u << 20;
+    server->config.max_kind = CONTROL_KIND_HTTP;
     for (int i = 0; i < SERVER_PEERS; i++) {
         server->peers[i].server = server;
         server->peers[i].fd = -1;

@@ -16,6 +16,7 @@
  *     reset        sends "abc", then RESET with upstream_reset
  *     stop         STOP with cancel
  *     meta         sends route's meta back as KEY=VALUE lines, then ends
+ *     http...      keeps the beginning of what comes, and answers as server.http says
  *
  * In a program whose calls fail (fault.h), the server's own do not.
  */
@@ -40,7 +41,23 @@ struct server_peer {
     uint8_t out[65536];
 };
 
+/* What route `http` does. Set before the stream is opened. */
+struct server_http {
+    const char *until;  /* the answer comes when that was heard; NULL: at once */
+    size_t after;       /* and so many bytes */
+    const char *answer; /* NULL: none */
+    uint64_t body;      /* so many more bytes, that count up */
+    bool stall;         /* nothing is taken once the answer comes */
+    enum { SERVER_STAYS, SERVER_FIN, SERVER_RESET, SERVER_STOP, SERVER_STOP_AND_FIN } then;
+
+    char heard[65536]; /* terminated */
+    size_t heard_size;
+    uint64_t count; /* bytes that came */
+    uint32_t kind;
+};
+
 struct server {
+    struct server_http http;
     char address[64]; /* unix://@... */
     int listener;     /* -1: nobody listens */
     struct session_config config;

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum act { ACT_ECHO, ACT_SINK, ACT_SOURCE, ACT_STALL, ACT_SAY };
+enum act { ACT_ECHO, ACT_SINK, ACT_SOURCE, ACT_STALL, ACT_SAY, ACT_HTTP };
 
 struct task {
     LIST_ENTRY(task) entry;
@@ -87,6 +87,36 @@ static void refuse(struct channel *channel, uint32_t code, const char *message, 
     free_task(channel);
 }
 
+/* Says what is due by now. */
+static void answer_http(struct channel *channel, struct task *task)
+{
+    struct server_http *http = &server_of(channel)->http;
+
+    if (task->say || !http->answer || http->count < http->after ||
+        (http->until && !strstr(http->heard, http->until)))
+        return;
+    say(task, http->answer);
+    task->act = ACT_HTTP;
+    if (http->then == SERVER_STOP || http->then == SERVER_STOP_AND_FIN)
+        channel_stop(channel, CODE_CANCEL);
+    channel_ready(channel);
+}
+
+static void hear_http(struct channel *channel, struct task *task, const uint8_t *bytes, size_t length)
+{
+    struct server_http *http = &server_of(channel)->http;
+    size_t room = sizeof http->heard - 1 - http->heard_size;
+    size_t n = length < room ? length : room;
+
+    memcpy(http->heard + http->heard_size, bytes, n);
+    http->heard_size += n;
+    http->heard[http->heard_size] = '\0';
+    http->count += length;
+    answer_http(channel, task);
+    if (!task->say || !http->stall)
+        channel_consumed(channel, length);
+}
+
 static void begin(struct channel *channel, struct task *task, const struct control_open *open)
 {
     char route[64];
@@ -102,6 +132,9 @@ static void begin(struct channel *channel, struct task *task, const struct contr
     } else if (strcmp(route, "reset") == 0) {
         say(task, "abc");
         task->reset_after = true;
+    } else if (strncmp(route, "http", 4) == 0) {
+        task->act = ACT_HTTP;
+        server_of(channel)->http.kind = open->kind;
     } else if (strcmp(route, "meta") == 0) {
         say_meta(task, open);
     } else {
@@ -111,6 +144,8 @@ static void begin(struct channel *channel, struct task *task, const struct contr
     channel_ready(channel);
     if (strcmp(route, "stop") == 0)
         channel_stop(channel, CODE_CANCEL);
+    if (task->act == ACT_HTTP)
+        answer_http(channel, task);
 }
 
 static void on_open(struct channel *channel, const struct control_open *open)
@@ -160,6 +195,10 @@ static void on_data(struct channel *channel, const uint8_t *bytes, size_t length
     task->peek = false;
     if (task->act == ACT_STALL)
         return;
+    if (task->act == ACT_HTTP) {
+        hear_http(channel, task, bytes, length);
+        return;
+    }
     if (task->act != ACT_ECHO) {
         task->count += task->act == ACT_SINK ? length : 0;
         channel_consumed(channel, length);
@@ -223,6 +262,27 @@ static size_t fill_made(struct task *task, uint8_t *buffer, size_t size, enum ch
     return n;
 }
 
+/* The answer, the bytes behind it, and the end that was asked for. */
+static size_t fill_http(struct channel *channel, struct task *task, uint8_t *buffer, size_t size,
+                        enum channel_more *more)
+{
+    const struct server_http *http = &server_of(channel)->http;
+    size_t length = strlen(task->say);
+    size_t n = 0;
+
+    for (; n < size && task->made < length + http->body; n++, task->made++)
+        buffer[n] = task->made < length ? (uint8_t)task->say[task->made] : (uint8_t)(task->made - length);
+    if (task->made < length + http->body)
+        *more = CHANNEL_MORE;
+    else if (http->then == SERVER_FIN || http->then == SERVER_STOP_AND_FIN || task->heard_end)
+        *more = CHANNEL_FIN;
+    else if (http->then == SERVER_RESET && n > 0)
+        *more = CHANNEL_MORE;
+    else if (http->then == SERVER_RESET)
+        channel_reset(channel, code_of_reason(REASON_UPSTREAM_RESET));
+    return n;
+}
+
 static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enum channel_more *more)
 {
     struct task *task = channel_user(channel);
@@ -231,6 +291,8 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     *more = CHANNEL_PAUSE;
     if (task->act == ACT_ECHO && (task->held || task->heard_end))
         n = fill_echo(channel, task, buffer, size, more);
+    else if (task->act == ACT_HTTP && task->say)
+        n = fill_http(channel, task, buffer, size, more);
     else if (task->act == ACT_SOURCE || task->act == ACT_SAY)
         n = fill_made(task, buffer, size, more);
     if (*more == CHANNEL_FIN && task->reset_after) {
