@@ -265,9 +265,9 @@ POSTERN_API void *postern_user(const struct postern_stream *stream);
  *     struct postern_request *request;
  *
  *     postern_request_options_init(&options);
- *     options.path = "/reports/7";
+ *     options.path = "/2026/7";
  *     options.body_length = size;
- *     if (postern_request(door, "results", &options, &request, &err) < 0)
+ *     if (postern_request(door, "reports", &options, &request, &err) < 0)
  *         die(err.message);
  *     postern_request_write(request, report, size, 5000, &err);
  *     postern_request_finish(request, &err);
@@ -345,7 +345,7 @@ POSTERN_API ssize_t postern_request_write(struct postern_request *request, const
 POSTERN_API int postern_request_finish(struct postern_request *request, struct postern_error *err);
 
 /* Waits for the head of the answer (interim ones are passed over), also while the body is not whole. Returns
- * its status, from 200 to 999. -ECONNREFUSED: there was no request at all, `code` says why; -ECONNRESET,
+ * its status, from 200 to 599. -ECONNREFUSED: there was no request at all, `code` says why; -ECONNRESET,
  * -ENOTCONN: whether it was carried out is not known; -EPROTO. */
 POSTERN_API int postern_request_status(struct postern_request *request, int timeout_ms,
                                        struct postern_error *err);

@@ -16,6 +16,19 @@ static const struct cli_command commands[] = {
      cli_ping},
     {"pipe", "ROUTE", "carry standard input to a route, and what it answers to standard output", "",
      cli_pipe},
+    {"send", "ROUTE [PATH] [-X METHOD] [-H 'NAME: VALUE']... [--data @FILE|-|TEXT]",
+     "send an HTTP request to a forward route, and its answer to standard output",
+     "  PATH                     with the query, %-encoded, from / on; /\n"
+     "  -X, --method METHOD      POST with --data, else GET\n"
+     "  -H, --header 'N: V'      a header; as often as needed\n"
+     "  -d, --data DATA          the body: @FILE, - or @- for standard input, or the text itself\n"
+     "  -i, --include            the answer's status and headers before its body\n"
+     "  -q, --quiet              no progress on a terminal\n"
+     "  -t, --timeout DURATION   for all of it (1s to 7d); none\n"
+     "  --idle-timeout DURATION  without a byte in either direction (1s to 7d); 5m\n"
+     "Exit status: 0 for an answer of 2xx, 22 for any other, 1 if there was no whole answer, 2 for wrong "
+     "usage.\n",
+     cli_send},
     {"listen", "LOCAL=ROUTE...", "local sockets for unmodified programs, each leading to a route",
      "  LOCAL                    unix:///path, tcp://HOST:PORT, vsock://any:PORT, hybrid:///path:PORT\n"
      "  --max-streams NUMBER     local connections at once (1 to 100000); 4096\n"

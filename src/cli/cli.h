@@ -43,6 +43,7 @@ struct cli_command {
 
 int cli_ping(struct cli *cli, int argc, char **argv);
 int cli_pipe(struct cli *cli, int argc, char **argv);
+int cli_send(struct cli *cli, int argc, char **argv);
 int cli_listen(struct cli *cli, int argc, char **argv);
 int cli_run_app(struct cli *cli, int argc, char **argv);
 

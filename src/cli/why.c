@@ -24,7 +24,8 @@ static const struct words protocol[] = {
     {CODE_OPEN_TIMEOUT, "the daemon did not answer in time whether the route's other end can be reached",
      "see that this side sends what the route waits for (a ClientHello), and look at the daemon's log"},
     {CODE_NO_PROGRESS, "nobody took a byte for too long", "look at who does not read"},
-    {CODE_UNSUPPORTED, "the route does not take such a stream", "install the same release on both sides"},
+    {CODE_UNSUPPORTED, "the route does not take such a stream",
+     "see that `send` goes to a route of type forward, and install the same release on both sides"},
     {CODE_LOST, "the connection to the daemon was lost", "see that the daemon runs, and try again"},
 };
 

@@ -109,8 +109,8 @@ static int fail_answer(const struct postern_request *request, struct postern_err
                                      "carried out is not known");
         status = -ECONNRESET;
     } else {
-        snprintf(message, sizeof(message), "the answer is no HTTP/1.1 that has one reading: %s: %s; %s",
-                 http_refusal_word(exactly), http_refusal_meaning(exactly),
+        snprintf(message, sizeof(message), "the answer is no HTTP/1.1 that has one reading: %s (%s): %s; %s",
+                 http_refusal_word(why), http_refusal_word(exactly), http_refusal_meaning(why),
                  "see that the route is of the type `forward`, and look at the daemon's log");
         status = -EPROTO;
     }

@@ -35,11 +35,12 @@ static void test_help(void **state)
     assert_contains(ran.out, "usage: postern [--connect ADDRESS] COMMAND");
     assert_contains(ran.out, "  ping [-c COUNT]");
     assert_contains(ran.out, "  pipe ROUTE\n");
+    assert_contains(ran.out, "  send ROUTE [PATH] [-X METHOD]");
     assert_contains(ran.out, "  listen LOCAL=ROUTE...\n");
     assert_contains(ran.out, "  run [--config FILE] [--set KEY=VALUE]... -- PROGRAM [ARGUMENT...]\n");
     assert_contains(ran.out, "$POSTERN_ADDRESS, else vsock://parent:7000");
     assert_string_equal(ran.err, "");
-    static const char *const commands[] = {"ping", "pipe", "listen", "run"};
+    static const char *const commands[] = {"ping", "pipe", "send", "listen", "run"};
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         run_cli(&ran, commands[i], "--help", NULL);
         assert_int_equal(ran.code, CLI_DONE);
@@ -203,7 +204,7 @@ static char *read_file(const char *name)
 static void test_the_manual_is_in_step(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"ping", "pipe", "listen", "run"};
+    static const char *const commands[] = {"ping", "pipe", "send", "listen", "run"};
     char wanted[64];
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         struct ran ran;

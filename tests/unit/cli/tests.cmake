@@ -8,6 +8,8 @@ postern_unit_test(cli tunnel FAULTS)
 postern_unit_test(cli door FAULTS)
 postern_unit_test(cli notes)
 postern_unit_test(cli why)
+postern_unit_test(cli problem)
+postern_unit_test(cli progress LINK_OPTIONS -lutil)
 postern_unit_test(cli stdio_end FAULTS USES util)
 postern_unit_test(cli cli FAULTS USES run_cli DEFINITIONS PROJECT_DIR="${PROJECT_SOURCE_DIR}")
 
