@@ -30,4 +30,5 @@ else()
   target_compile_definitions(llhttp PUBLIC LLHTTP_STRICT_MODE=1)
   # It becomes a part of libpostern, which shows nothing but its own.
   set_target_properties(llhttp PROPERTIES C_VISIBILITY_PRESET hidden)
+  target_compile_options(llhttp PRIVATE -ffunction-sections -fdata-sections)
 endif()

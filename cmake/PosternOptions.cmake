@@ -8,6 +8,10 @@ target_compile_options(postern_options INTERFACE
   -Wundef -Wformat=2 -Wvla -Wcast-align -Wimplicit-fallthrough -fno-common -fno-strict-aliasing
   $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>) # snprintf() cuts on purpose here: texts for people have a bound
 
+# What a program does not call is not in it: the client takes few functions of the libraries that it shares with the daemon.
+target_compile_options(postern_options INTERFACE -ffunction-sections -fdata-sections)
+target_link_options(postern_options INTERFACE -Wl,--gc-sections)
+
 if(POSTERN_WERROR)
   target_compile_options(postern_options INTERFACE -Werror)
 endif()

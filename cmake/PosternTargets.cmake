@@ -23,6 +23,14 @@ function(postern_library name)
   target_link_libraries(postern_${name} PUBLIC ${arg_USES} PRIVATE postern_options)
 endfunction()
 
+# postern_keep_small(NAME...): libraries that nothing but the client uses, whose size in an enclave counts for more than their
+# speed.
+function(postern_keep_small)
+  foreach(name IN LISTS ARGN)
+    target_compile_options(postern_${name} PRIVATE $<$<CONFIG:Release,RelWithDebInfo>:-Os>)
+  endforeach()
+endfunction()
+
 # postern_program(NAME SOURCES ... USES ...): a program in build/bin.
 function(postern_program name)
   cmake_parse_arguments(arg "" "" "SOURCES;USES" ${ARGN})

@@ -19,7 +19,7 @@ static const struct cli_command commands[] = {
     {"send", "ROUTE [PATH] [-X METHOD] [-H 'NAME: VALUE']... [--data @FILE|-|TEXT]",
      "send an HTTP request to a forward route, and its answer to standard output",
      "  PATH                     with the query, %-encoded, from / on; /\n"
-     "  -X, --method METHOD      POST with --data, else GET\n"
+     "  -X, --method METHOD      POST with -d, else GET\n"
      "  -H, --header 'N: V'      a header; as often as needed\n"
      "  -d, --data DATA          the body: @FILE, - or @- for standard input, or the text itself\n"
      "  -i, --include            the answer's status and headers before its body\n"
