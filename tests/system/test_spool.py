@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from postern import PATIENCE, Daemon, connect, free_port, read_all, wait_until
+from postern import PATIENCE, Daemon, Peer, connect, free_port, read_all, wait_until
 from store import Store, send
 from test_units import NOT_MISSED, SERVICE, allowed_system_calls, needs_header, plain_build
 
@@ -265,6 +265,27 @@ def test_retry_after_is_honoured(store, spooling):
     store.wait(2)
     assert told[1] - told[0] >= 0.99
     daemon.wait_empty()
+
+
+def test_an_answer_without_end_is_cut(store, spooling):
+    def endless(connection):
+        request = b""
+        while b"result" not in request:
+            request += connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b"1000\r\n" + bytes(0x1000) + b"\r\n")
+        served.append(connection)
+
+    served = []
+    peer = Peer(endless)
+    daemon = spooling(store, to=f"http://127.0.0.1:{peer.port}")
+    daemon.keep()
+    daemon.wait_empty()
+    wait_until(lambda: served, what="the answer cut off")
+    assert not peer.close()
+    assert len(served) == 1
 
 
 # ---- Bounds and disks ----
