@@ -324,6 +324,11 @@ static int sort_headers(const struct aws_request *request,
     return 0;
 }
 
+void aws_encode_path(const char *path, size_t size, struct text *out)
+{
+    add_recoded(out, path, path + size, "/");
+}
+
 int aws_canonical(const struct aws_request *request, bool as_is, struct text *out, struct text *names,
                   struct error *err)
 {
@@ -340,7 +345,7 @@ int aws_canonical(const struct aws_request *request, bool as_is, struct text *ou
     text_add(out, request->method);
     text_add_char(out, '\n');
     if (as_is) {
-        add_recoded(out, path, path_end, "/");
+        aws_encode_path(path, (size_t)(path_end - path), out);
     } else {
         add_normalised_path(out, path, path_end);
     }

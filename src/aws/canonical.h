@@ -42,4 +42,8 @@ struct aws_request {
 int aws_canonical(const struct aws_request *request, bool as_is, struct text *out, struct text *names,
                   struct error *err) MUST_CHECK;
 
+/* A path in the one spelling that S3's rule has for it: every byte encoded once, but for letters, digits, -._~ and the slashes.
+ * Who sends it so is understood by those, too, who take a path as it comes. */
+void aws_encode_path(const char *path, size_t size, struct text *out);
+
 #endif

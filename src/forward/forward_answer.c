@@ -235,14 +235,14 @@ static struct http_refusal_note note_for(const struct forward_stream *forward, c
     };
 }
 
-void forward_answer_refusal(struct forward_stream *forward, enum http_refusal why, const char *detail)
+void forward_answer_refusal(struct forward_stream *forward, enum http_refusal why, unsigned retry_after_s)
 {
     char date[40];
     struct text allow = TEXT_INIT;
     struct http_refusal_note note = note_for(forward, date);
     http_policy_tell_methods(&forward->request.rules->policy, &allow);
     note.allow = text_string(&allow);
-    note.detail = detail;
+    note.retry_after_s = retry_after_s;
     begin(forward);
     http_refusal_answer(why, &note, &forward->out);
     text_release(&allow);

@@ -64,7 +64,8 @@ void forward_answer_continue(struct forward_stream *forward);
 /* The end of the answer's body. */
 void forward_answer_end(struct forward_stream *forward);
 
-void forward_answer_refusal(struct forward_stream *forward, enum http_refusal why, const char *detail);
+/* `retry_after_s`: when it may be worth asking again; 0: not said. */
+void forward_answer_refusal(struct forward_stream *forward, enum http_refusal why, unsigned retry_after_s);
 void forward_answer_kept(struct forward_stream *forward, const struct intake_end *end);
 
 #endif

@@ -151,6 +151,7 @@ static void on_end(struct exchange *exchange, const struct exchange_end *end)
     struct forward_stream *forward = of_exchange(exchange);
     struct forward_told told = {.why = end->why,
                                 .detail = end->detail,
+                                .retry_after_s = end->retry_after_s,
                                 .reached = end->reached,
                                 .exchange = exchange};
     forward->running = false;

@@ -244,7 +244,8 @@ void forward_finish(struct forward_stream *forward, const struct forward_told *e
     told.detail = told.why == end->why ? end->detail : NULL;
     told.cut = forward->answered && told.why != HTTP_REFUSED_NONE && forward->response != NULL;
     if (told.why != HTTP_REFUSED_NONE && !forward->answered && !forward->lost) {
-        forward_answer_refusal(forward, told.why, NULL); /* the detail is the parent's own, and for its log */
+        forward_answer_refusal(forward, told.why,
+                               told.retry_after_s); /* the detail is for the parent's log */
     }
     forward->last |= !forward->body_over;
     tell(forward, &told);

@@ -67,6 +67,7 @@ struct forward_told {
     unsigned status;               /* what the client was told; 0: nothing */
     enum http_refusal why;         /* HTTP_REFUSED_NONE: it was answered, by the upstream, or with 202 */
     const char *detail;            /* NULL: there is none */
+    unsigned retry_after_s;        /* the client is told so; 0: it is not */
     bool cut;                      /* the answer broke in the middle */
     bool kept;                     /* by the spool, under: */
     uint64_t kept_id;

@@ -59,8 +59,9 @@ unsigned signing_retry_after_s(const struct signing *signing)
 
 /* ---- The signature ---- */
 
-/* The request line, as two strings: it has one blank before the target and one after it. */
-static int split_line(const struct text *line, struct text *method, struct text *target)
+/* The request line, as two strings: it has one blank before the target and one after it. S3's paths are spelled as they are signed:
+ * S3 works out their signature from the key, others from what was sent. */
+static int split_line(const struct text *line, bool as_is, struct text *method, struct text *target)
 {
     const char *text = text_string(line);
     const char *blank = strchr(text, ' ');
@@ -68,9 +69,19 @@ static int split_line(const struct text *line, struct text *method, struct text 
     if (blank == NULL || end == blank) {
         return -EINVAL;
     }
+    const char *query = memchr(blank, '?', (size_t)(end - blank));
+    const char *path_end = as_is ? (query != NULL ? query : end) : blank + 1;
     text_add_bytes(method, text, (size_t)(blank - text));
-    text_add_bytes(target, blank + 1, (size_t)(end - blank - 1));
+    aws_encode_path(blank + 1, (size_t)(path_end - blank - 1), target);
+    text_add_bytes(target, path_end, (size_t)(end - path_end));
     return method->failed || target->failed ? -ENOMEM : 0;
+}
+
+static int join_line(const struct text *method, const struct text *target, struct text *line)
+{
+    text_clear(line);
+    text_addf(line, "%s %s HTTP/1.1", text_string(method), text_string(target));
+    return line->failed ? -ENOMEM : 0;
 }
 
 static void add_signature(struct http_head *head, const struct aws_signature *signature,
@@ -112,7 +123,8 @@ static int sign_request(struct signing_job *job, const struct aws_credentials *c
 static int sign_head(struct signing_job *job, const struct aws_credentials *credentials, struct error *err)
 {
     struct text method = TEXT_INIT, target = TEXT_INIT;
-    int rv = split_line(&job->head->line, &method, &target);
+    int rv = split_line(&job->head->line, job->signing->signer.as_is, &method, &target);
+    rv = rv == 0 ? join_line(&method, &target, &job->head->line) : rv;
     if (rv == 0) {
         struct aws_request request = {.method = text_string(&method),
                                       .target = text_string(&target),

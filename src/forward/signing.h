@@ -2,7 +2,8 @@
  * Signing the requests of a route with AWS credentials, on their way out: between http_request_rewrite(), which made the
  * head, and the sending of it.
  *
- * What is signed is what will be sent: method and target are read out of head->line, and every header of the head is
+ * What is signed is what will be sent: method and target are read out of head->line (where S3's paths get the one spelling that S3
+ * signs them in), and every header of the head is
  * signed, but for those that proxies may change (aws/canonical.h). So nothing may be added to the head afterwards, and the
  * framing must be settled before: a body that was gathered to be hashed goes out with a content-length (S3 takes no
  * chunked one), and `transfer-encoding` is not signed.
