@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "ctl/ctl.h"
+#include "ctl/hex.h"
 #include <errno.h>
 #include <jansson.h>
 #include <openssl/evp.h>
@@ -53,16 +54,10 @@ struct request {
 
 /* ---- The command line ---- */
 
-/* False: not hex, or too much of it. */
 static bool take_hex(const char *text, uint8_t *data, size_t room, struct attest_bytes *ret)
 {
-    size_t size = 0;
-
-    if (*text != '\0' && OPENSSL_hexstr2buf_ex(data, room, &size, text, '\0') != 1) {
-        return false;
-    }
-    *ret = (struct attest_bytes){data, size};
-    return true;
+    ret->data = data;
+    return hex_read(text, data, room, &ret->size);
 }
 
 /* "0=HEX" */
@@ -228,16 +223,7 @@ static void decode(uint8_t *data, size_t *size)
 
 static const char *hex(const struct attest_bytes *bytes, char text[HEX_MAX])
 {
-    size_t used = 0;
-
-    text[0] = '\0';
-    if (bytes->size > 0) {
-        (void)OPENSSL_buf2hexstr_ex(text, HEX_MAX, &used, bytes->data, bytes->size, '\0');
-    }
-    for (char *c = text; *c != '\0'; c++) {
-        *c = (char)(*c >= 'A' && *c <= 'F' ? *c - 'A' + 'a' : *c);
-    }
-    return text;
+    return hex_write(bytes->data, bytes->size, text);
 }
 
 static json_t *hex_json(const struct attest_bytes *bytes)

@@ -23,6 +23,7 @@ static const struct ctl_command commands[] = {
      "verify FILE [--pcr INDEX=HEX]... [--nonce HEX] [--user-data HEX] [--at now|document|SECONDS] "
      "[--max-age DURATION] [--root FILE|HEX] [--allow-debug]",
      "whether an attestation document is to be believed, and what it says", ctl_attest},
+    {"eif", "measure FILE", "the measurements of an enclave image", ctl_eif},
 };
 
 enum common_option { OPTION_JSON = -100, OPTION_SOCKET, OPTION_CONFIG, OPTION_HELP, OPTION_VERSION };

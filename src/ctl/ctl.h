@@ -48,6 +48,7 @@ int ctl_drain(struct ctl *ctl, int argc, char **argv);
 int ctl_spool(struct ctl *ctl, int argc, char **argv);
 int ctl_explain(struct ctl *ctl, int argc, char **argv);
 int ctl_doctor(struct ctl *ctl, int argc, char **argv);
+int ctl_eif(struct ctl *ctl, int argc, char **argv);
 int ctl_attest(struct ctl *ctl, int argc, char **argv);
 int ctl_convert_allowlist(struct ctl *ctl, int argc, char **argv);
 
