@@ -157,7 +157,6 @@ static void finish(struct worker *worker)
     uv_close((uv_handle_t *)&worker->wake, NULL);
     forward_worker_close(&worker->forward);
     forward_spool_close(&worker->spool);
-    relay_worker_release(&worker->relays);
     rules_unref(worker->rules);
     loop_close(&worker->loop);
 }

@@ -10,6 +10,7 @@ static int init(struct loop *loop, const struct resolver_options *dns, struct lo
 {
     int rv;
     memset(loop, 0, sizeof *loop);
+    pipe_pool_init(&loop->pipes);
     loop->scratch = malloc(LOOP_SCRATCH_SIZE);
     if (loop->scratch == NULL) {
         return error_errno(err, -ENOMEM, "cannot start an event loop");
@@ -57,6 +58,7 @@ void loop_close(struct loop *loop)
     poller_close(&loop->poller, NULL, NULL);
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&loop->uv);
+    pipe_pool_release(&loop->pipes);
     free(loop->scratch);
     free(loop->spare);
 }

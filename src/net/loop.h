@@ -7,6 +7,7 @@
 
 #include "base/compiler.h"
 #include "base/error.h"
+#include "net/pipe_pool.h"
 #include "net/poller.h"
 #include "net/resolve.h"
 #include <stddef.h>
@@ -21,7 +22,8 @@ struct loop {
     struct poller poller;
     struct resolver *resolver;
     struct resolver_stats dns; /* of the loop that was first, for all that were made beside it */
-    unsigned char *scratch;    /* LOOP_SCRATCH_SIZE bytes, never held across a return to the loop */
+    struct pipe_pool pipes;
+    unsigned char *scratch; /* LOOP_SCRATCH_SIZE bytes, never held across a return to the loop */
     unsigned char
         *spare; /* one kept of the buffers that are lent; NULL: it is lent itself, or was never needed */
 };

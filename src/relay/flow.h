@@ -19,8 +19,8 @@
 #define POSTERN_RELAY_FLOW_H
 
 #include "base/compiler.h"
+#include "net/pipe_pool.h"
 #include "net/stream.h"
-#include "relay/pipe_pool.h"
 #include <stdbool.h>
 #include <stdint.h>
 

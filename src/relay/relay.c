@@ -35,13 +35,7 @@ static struct relay *of_upstream(struct stream *stream)
 void relay_worker_init(struct relay_worker *worker, struct loop *loop)
 {
     worker->loop = loop;
-    pipe_pool_init(&worker->pipes);
-    worker->tools = (struct flow_tools){.scratch = loop->scratch, .pipes = &worker->pipes};
-}
-
-void relay_worker_release(struct relay_worker *worker)
-{
-    pipe_pool_release(&worker->pipes);
+    worker->tools = (struct flow_tools){.scratch = loop->scratch, .pipes = &loop->pipes};
 }
 
 /* The owner may free the relay in ended(). */

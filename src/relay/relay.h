@@ -44,7 +44,6 @@ struct relay_ops {
 /* What all relays of one worker share. */
 struct relay_worker {
     struct loop *loop;
-    struct pipe_pool pipes;
     struct flow_tools tools;
 };
 
@@ -74,7 +73,6 @@ struct relay {
 };
 
 void relay_worker_init(struct relay_worker *worker, struct loop *loop);
-void relay_worker_release(struct relay_worker *worker); /* after the last relay ended */
 
 /* Starts relaying the accepted `fd`, a socket of that kind, under `route` of `config`. */
 void relay_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,

@@ -79,7 +79,6 @@ void one_worker_close(void)
     rules_unref(bench.worker.rules);
     uv_close((uv_handle_t *)&bench.worker.wake, NULL);
     uv_mutex_destroy(&bench.worker.lock);
-    relay_worker_release(&bench.worker.relays);
     loop_close(&bench.worker.loop);
     assert_int_equal(bench.rules->references, 1);
     rules_unref(bench.rules);

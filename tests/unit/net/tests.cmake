@@ -15,6 +15,7 @@ target_link_libraries(loopback PRIVATE postern_net postern_options cmocka)
 postern_unit_test(net poller FAULTS USES loopback
   LINK_OPTIONS -Wl,--wrap=epoll_ctl,--wrap=uv_poll_init,--wrap=uv_poll_start)
 postern_unit_test(net loop FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=uv_loop_init,--wrap=uv_poll_start)
+postern_unit_test(net pipe_pool FAULTS LINK_OPTIONS -Wl,--wrap=fcntl)
 postern_unit_test(net hybrid USES loopback LINK_OPTIONS -Wl,--wrap=send,--wrap=recv)
 # AF_VSOCK is played: opened for real only in the virtual machine.
 postern_unit_test(net sock FAULTS USES loopback

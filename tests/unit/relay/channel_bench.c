@@ -129,7 +129,6 @@ void channel_bench_close(struct channel_bench *bench)
 {
     framed_client_close(&bench->client);
     close(bench->listener);
-    relay_worker_release(&bench->worker);
     loopback_close(&bench->loopback);
 }
 

@@ -158,7 +158,7 @@ static void test_bulk_goes_through_pipes_that_come_back(void **state)
         peer_say(&bench.client, total - bench.client.sent);
         loopback_turn(&bench.loopback);
         peer_hear(&bench.upstream);
-        most = bench.worker.pipes.count > most ? bench.worker.pipes.count : most;
+        most = bench.loopback.loop.pipes.count > most ? bench.loopback.loop.pipes.count : most;
     }
     peer_finish(&bench.client);
     WAIT_FOR(&bench.loopback, peer_hear(&bench.upstream)->ended);

@@ -141,8 +141,8 @@ static void whole_relay(void *arg)
     check_ends(script);
     relay_bench_reset(&bench);
     assert_int_equal(bench.ended, 1);
-    pipe_pool_release(&bench.worker.pipes);
-    assert_int_equal(bench.worker.pipes.count, 0);
+    pipe_pool_release(&bench.loopback.loop.pipes);
+    assert_int_equal(bench.loopback.loop.pipes.count, 0);
     take_upstream(); /* what came too late to be seen above */
     peer_close(&bench.upstream);
 }

@@ -18,7 +18,6 @@ target_link_libraries(relay_bench PUBLIC loopback PRIVATE postern_relay postern_
 postern_unit_test(relay relay USES relay_bench)
 postern_unit_test(relay opening FAULTS USES relay_bench hello_maker LINK_OPTIONS -Wl,--wrap=resolve_start)
 postern_unit_test(relay relay_faults FAULTS USES relay_bench LINK_OPTIONS -Wl,--wrap=epoll_ctl)
-postern_unit_test(relay pipe_pool FAULTS LINK_OPTIONS -Wl,--wrap=fcntl)
 
 add_library(channel_bench STATIC relay/channel_bench.c)
 target_link_libraries(channel_bench PUBLIC loopback framed_client PRIVATE postern_relay postern_options cmocka)

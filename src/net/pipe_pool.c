@@ -1,5 +1,5 @@
 /* Pipes for splice(2): see pipe_pool.h. */
-#include "relay/pipe_pool.h"
+#include "net/pipe_pool.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

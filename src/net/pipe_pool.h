@@ -3,8 +3,8 @@
  * through: an idle stream holds none. One pool a worker, used on its thread only. Bounded: at most PIPES_MAX
  * pipes exist, and a stream that gets none copies instead.
  */
-#ifndef POSTERN_RELAY_PIPE_POOL_H
-#define POSTERN_RELAY_PIPE_POOL_H
+#ifndef POSTERN_NET_PIPE_POOL_H
+#define POSTERN_NET_PIPE_POOL_H
 
 #include "base/compiler.h"
 #include <stddef.h>

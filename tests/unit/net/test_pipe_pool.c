@@ -1,5 +1,5 @@
 /* The pool of pipes: bounded, clean, and content with nothing. */
-#include "relay/pipe_pool.h"
+#include "net/pipe_pool.h"
 
 #include "fault.h"
 #include <setjmp.h>
