@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -153,11 +154,69 @@ static int keep(struct channel_stream *stream, const uint8_t *bytes, size_t leng
     return 0;
 }
 
+/* ---- What goes past the session ---- */
+
+static void drop_pipe(struct session_io *io, struct channel_stream *stream)
+{
+    pipe_pool_put(&io->loop->pipes, stream->pipe);
+    stream->pipe = NULL;
+}
+
+static void drop_pipe_if_empty(struct session_io *io, struct channel_stream *stream)
+{
+    if (stream->pipe != NULL && stream->pipe->held == 0) {
+        drop_pipe(io, stream);
+    }
+}
+
+/* What is kept comes after what is in the pipe. */
+static bool may_pass(const struct session_io *io, const struct channel_stream *stream)
+{
+    return stream->splices && stream->kept == NULL && stream->piece_length == 0 &&
+           io->sock.stream.splice_fd >= 0;
+}
+
+bool channel_stream_passes(const struct session_io *io, const struct channel *channel, size_t left)
+{
+    const struct channel_stream *stream = channel_user(channel);
+    bool much = left >= PASS_MIN || (stream->pipe != NULL && io->lean == LEAN_READS - 1);
+    return much && may_pass(io, stream);
+}
+
+/* Returns the bytes moved: 0 if the socket has none, or the pipe no room, or after an error, which a read finds, too. */
+static size_t fill_pipe(const struct session_io *io, struct pipe *pipe, size_t size)
+{
+    ssize_t n;
+    do {
+        n = splice(io->sock.stream.splice_fd, NULL, pipe->write_fd, NULL, size,
+                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    } while (n < 0 && errno == EINTR);
+    size_t moved = n > 0 ? (size_t)n : 0;
+    pipe->held += moved;
+    return moved;
+}
+
+size_t channel_stream_pass(struct session_io *io, struct channel *channel, size_t left)
+{
+    struct channel_stream *stream = channel_user(channel);
+    if (stream->pipe == NULL) {
+        stream->pipe = pipe_pool_get(&io->loop->pipes);
+    }
+    size_t moved = stream->pipe != NULL ? fill_pipe(io, stream->pipe, left) : 0;
+    if (moved > 0) {
+        session_skip(io->session, loop_now(io->loop), moved);
+        list(io, stream, false);
+    }
+    drop_pipe_if_empty(io, stream);
+    return moved;
+}
+
 /* ---- The session's events ---- */
 
 static void fail(struct session_io *io, struct channel_stream *stream, enum reason why, uint32_t code)
 {
     unlist(io, stream);
+    drop_pipe(io, stream);
     drop_kept(stream);
     stream->piece_length = 0;
     stream->why = (uint8_t)why;
@@ -204,8 +263,12 @@ void channel_stream_on_data(struct channel *channel, const uint8_t *bytes, size_
     if (!(large ? hand_over(io, stream) : keep_piece(io, stream))) {
         return;
     }
+    if (length >= PASS_MIN && may_pass(io, stream)) {
+        io->lean = LEAN_READS; /* the next one, then */
+    }
     stream->piece = bytes;
     stream->piece_length = (uint32_t)length;
+    io->lent = true;
     if (!stream->listed) {
         session_io_act(io);
     }
@@ -272,6 +335,11 @@ size_t channel_stream_on_fill(struct channel *channel, uint8_t *buffer, size_t s
 
 /* ---- The stream's operations ---- */
 
+static struct pipe *stream_op_piped(struct stream *base)
+{
+    return of(base)->pipe;
+}
+
 static ssize_t stream_op_borrow(struct stream *base, const void **data)
 {
     struct channel_stream *stream = of(base);
@@ -293,7 +361,10 @@ static void stream_op_consumed(struct stream *base, size_t size)
 {
     struct channel_stream *stream = of(base);
     struct session_io *io = io_now(stream);
-    if (stream->kept != NULL) {
+    if (stream->pipe != NULL) {
+        stream->pipe->held -= size;
+        drop_pipe_if_empty(io, stream);
+    } else if (stream->kept != NULL) {
         stream->kept->at += (uint32_t)size;
         if (stream->kept->at == stream->kept->end) {
             drop_first(stream);
@@ -395,7 +466,7 @@ static void stream_op_again(struct stream *base, unsigned events)
 static void stream_op_mute(struct stream *base, bool muted)
 {
     struct channel_stream *stream = of(base);
-    if (!muted && (stream->kept != NULL || stream->ended)) {
+    if (!muted && (stream->pipe != NULL || stream->kept != NULL || stream->ended)) {
         stream_op_again(base, STREAM_READABLE);
     }
 }
@@ -409,6 +480,7 @@ static void stream_op_close(struct stream *base, bool abort)
     struct session_io *io = io_now(stream);
     uint32_t code = stream->close_why == REASON_NONE ? CODE_CANCEL : code_of_reason(stream->close_why);
     unlist(io, stream);
+    drop_pipe(io, stream);
     drop_kept(stream);
     if (io->told == stream) {
         io->told = NULL;
@@ -433,6 +505,7 @@ static const struct stream_ops channel_stream_ops = {
     .close = stream_op_close,
     .borrow = stream_op_borrow,
     .consumed = stream_op_consumed,
+    .piped = stream_op_piped,
     .reserve = stream_op_reserve,
     .commit = stream_op_commit,
 };

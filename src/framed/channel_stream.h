@@ -6,7 +6,11 @@
  * what is kept. What goes out is put into the session's output without a copy (`reserve`, `commit`), while the stream reports
  * that it is writable; a frame's worth a report.
  *
- * Differences from a socket: there is nothing to splice. When `failed` is set, by a report, neither direction carries
+ * Past the session: large payloads, for an owner that sets `splices`, go from the session's socket into a pipe (`piped`), and not through this
+ * process. The pipe is a place to keep them, too, within the same credit, and its bytes come first: nothing is put into it while anything
+ * else is kept.
+ *
+ * Differences from a socket: when `failed` is set, by a report, neither direction carries
  * anything any more, bytes that came before are dropped, and `why` and `code` say what happened; all that is left to do is to
  * close it. When `gone` is set without it, the peer wants nothing more, and may still send: `code` is what it gave.
  *
@@ -25,8 +29,9 @@ struct kept;
 struct channel_stream {
     struct stream stream;
     struct channel *channel; /* NULL: closed */
-    struct kept *kept;       /* owned: what was not taken; NULL as a rule */
-    const uint8_t *piece;    /* in the session's input, to be told of before the turn is over */
+    struct pipe *pipe; /* lent by the loop: what went past the session, before what is kept; NULL as a rule */
+    struct kept *kept; /* owned: what was not taken; NULL as a rule */
+    const uint8_t *piece; /* in the session's input, to be told of before the turn is over */
     uint32_t piece_length;
     uint32_t code;     /* what the peer gave, or the session's */
     uint8_t close_why; /* enum reason: what the peer is told if this is closed before its end */
@@ -34,7 +39,8 @@ struct channel_stream {
     bool ended : 1;    /* the peer sent its end */
     bool listed : 1;   /* in `due` or `again` of the session_io */
     bool listed_again : 1;
-    bool asked : 1; /* to be told, muted or not */
+    bool splices : 1; /* set by the owner: what goes on from here may be spliced */
+    bool asked : 1;   /* to be told, muted or not */
     TAILQ_ENTRY(channel_stream) link;
 };
 

@@ -6,6 +6,11 @@
 
 #include "framed/channel_stream.h"
 
+/* What of a payload is worth the system calls of going past the session (measured: docs/performance.md); and the reads that then look out
+ * for the next, since there may be a small frame before it. */
+#define PASS_MIN   16384u
+#define LEAN_READS 2u
+
 /* session_io.c */
 
 /* Something was done for a stream: after many in a turn the session's input waits for the next. */
@@ -30,6 +35,13 @@ size_t channel_stream_on_fill(struct channel *channel, uint8_t *buffer, size_t s
 
 /* Tells the streams in `due` what came for them. After it nothing refers to the session's input. */
 void channel_stream_run_due(struct session_io *io);
+
+/* Whether what is left of a payload is to go past the session: much, or a little of a stream that has more on its way so. */
+bool channel_stream_passes(const struct session_io *io, const struct channel *channel, size_t left);
+
+/* Moves bytes of it that are in the socket into the stream's pipe, and returns how many. 0: the stream has to be told first of those that
+ * are there, or they have to be read. */
+size_t channel_stream_pass(struct session_io *io, struct channel *channel, size_t left);
 
 /* Those that asked to be told again are due. */
 void channel_stream_next_turn(struct session_io *io);

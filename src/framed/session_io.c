@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 /* Measured: writes gain by being twice as large, reads lose (docs/performance.md). */
-#define READ_SIZE ((size_t)64 * 1024)
+#define READ_SIZE 65536u
 
 #define LEAVE_MS 1u /* a timer of 0 ms could fire before the streams' owners have heard of their ends */
 
@@ -112,6 +112,15 @@ static bool discard(struct session_io *io, size_t *moved)
     return n > 0;
 }
 
+/* How much is to be read: as a rule, much. While large payloads come, up to where the next one begins, so that it can go past the
+ * session. */
+static uint32_t next_read(const struct session_io *io)
+{
+    struct channel *channel;
+    size_t left = session_expects(io->session, &channel);
+    return io->lean == 0 || left >= PASS_MIN ? READ_SIZE : (uint32_t)left + FRAME_HEADER;
+}
+
 /* False: nothing is there to be looked at. */
 static bool fetch(struct session_io *io)
 {
@@ -121,7 +130,8 @@ static bool fetch(struct session_io *io)
         stream_again(&io->sock.stream, STREAM_READABLE);
         return false;
     }
-    ssize_t n = read_once(io, in, READ_SIZE);
+    io->asked = next_read(io);
+    ssize_t n = read_once(io, in, io->asked);
     if (n <= 0) {
         loop_take_back(io->loop, in);
         return false;
@@ -130,6 +140,7 @@ static bool fetch(struct session_io *io)
     io->in_at = 0;
     io->in_length = (uint32_t)n;
     io->fresh = true;
+    io->lean -= io->lean > 0;
     return true;
 }
 
@@ -138,7 +149,7 @@ static bool fetch(struct session_io *io)
 static bool drained(const struct session_io *io)
 {
     const struct stream *stream = &io->sock.stream;
-    return io->fresh && io->in_length < READ_SIZE && !stream->hung_up && !stream->patchy && !io->cut;
+    return io->fresh && io->in_length < io->asked && !stream->hung_up && !stream->patchy && !io->cut;
 }
 
 /* Gives the session what was read. False: there is no more for now. */
@@ -148,7 +159,10 @@ static bool take(struct session_io *io, size_t *moved)
         return false;
     }
     size_t taken = session_receive(io->session, now_of(io), io->in + io->in_at, io->in_length - io->in_at);
-    channel_stream_run_due(io);
+    if (io->lent) {
+        io->lent = false;
+        channel_stream_run_due(io);
+    }
     *moved += taken;
     io->in_at += (uint32_t)taken;
     if (io->in_at < io->in_length) {
@@ -156,6 +170,27 @@ static bool take(struct session_io *io, size_t *moved)
     }
     give_back(io, &io->in);
     return !drained(io);
+}
+
+/* Moves what is left of a payload past the session, where that pays. False: it has to be read. */
+static bool pass(struct session_io *io, size_t *moved)
+{
+    struct channel *channel;
+    size_t left = session_expects(io->session, &channel);
+    if (left == 0 || io->in != NULL || !channel_stream_passes(io, channel, left)) {
+        return false;
+    }
+    bool large = left >= PASS_MIN;
+    size_t passed = channel_stream_pass(io, channel, left);
+    if (passed == 0) { /* its pipe may be full */
+        channel_stream_run_due(io);
+        left = session_expects(io->session, &channel);
+        passed =
+            left > 0 && channel_stream_passes(io, channel, left) ? channel_stream_pass(io, channel, left) : 0;
+    }
+    *moved += passed;
+    io->lean = passed == 0 ? 0 : large ? LEAN_READS : LEAN_READS - 1;
+    return passed > 0;
 }
 
 static void receive(struct session_io *io)
@@ -168,7 +203,7 @@ static void receive(struct session_io *io)
             stream_again(&io->sock.stream, STREAM_READABLE);
             return;
         }
-        more = session_is_over(io->session) ? discard(io, &moved) : take(io, &moved);
+        more = session_is_over(io->session) ? discard(io, &moved) : pass(io, &moved) || take(io, &moved);
     }
 }
 

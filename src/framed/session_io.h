@@ -10,6 +10,9 @@
  * Always read: whatever the state of its streams is, the socket is read. What a stream cannot be rid of at once is kept by its
  * channel_stream, within the credit that the peer was given. What is to be written is asked for only when the socket takes it.
  *
+ * In bulk: while large payloads come for streams that splice, a read ends where the next payload begins, and that one is spliced past the
+ * session (session_expects()).
+ *
  * Memory: an idle session has no buffer. Of two that the loop lends (LOOP_BUFFER_SIZE each), one is held while the socket is full,
  * with what it did not take, and one while a turn is over before all that was read has been looked at.
  *
@@ -67,6 +70,9 @@ struct session_io {
     uint64_t linger_by;
     unsigned char *in, *out; /* lent; NULL as a rule */
     uint32_t in_at, in_length, out_at, out_length;
+    uint32_t asked;   /* of the socket, for `in` */
+    uint8_t lean;     /* reads that end where the next payload begins */
+    bool lent;        /* some of `in` was handed to streams, which have not been told yet */
     uint32_t acts;    /* in this turn */
     uint32_t streams; /* not yet closed */
     uint32_t linger_ms;

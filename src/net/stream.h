@@ -25,6 +25,7 @@
 enum { STREAM_READABLE = 1, STREAM_WRITABLE = 2 };
 
 struct stream;
+struct pipe;
 
 typedef void (*stream_cb)(struct stream *stream, unsigned events);
 
@@ -40,6 +41,10 @@ struct stream_ops {
      * report: how many, 0: end, or -errno; and how many of them were taken away. */
     ssize_t (*borrow)(struct stream *stream, const void **data);
     void (*consumed)(struct stream *stream, size_t size);
+
+    /* May be NULL, and only of those that lend. A pipe with bytes that come before those that borrow() gives, to be taken out by
+     * splice(2), and told of by consumed(); NULL: there are none. */
+    struct pipe *(*piped)(struct stream *stream);
 
     /* Both or neither. Room for bytes, while the stream reports that it is writable: how much, or -errno; and how many were put
      * there. -EAGAIN has it report so, later. */
@@ -105,6 +110,11 @@ static inline ssize_t stream_borrow(struct stream *stream, const void **data)
 static inline void stream_consumed(struct stream *stream, size_t size)
 {
     stream->ops->consumed(stream, size);
+}
+
+static inline struct pipe *stream_piped(struct stream *stream)
+{
+    return stream->ops->piped != NULL ? stream->ops->piped(stream) : NULL;
 }
 
 static inline bool stream_can_reserve(const struct stream *stream)

@@ -66,17 +66,22 @@ static int deliver_held(struct flow *flow)
     return 0;
 }
 
+static ssize_t empty_pipe(const struct pipe *pipe, int fd)
+{
+    ssize_t n;
+    do {
+        n = splice(pipe->read_fd, NULL, fd, NULL, pipe->held, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
 static int deliver_pipe(struct flow *flow)
 {
     struct pipe *pipe = flow->pipe;
     while (pipe->held > 0) {
-        ssize_t n = splice(pipe->read_fd, NULL, flow->to->splice_fd, NULL, pipe->held,
-                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        ssize_t n = empty_pipe(pipe, flow->to->splice_fd);
         if (n < 0) {
-            if (errno == EINTR) {
-                continue;
-            }
-            return -errno;
+            return (int)n;
         }
         pipe->held -= (size_t)n;
         flow->bytes += (uint64_t)n;
@@ -209,6 +214,23 @@ static enum flow_result step_copy(struct flow *flow, const struct flow_tools *to
     return is_drained(flow, (size_t)n, asked) ? FLOW_WAITING : FLOW_TIRED;
 }
 
+/* One step from a pipe that the source lends. FLOW_TIRED: go on. */
+static enum flow_result step_piped(struct flow *flow, const struct pipe *pipe, uint32_t *moved)
+{
+    ssize_t n = empty_pipe(pipe, flow->to->splice_fd);
+    if (n < 0 && n != -EAGAIN) {
+        return sink_failed(flow, (int)n);
+    }
+    flow->blocked = n < 0;
+    if (flow->blocked) {
+        return FLOW_WAITING;
+    }
+    stream_consumed(flow->from, (size_t)n);
+    flow->bytes += (uint64_t)n;
+    *moved += (uint32_t)n;
+    return FLOW_TIRED;
+}
+
 /* One step from where the bytes lie. What the sink does not take, the source keeps. FLOW_TIRED: go on. */
 static enum flow_result step_borrow(struct flow *flow, uint32_t *moved)
 {
@@ -275,6 +297,10 @@ static enum flow_result step_splice(struct flow *flow, const struct flow_tools *
 
 static enum flow_result step(struct flow *flow, const struct flow_tools *tools, uint32_t *moved)
 {
+    struct pipe *pipe = stream_piped(flow->from);
+    if (pipe != NULL) {
+        return step_piped(flow, pipe, moved);
+    }
     if (stream_can_borrow(flow->from)) {
         return step_borrow(flow, moved);
     }

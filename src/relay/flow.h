@@ -10,7 +10,7 @@
  *     source --splice--> [ pipe ] --splice--> sink         bulk: the bytes stay in the kernel
  *
  *     source --write--> sink, or source --read--> sink        where a stream lends its own memory (see
- *                                                             stream.h): nothing is held here at all
+ *     source's pipe --splice--> sink                          stream.h), or a pipe: nothing is held here at all
  *
  * At most one of `held` and `pipe` holds bytes. Both are attached only while they do, so an idle flow
  * costs this struct alone, and a stalled one at most FLOW_CHUNK_MAX bytes or one pipe.

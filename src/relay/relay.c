@@ -312,6 +312,7 @@ static void become_open(struct relay *relay)
     opening_free(opening);
     relay->opening = NULL;
     if (relay->framed) {
+        relay->client.channel.splices = relay->upstream.stream.splice_fd >= 0;
         channel_stream_accept(&relay->client.channel);
     }
     enter(relay, RELAY_OPEN);

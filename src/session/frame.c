@@ -1,6 +1,7 @@
 /* The header, the table of forms, and the reader. */
 #include "session/frame.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* The first byte is no letter and no TLS record type, so that HTTP, TLS and a person at a terminal are told apart
@@ -106,6 +107,14 @@ void frame_reader_init(struct frame_reader *reader, uint32_t max_payload)
 {
     memset(reader, 0, sizeof(*reader));
     reader->max_payload = max_payload;
+}
+
+void frame_reader_skip(struct frame_reader *reader, size_t length)
+{
+    assert(length <= frame_reader_data_left(reader));
+    reader->have += (uint32_t)length;
+    if (reader->have == FRAME_HEADER + reader->header.length)
+        reader->have = 0;
 }
 
 static size_t smaller(size_t a, size_t b)

@@ -96,6 +96,17 @@ void frame_reader_init(struct frame_reader *reader, uint32_t max_payload);
 enum frame_event frame_read(struct frame_reader *reader, const uint8_t **data, size_t *length,
                             struct frame *ret) MUST_CHECK;
 
+/* What is left of the payload of a DATA frame of which the header is there; 0 otherwise. */
+static inline size_t frame_reader_data_left(const struct frame_reader *reader)
+{
+    bool data = reader->have >= FRAME_HEADER && reader->header.type == FRAME_DATA;
+
+    return data ? FRAME_HEADER + reader->header.length - reader->have : 0;
+}
+
+/* So many bytes of that, at most, came and were not given to frame_read(). */
+void frame_reader_skip(struct frame_reader *reader, size_t length);
+
 /* Whether a frame has begun and is not whole. */
 static inline bool frame_reader_midway(const struct frame_reader *reader)
 {

@@ -245,6 +245,23 @@ size_t session_receive(struct session *session, uint64_t now, const void *bytes,
     return session->phase < PHASE_ENDING ? given - length : given;
 }
 
+size_t session_expects(const struct session *session, struct channel **ret)
+{
+    size_t left = frame_reader_data_left(&session->reader);
+    bool last = session->reader.header.flags & FRAME_FIN;
+
+    *ret = left > 0 && !last && session_running(session) ? receive_expects(session) : NULL;
+    return *ret ? left : 0;
+}
+
+void session_skip(struct session *session, uint64_t now, size_t length)
+{
+    session_set_now(session, now);
+    receive_skip(receive_expects(session), length);
+    frame_reader_skip(&session->reader, length);
+    watch_frame(session);
+}
+
 static void find_unfinished(struct channel *channel, void *arg)
 {
     if (!channel->send_over || !channel->receive_over || channel->pending)

@@ -264,16 +264,37 @@ static bool check_data(struct channel *channel, const struct frame_header *heade
     return false;
 }
 
+static void count(struct channel *channel, size_t length)
+{
+    channel->received += length;
+    channel->session->received += length;
+}
+
+static bool is_wanted(const struct channel *channel)
+{
+    return !channel->discard && tells(channel);
+}
+
 static void take(struct channel *channel, const struct frame *frame)
 {
-    struct session *session = channel->session;
-
-    channel->received += frame->length;
-    session->received += frame->length;
-    if (channel->discard || channel->released || channel->silent)
-        channel_drop(channel, frame->length);
+    count(channel, frame->length);
+    if (is_wanted(channel))
+        channel->session->events->data(channel, frame->bytes, frame->length);
     else
-        session->events->data(channel, frame->bytes, frame->length);
+        channel_drop(channel, frame->length);
+}
+
+struct channel *receive_expects(const struct session *session)
+{
+    struct channel *channel = find(session, session->reader.header.stream);
+
+    return channel && is_wanted(channel) ? channel : NULL;
+}
+
+void receive_skip(struct channel *channel, size_t length)
+{
+    count(channel, length);
+    timer_update(channel, true);
 }
 
 static void finish(struct channel *channel)

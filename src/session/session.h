@@ -127,6 +127,12 @@ void *session_user(const struct session *session);
 size_t session_receive(struct session *session, uint64_t now, const void *bytes, size_t length);
 void session_yield(struct session *session);
 
+/* What is left of the payload of a DATA frame that has begun, and of which channel, where `data` would be told of it next: then its bytes may
+ * go from the connection to where they lead past the session, which is told how many went, by session_skip(). They count as handed
+ * over. 0 otherwise, and for a frame that is its stream's last. */
+size_t session_expects(const struct session *session, struct channel **ret);
+void session_skip(struct session *session, uint64_t now, size_t length);
+
 void session_receive_end(struct session *session,
                          uint64_t now); /* the peer sends no more bytes: EOF, or an error */
 

@@ -208,6 +208,9 @@ void timer_run(struct session *session);
 /* receive.c, receive_stream.c */
 void receive_stream_frame(struct session *session, const struct frame *frame);
 void receive_data(struct session *session, const struct frame *frame);
+struct channel *
+receive_expects(const struct session *session); /* of the frame that has begun; NULL: nobody */
+void receive_skip(struct channel *channel, size_t length);
 void receive_breach(struct session *session, enum code code, const char *text);
 void receive_noise(struct session *session);
 

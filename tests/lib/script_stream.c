@@ -105,9 +105,19 @@ static ssize_t script_borrow(struct stream *stream, const void **data)
     return (ssize_t)n;
 }
 
+static struct pipe *script_piped(struct stream *stream)
+{
+    return of(stream)->pipe;
+}
+
 static void script_consumed(struct stream *stream, size_t size)
 {
     struct script_stream *script = of(stream);
+    if (script->pipe != NULL) {
+        script->pipe->held -= size;
+        script->pipe = script->pipe->held > 0 ? script->pipe : NULL;
+        return;
+    }
     script->next_byte = (unsigned char)(script->next_byte + size);
     script->reads[script->read_next] -= (ssize_t)size;
     script->read_next += script->reads[script->read_next] == 0;
@@ -139,6 +149,7 @@ static const struct stream_ops lending_ops = {
     .close = script_close,
     .borrow = script_borrow,
     .consumed = script_consumed,
+    .piped = script_piped,
     .reserve = script_reserve,
     .commit = script_commit,
 };

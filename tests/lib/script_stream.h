@@ -5,6 +5,7 @@
 #ifndef POSTERN_TESTS_SCRIPT_STREAM_H
 #define POSTERN_TESTS_SCRIPT_STREAM_H
 
+#include "net/pipe_pool.h"
 #include "net/stream.h"
 #include <stddef.h>
 
@@ -26,6 +27,7 @@ struct script_stream {
     int finish_result;
     unsigned finished, again, closed;
     unsigned char memory[SCRIPT_MEMORY]; /* of a stream that lends it */
+    struct pipe *pipe;                   /* what of that comes first, until it is empty */
 };
 
 void script_init(struct script_stream *script);

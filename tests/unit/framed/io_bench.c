@@ -9,16 +9,37 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct io_bench *of(struct session_io *io)
 {
     return CONTAINER_OF(io, struct io_bench, io);
 }
 
+static size_t take_piped(struct io_app *app, size_t left)
+{
+    unsigned char bytes[4096];
+    size_t before = app->taken;
+    struct pipe *pipe;
+    while (left > 0 && (pipe = stream_piped(&app->stream.stream)) != NULL) {
+        ssize_t n = read(pipe->read_fd, bytes, left < sizeof bytes ? left : sizeof bytes);
+        assert_in_range(n, 1, pipe->held);
+        for (ssize_t i = 0; i < n; i++) {
+            assert_int_equal(bytes[i], app->wanted++);
+        }
+        stream_consumed(&app->stream.stream, (size_t)n);
+        app->taken += (size_t)n;
+        app->piped += (size_t)n;
+        left -= (size_t)n;
+    }
+    return app->taken - before;
+}
+
 static void take(struct io_app *app)
 {
     size_t left = app->most > 0 ? app->most : SIZE_MAX;
     const void *data;
+    left -= take_piped(app, left);
     while (left > 0 && (app->end = stream_borrow(&app->stream.stream, &data)) > 0) {
         size_t n = (size_t)app->end < left ? (size_t)app->end : left;
         app->largest = (size_t)app->end > app->largest ? (size_t)app->end : app->largest;
@@ -108,6 +129,7 @@ static void on_open(struct session_io *io, struct channel *channel, const struct
     }
     struct io_app *app = &bench->apps[bench->count++];
     channel_stream_open(&app->stream, io, channel, on_report);
+    app->stream.splices = app->splices;
     if (bench->accept) {
         channel_stream_accept(&app->stream);
     }

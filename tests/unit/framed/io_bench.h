@@ -19,12 +19,14 @@ struct io_app {
     /* What it does when it is told: */
     bool take;      /* takes all that is there, up to `most` bytes a report (0: all) */
     bool say;       /* puts `to_say` bytes where it is told to */
+    bool splices;   /* what goes past the session may be put into a pipe for it */
     bool stay_mute; /* mutes itself at the first report */
     bool close_when_failed;
     size_t most, to_say;
     void (*on_report)(struct io_app *app, unsigned events); /* instead of all that */
     /* What it got, and gave; both count up byte by byte. */
     unsigned char next, wanted;
+    size_t piped;                /* of `taken` */
     size_t taken, said, largest; /* `largest`: bytes that lay in one piece */
     ssize_t end;                 /* what borrow said last: 0, or -errno; 1 at first */
 };

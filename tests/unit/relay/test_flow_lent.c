@@ -9,6 +9,10 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static unsigned char scratch[FLOW_CHUNK_MAX];
 static struct script_stream source, sink;
@@ -105,6 +109,81 @@ static void test_others_have_their_turn(void **state)
     check(FLOW_WAITING, 2 * FLOW_TURN, false);
 }
 
+/* ---- From a pipe ---- */
+
+static struct pipe *begin_piped(size_t bytes, int sockets[2])
+{
+    unsigned char data[4096];
+    memset(data, 'p', sizeof data);
+    begin(true, false);
+    struct pipe *pipe = source.pipe = pipe_pool_get(&pipes);
+    assert_non_null(pipe);
+    assert_int_equal(write(pipe->write_fd, data, bytes), bytes);
+    pipe->held = bytes;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sockets), 0);
+    sink.stream.splice_fd = sockets[0];
+    return pipe;
+}
+
+static void end_piped(struct pipe *pipe, const int sockets[2])
+{
+    pipe_pool_put(&pipes, pipe);
+    pipe_pool_release(&pipes);
+    close(sockets[0]);
+    close(sockets[1]);
+}
+
+/* What is in it comes first, and never through this process. */
+static void test_a_pipe_is_emptied_into_the_sink(void **state)
+{
+    unsigned char got[4096];
+    int sockets[2];
+    (void)state;
+    struct pipe *pipe = begin_piped(3000, sockets);
+    script_reads(&source, 100);
+    assert_int_equal(flow_run(&flow, &tools), FLOW_WAITING);
+    assert_int_equal(read(sockets[1], got, sizeof got), 3000);
+    assert_int_equal(got[2999], 'p');
+    assert_int_equal(flow.bytes, 3100);
+    assert_int_equal(sink.written, 100);
+    assert_false(flow.blocked);
+    assert_null(flow.pipe);
+    end_piped(pipe, sockets);
+}
+
+static void test_a_full_sink_leaves_the_rest_in_the_pipe(void **state)
+{
+    static unsigned char filler[4096];
+    unsigned char got[4096];
+    int sockets[2];
+    (void)state;
+    struct pipe *pipe = begin_piped(3000, sockets);
+    while (write(sockets[0], filler, sizeof filler) > 0) {
+    }
+    assert_int_equal(flow_run(&flow, &tools), FLOW_WAITING);
+    assert_true(flow.blocked);
+    assert_int_equal(pipe->held, 3000);
+    while (read(sockets[1], got, sizeof got) > 0) {
+    }
+    assert_int_equal(flow_run(&flow, &tools), FLOW_WAITING);
+    assert_false(flow.blocked);
+    assert_int_equal(flow.bytes, 3000);
+    end_piped(pipe, sockets);
+}
+
+static void test_a_sink_that_fails_before_a_pipe(void **state)
+{
+    int sockets[2];
+    (void)state;
+    struct pipe *pipe = begin_piped(3000, sockets);
+    close(sockets[1]);
+    sockets[1] = -1;
+    signal(SIGPIPE, SIG_IGN);
+    assert_int_equal(flow_run(&flow, &tools), FLOW_SINK_FAILED);
+    assert_int_equal(pipe->held, 3000);
+    end_piped(pipe, sockets);
+}
+
 /* ---- To where they are to lie ---- */
 
 static void test_bytes_are_read_to_where_there_is_room(void **state)
@@ -174,6 +253,9 @@ int main(void)
         cmocka_unit_test(test_a_sink_that_fails),
         cmocka_unit_test(test_a_source_that_fails),
         cmocka_unit_test(test_others_have_their_turn),
+        cmocka_unit_test(test_a_pipe_is_emptied_into_the_sink),
+        cmocka_unit_test(test_a_full_sink_leaves_the_rest_in_the_pipe),
+        cmocka_unit_test(test_a_sink_that_fails_before_a_pipe),
         cmocka_unit_test(test_bytes_are_read_to_where_there_is_room),
         cmocka_unit_test(test_a_source_that_hung_up_is_read_to_its_end),
         cmocka_unit_test(test_a_sink_that_gives_no_room_any_more),
