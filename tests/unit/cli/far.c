@@ -44,7 +44,10 @@ struct far_stream {
     uint64_t to_send, sent;
     unsigned log; /* of far->logged */
     bool all_came;
+    char tail[5]; /* the last bytes that came */
 };
+
+static const char http_answer[] = "HTTP/1.1 201 Created\r\nContent-Length: 4\r\n\r\nkept";
 
 uint8_t far_pattern(uint64_t at)
 {
@@ -143,6 +146,19 @@ static void on_open(struct channel *channel, const struct control_open *open)
     }
 }
 
+/* Its end is that of the last chunk. */
+static void hear_http(struct far_stream *stream, const uint8_t *bytes, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        memmove(stream->tail, stream->tail + 1, sizeof stream->tail - 1);
+        stream->tail[sizeof stream->tail - 1] = (char)bytes[i];
+    }
+    if (memcmp(stream->tail, "0\r\n\r\n", sizeof stream->tail) == 0) {
+        stream->all_came = true;
+        channel_ready(stream->channel);
+    }
+}
+
 static void on_data(struct channel *channel, const uint8_t *bytes, size_t length)
 {
     struct far_stream *stream = channel_user(channel);
@@ -168,6 +184,9 @@ static void on_data(struct channel *channel, const uint8_t *bytes, size_t length
         channel_ready(channel);
     } else if (!is(stream, "deaf")) {
         channel_consumed(channel, length);
+    }
+    if (is(stream, "http")) {
+        hear_http(stream, bytes, length);
     }
 }
 
@@ -215,6 +234,9 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     *more = CHANNEL_PAUSE;
     if (is(stream, "stop")) {
         length = (size_t)snprintf((char *)buffer, size, "enough");
+        *more = CHANNEL_FIN;
+    } else if (is(stream, "http") && stream->all_came) {
+        length = (size_t)snprintf((char *)buffer, size, "%s", http_answer);
         *more = CHANNEL_FIN;
     } else if ((is(stream, "echo") || is(stream, "time")) && stream->length > 0) {
         length = echo(channel, stream, buffer, size);
@@ -345,6 +367,7 @@ static void on_connection(struct cli_watch *watch, uint32_t ready)
         config.max_streams = far->max_streams;
         config.max_own_streams = 0;
         config.budget = HELD_SIZE;
+        config.max_kind = CONTROL_KIND_HTTP;
         of->session = session_new(&config, &events, of, cli_now_ms());
         assert_non_null(of->session);
         LIST_INSERT_HEAD(&far->sessions, of, link);

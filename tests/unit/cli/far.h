@@ -10,6 +10,7 @@
  *     stop     wants no more as soon as a byte has come, and answers "enough"
  *     log      keeps what comes, under the name that came with it
  *     time     tells the time, `time_ahead` of what it is
+ *     http     answers a chunked HTTP request with "kept", and ends
  *     MILLIONS a number: so many MiB of the pattern
  */
 #ifndef POSTERN_TESTS_FAR_H

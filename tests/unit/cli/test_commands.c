@@ -1,4 +1,4 @@
-/* ping, pipe and listen from their beginning to their end, against a daemon in another process, whatever call fails. */
+/* ping, pipe, send and listen from their beginning to their end, against a daemon in another process, whatever call fails. */
 #include "cli/cli.h"
 
 #include "far.h"
@@ -119,9 +119,9 @@ static void restore(int fd, int before)
     close(before);
 }
 
-/* `ended`: standard input has an end. */
-static void run_pipe(struct ran *ran, const char *route, const char *input, bool ended, char *output,
-                     size_t size)
+/* `ended`: standard input has an end. `option` may be NULL. */
+static void run_command(struct ran *ran, const char *command, const char *route, const char *option,
+                        const char *value, const char *input, bool ended, char *output, size_t size)
 {
     int in[2], out[2];
     fault_spare(true);
@@ -134,7 +134,7 @@ static void run_pipe(struct ran *ran, const char *route, const char *input, bool
     }
     int in_before = replace(STDIN_FILENO, in[0]), out_before = replace(STDOUT_FILENO, out[1]);
     fault_spare(false);
-    run_cli(ran, "--connect", address, "pipe", route, NULL);
+    run_cli(ran, "--connect", address, command, route, option, value, NULL);
     fault_spare(true);
     restore(STDIN_FILENO, in_before);
     restore(STDOUT_FILENO, out_before);
@@ -145,6 +145,12 @@ static void run_pipe(struct ran *ran, const char *route, const char *input, bool
         close(in[1]);
     }
     fault_spare(false);
+}
+
+static void run_pipe(struct ran *ran, const char *route, const char *input, bool ended, char *output,
+                     size_t size)
+{
+    run_command(ran, "pipe", route, NULL, NULL, input, ended, output, size);
 }
 
 static void echo(void *arg)
@@ -186,6 +192,45 @@ static void test_pipe_says_why_it_failed(void **state)
     }
 }
 
+static void send_request(void *arg)
+{
+    (void)arg;
+    struct ran ran;
+    char output[100];
+    run_command(&ran, "send", "http", "--data", "-", "a result", true, output, sizeof output);
+    assert_all_or_said(&ran);
+    if (ran.code == CLI_DONE) {
+        assert_string_equal(output, "kept");
+    }
+}
+
+static void test_send(void **state)
+{
+    (void)state;
+    send_request(NULL);
+    assert_true(fault_loop("send", CALLS, send_request, NULL) >= 12);
+}
+
+static void test_send_says_why_it_failed(void **state)
+{
+    (void)state;
+    static const char *const ends[][2] = {
+        {"refuse", "route refuse: refused, connect_refused: the destination refused the connection "
+                   "(tcp://10.0.0.1:443); "},
+        {"reset", "route reset: POST /: the stream was cut: upstream_reset: "},
+        {"stop", "route stop: POST /: the answer is no HTTP/1.1 that has one reading: "},
+        {"1", "route 1: POST /: the answer is no HTTP/1.1 that has one reading: "},
+    };
+    struct ran ran;
+    char output[100];
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        run_command(&ran, "send", ends[i][0], "--data", "-", "hello", false, output, sizeof output);
+        assert_int_equal(ran.code, CLI_FAILED);
+        assert_string_equal(output, "");
+        assert_contains(ran.err, ends[i][1]);
+    }
+}
+
 static void listen_nowhere(void *arg)
 {
     (void)arg;
@@ -208,6 +253,8 @@ int main(void)
         cmocka_unit_test(test_ping),
         cmocka_unit_test(test_pipe),
         cmocka_unit_test(test_pipe_says_why_it_failed),
+        cmocka_unit_test(test_send),
+        cmocka_unit_test(test_send_says_why_it_failed),
         cmocka_unit_test(test_listen),
     };
     return cmocka_run_group_tests_name("cli/commands", tests, start_daemon, stop_daemon);
