@@ -355,7 +355,7 @@ static void on_sock_ready(struct stream *sock, unsigned events)
     tls->stream.gone = sock->gone;
     if (tls->shaken_cb != NULL) {
         shake(tls);
-    } else if (events != 0 && tls->failure == NULL) {
+    } else if (events != 0) {
         tls->stream.cb(&tls->stream, events);
     }
 }

@@ -15,7 +15,7 @@
  * writable until it is gone. An idle stream holds no buffer.
  *
  * Lifetimes: the owner embeds the stream. tls_stream_adopt() takes the socket; then `shaken` comes once, never from inside,
- * unless the stream is closed before; after a failure nothing else comes. The client outlives its streams. One
+ * unless the stream is closed before; if it failed, closing is all that is left. The client outlives its streams. One
  * thread has them all.
  */
 #ifndef POSTERN_NET_TLS_H

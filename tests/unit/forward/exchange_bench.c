@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,8 +59,15 @@ void bench_close(struct bench *bench)
 
 void far_accept(struct bench *bench, struct far *far)
 {
+    far_adopt(bench, far, accept_one(&bench->net, bench->listener));
+}
+
+void far_adopt(struct bench *bench, struct far *far, int fd)
+{
     memset(far, 0, sizeof *far);
-    far->fd = accept_one(&bench->net, bench->listener);
+    int yes = 1;
+    far->fd = fd;
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes), 0);
     assert_int_equal(fcntl(far->fd, F_SETFL, O_NONBLOCK), 0);
     if (bench->tls != NULL) {
         far->ssl = SSL_new(bench->tls);

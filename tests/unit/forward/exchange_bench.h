@@ -37,6 +37,7 @@ void bench_close(struct bench *bench);
 
 /* Takes a connection, for which the loop is turned. */
 void far_accept(struct bench *bench, struct far *far);
+void far_adopt(struct bench *bench, struct far *far, int fd);
 void far_hear(struct far *far); /* reads what is there */
 void far_say(struct bench *bench, struct far *far, const char *text);
 void far_say_bytes(struct bench *bench, struct far *far, const char *data, size_t size);
