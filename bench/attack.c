@@ -2,12 +2,16 @@
  * bench_attack: a good client beside thousands of bad ones, through the same daemon.
  *
  *     bench_attack --good ADDRESS --hello ADDRESS --flood ADDRESS --blackhole ADDRESS
- *                  --echo-at ADDRESS --flood-at ADDRESS [--peers N] [--seconds N]
+ *                  --echo-at ADDRESS --flood-at ADDRESS [--peers N] [--seconds N] [--http]
  *
  * The first four are listeners of the daemon: `good` and `flood` lead to the servers that this program runs at
  * `echo-at` and `flood-at`, `hello` to a route that reads a ClientHello, `blackhole` to a destination that never
  * answers. The good client makes a short connection each millisecond, through `good`: for `seconds` in quiet,
  * then as long beside the bad ones, then until two seconds after they have all gone at once.
+ *
+ * With --http all of them lead to routes that forward requests, and the server behind `good` is somebody else's: the good client sends
+ * a request each millisecond, on a connection of its own. Then the bad ones are slow in the middle of a head, and in the middle of a body;
+ * reset in the middle of a body; ask for an answer without end, and read none of it; and wait for an upstream that never answers.
  *
  * The bad ones are, in equal parts: silent; slow (a byte a second); slow in the middle of a ClientHello; resetting (connect,
  * send, abort, and again half a second later); of zero window (they ask for much and read nothing); and
@@ -55,6 +59,7 @@ static struct settings {
     struct address good, hello, flood, blackhole, echo_at, flood_at;
     unsigned peers;
     double seconds;
+    bool http;
 } settings = {.peers = 4000, .seconds = 4};
 
 static struct sample samples[SAMPLES_MAX];
@@ -80,6 +85,30 @@ static bool exchange(int fd)
     return recv(fd, reply, EXCHANGE, MSG_WAITALL) == EXCHANGE;
 }
 
+/* One request, and its answer to the end: as many bytes come back. */
+static bool request(int fd)
+{
+    static const char head[] = "POST /results HTTP/1.1\r\nHost: a\r\nContent-Length: 64\r\n\r\n";
+    char bytes[sizeof head - 1 + EXCHANGE] = "", answer[4096];
+    size_t length = 0;
+    memcpy(bytes, head, sizeof head - 1);
+    if (send(fd, bytes, sizeof bytes, 0) != sizeof bytes) {
+        return false;
+    }
+    for (;;) {
+        ssize_t n = recv(fd, answer + length, sizeof answer - 1 - length, 0);
+        if (n <= 0) {
+            return false;
+        }
+        length += (size_t)n;
+        answer[length] = '\0';
+        const char *end = strstr(answer, "\r\n\r\n");
+        if (end != NULL && length - (size_t)(end + 4 - answer) == EXCHANGE) {
+            return strncmp(answer, "HTTP/1.1 200 ", 13) == 0;
+        }
+    }
+}
+
 static void *run_good(void *data)
 {
     double next = now();
@@ -87,7 +116,7 @@ static void *run_good(void *data)
     while (!over && sample_count < SAMPLES_MAX) {
         double began = now();
         int fd = open_connection(&settings.good);
-        if (!exchange(fd)) {
+        if (!(settings.http ? request(fd) : exchange(fd))) {
             failed++;
         }
         close(fd);
@@ -103,6 +132,7 @@ static void *run_good(void *data)
 
 static void *run_flood(void *data)
 {
+    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
     static char bytes[65536];
     int listener = *(const int *)data;
     int small = 65536;
@@ -112,6 +142,11 @@ static void *run_flood(void *data)
             return NULL;
         }
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+        if (settings.http &&
+            (recv(fd, bytes, sizeof bytes, 0) <= 0 || send(fd, head, sizeof head - 1, 0) <= 0)) {
+            close(fd); /* who asked has gone */
+            continue;
+        }
         for (unsigned sent = 0; sent < FLOOD_BYTES; sent += sizeof bytes) {
             if (send(fd, bytes, sizeof bytes, MSG_DONTWAIT) <= 0) {
                 break;
@@ -127,7 +162,7 @@ static const struct address *target_of(enum kind kind)
 {
     switch (kind) {
     case SLOW_HELLO:
-        return &settings.hello;
+        return settings.http ? &settings.good : &settings.hello;
     case ZERO_WINDOW:
         return &settings.flood;
     case BLACKHOLED:
@@ -174,6 +209,30 @@ static char hello_byte(unsigned at)
     return at < sizeof begin ? begin[at] : 'x';
 }
 
+/* What each begins with where it speaks HTTP. */
+static const char *const openings[KINDS] = {
+    [SILENT] = "",
+    [SLOW] = "POST / HTTP/1.1\r\nHost: a\r\nX-Slow: ",
+    [SLOW_HELLO] = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n",
+    [RESETTING] = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nand away",
+    [ZERO_WINDOW] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    [BLACKHOLED] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+};
+
+static void act_http(struct bad_peer *peer, double at)
+{
+    const char *words = peer->sent == 0 ? openings[peer->kind] : "x";
+    bool goes_on = peer->kind == SLOW || peer->kind == SLOW_HELLO;
+    if (peer->sent == 0 || goes_on) {
+        (void)send(peer->fd, words, strlen(words), MSG_DONTWAIT | MSG_NOSIGNAL);
+        peer->sent++;
+    }
+    if (peer->kind == RESETTING) {
+        leave(peer, true);
+        peer->due = at + 0.25;
+    }
+}
+
 static void act(struct bad_peer *peer, int epoll_fd, double at)
 {
     char byte = 'x';
@@ -182,6 +241,10 @@ static void act(struct bad_peer *peer, int epoll_fd, double at)
         return;
     }
     peer->due = at + 1;
+    if (settings.http) {
+        act_http(peer, at);
+        return;
+    }
     switch (peer->kind) {
     case SLOW_HELLO:
         byte = hello_byte(peer->sent);
@@ -296,7 +359,7 @@ static void report(double quiet_from, double quiet_to, double began, double ende
 
 static void read_options(int argc, char **argv)
 {
-    enum { GOOD = 1, HELLO, FLOOD, BLACKHOLE, ECHO_AT, FLOOD_AT, PEERS, SECONDS };
+    enum { GOOD = 1, HELLO, FLOOD, BLACKHOLE, ECHO_AT, FLOOD_AT, PEERS, SECONDS, HTTP };
     static const struct option options[] = {{"good", required_argument, NULL, GOOD},
                                             {"hello", required_argument, NULL, HELLO},
                                             {"flood", required_argument, NULL, FLOOD},
@@ -305,6 +368,7 @@ static void read_options(int argc, char **argv)
                                             {"flood-at", required_argument, NULL, FLOOD_AT},
                                             {"peers", required_argument, NULL, PEERS},
                                             {"seconds", required_argument, NULL, SECONDS},
+                                            {"http", no_argument, NULL, HTTP},
                                             {NULL, 0, NULL, 0}};
     struct address *const places[] = {NULL,
                                       &settings.good,
@@ -321,6 +385,8 @@ static void read_options(int argc, char **argv)
             settings.peers = (unsigned)strtoul(optarg, NULL, 10);
         } else if (option == SECONDS) {
             settings.seconds = strtod(optarg, NULL);
+        } else if (option == HTTP) {
+            settings.http = true;
         } else {
             exit(2);
         }
@@ -342,7 +408,9 @@ int main(int argc, char **argv)
     double began, ended;
     read_options(argc, argv);
     prepare_process();
-    echo_start(&echo, &settings.echo_at);
+    if (!settings.http) {
+        echo_start(&echo, &settings.echo_at);
+    }
     int flood_listener = open_listener(&settings.flood_at);
     if (fcntl(flood_listener, F_SETFL, 0) != 0 /* its thread may wait */ ||
         pthread_create(&flood, NULL, run_flood, &flood_listener) != 0 ||

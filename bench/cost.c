@@ -8,6 +8,7 @@
  * counts the instructions of the parser and of what it calls. The allocator is this program's own, to see what
  * libraries allocate too.
  */
+#include "aws/sign.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "config/allowlist.h"
@@ -15,6 +16,7 @@
 #include "http/body.h"
 #include "http/message.h"
 #include "http/request.h"
+#include "http/response.h"
 #include "net/addr.h"
 #include "relay/hello.h"
 #include <malloc.h>
@@ -151,6 +153,61 @@ static void forward_request(const struct input *input)
     http_rules_release(&rules);
 }
 
+/* What an answer costs until its bytes are ready for the enclave. */
+static bool answer_piece(struct http_response *response, const char *data, size_t size)
+{
+    static const struct http_client client = {.chunked = true, .keep_alive = true};
+    enum http_event event;
+    size_t at = 0;
+    do {
+        struct http_span piece;
+        size_t used;
+        event = http_response_read(response, data + at, size - at, &used, &piece);
+        at += used;
+        if (event == HTTP_EVENT_HEAD && response->status >= 200) {
+            struct http_framing framing;
+            struct http_head head;
+            struct text out = TEXT_INIT;
+            http_head_init(&head, (size_t)64 * 1024);
+            if (http_response_rewrite(response, &client, &head, &framing) == HTTP_REFUSED_NONE) {
+                http_head_write(&head, &out);
+            }
+            text_release(&out);
+            http_head_release(&head);
+        }
+    } while (event == HTTP_EVENT_HEAD || event == HTTP_EVENT_BODY);
+    return event == HTTP_EVENT_MORE;
+}
+
+static void take_answer(const struct input *input)
+{
+    static const struct http_limits limits = HTTP_LIMITS_INIT;
+    struct http_response response;
+    bool more = true;
+    http_response_init(&response, &limits, false);
+    for (size_t at = 0; at < input->size && more; at += input->piece) {
+        size_t left = input->size - at;
+        more = answer_piece(&response, input->data + at, left < input->piece ? left : input->piece);
+    }
+    http_response_release(&response);
+}
+
+/* The file's bytes as a target, which is signed for any service, with as many headers as there may be. */
+static void sign_target(const struct input *input)
+{
+    static const struct aws_credentials credentials = {"AKIDEXAMPLE", "secret", "token"};
+    static const struct aws_header header = {"host", "sqs.us-east-1.amazonaws.com"};
+    struct aws_request request = {
+        .method = "POST", .target = input->data, .headers = &header, .header_count = 1, .payload_hash = ""};
+    struct aws_signer signer;
+    struct aws_signature signature;
+    aws_signer_init(&signer, "us-east-1", "sqs");
+    if (aws_sign(&signer, &credentials, &request, 1767225600, &signature, NULL, NULL) == 0) {
+        aws_signature_release(&signature);
+    }
+    aws_signer_release(&signer);
+}
+
 static void read_config(const struct input *input)
 {
     struct config *config = NULL;
@@ -185,8 +242,9 @@ static void read_address(const struct input *input)
 static const struct {
     const char *name;
     void (*run)(const struct input *input);
-} parsers[] = {{"hello", feed_hello},   {"http", feed_http},           {"forward", forward_request},
-               {"config", read_config}, {"allowlist", read_allowlist}, {"address", read_address}};
+} parsers[] = {{"hello", feed_hello},         {"http", feed_http},      {"forward", forward_request},
+               {"answer", take_answer},       {"sign", sign_target},    {"config", read_config},
+               {"allowlist", read_allowlist}, {"address", read_address}};
 
 /* By its name callgrind knows what to count. */
 void measured(void (*run)(const struct input *), const struct input *input);
