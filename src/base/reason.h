@@ -74,7 +74,8 @@ enum reason_kind {
       "raise LimitNOFILE in the unit, or lower `limits.max_streams`")                                        \
     X(NO_MEMORY, "no_memory", LIMIT, true, "the system is out of memory",                                    \
       "find what uses it; the daemon's own share is in `posternctl status`")                                 \
-    X(HELLO_TIMEOUT, "hello_timeout", TIME, true, "no whole ClientHello came within `hello_timeout`",        \
+    X(HELLO_TIMEOUT, "hello_timeout", TIME, true,                                                            \
+      "no whole ClientHello, or request to the proxy, came within `hello_timeout`",                          \
       "suspect the client: it connected and said nothing, or too little")                                    \
     X(FIRST_BYTE_TIMEOUT, "first_byte_timeout", TIME, true,                                                  \
       "the stream opened and neither side sent a byte within `first_byte_timeout`",                          \
@@ -89,7 +90,13 @@ enum reason_kind {
     X(SHUTDOWN, "shutdown", SHUTDOWN, true, "the stream was still open when the drain deadline passed",      \
       "raise `drain_timeout` if streams need longer to finish")                                              \
     X(INTERNAL, "internal", INTERNAL, true, "the daemon failed in a way it did not foresee",                 \
-      "report it, with the log line")
+      "report it, with the log line")                                                                        \
+    X(BAD_REQUEST, "bad_request", POLICY, false,                                                             \
+      "what the client said to the proxy is no request that it takes; the answer, and `detail`, say why",    \
+      "look at the client: HTTPS_PROXY is for CONNECT, and for http URLs in absolute form")                  \
+    X(DENIED_HOST, "denied_host", POLICY, false,                                                             \
+      "the proxy was asked for a host, or a port, that the route does not allow",                            \
+      "compare the host in the log line's `detail` with the route's `hosts:` list")
 
 enum reason {
 #define X(id, word, kind, retry, meaning, advice) REASON_##id,

@@ -168,7 +168,7 @@ static void ask_host(struct answer *answer, const struct config_route *route, co
         found = policy_host(route, host.data, host.size, port != 0 ? port : 443);
     }
     if (found == NULL) {
-        answer->reason = REASON_DENIED_ROUTE;
+        answer->reason = REASON_DENIED_HOST;
         say(answer, route->place, "%s is none of the hosts that route %s allows, or not at that port", name,
             route->name);
         return;

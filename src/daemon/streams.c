@@ -3,6 +3,7 @@
 
 #include "daemon/places.h"
 #include "daemon/requests.h"
+#include "forward/connect_stream.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -252,6 +253,7 @@ static void end(struct stream_record *record, enum reason why)
 {
     switch (route_config(record)->type) {
     case CONFIG_RELAY:
+    case CONFIG_CONNECT:
         relay_end(&record->relay, why);
         break;
     case CONFIG_LOG:
@@ -262,8 +264,6 @@ static void end(struct stream_record *record, enum reason why)
         break;
     case CONFIG_FORWARD:
         forward_stream_end(&record->forward, why);
-        break;
-    case CONFIG_CONNECT:
         break;
     }
 }
@@ -301,11 +301,9 @@ void streams_drain(struct worker *worker)
 static size_t size_of(enum config_type type)
 {
     static const size_t sizes[] = {
-        [CONFIG_RELAY] = sizeof(struct relay),
-        [CONFIG_LOG] = sizeof(struct log_stream),
-        [CONFIG_TIME] = sizeof(struct time_stream),
-        [CONFIG_FORWARD] = sizeof(struct forward_stream),
-        [CONFIG_CONNECT] = sizeof(struct forward_stream),
+        [CONFIG_RELAY] = sizeof(struct relay),      [CONFIG_LOG] = sizeof(struct log_stream),
+        [CONFIG_TIME] = sizeof(struct time_stream), [CONFIG_FORWARD] = sizeof(struct forward_stream),
+        [CONFIG_CONNECT] = sizeof(struct relay),
     };
     return offsetof(struct stream_record, relay) + sizes[type];
 }
@@ -402,6 +400,8 @@ static void start_socket(struct stream_record *record)
         forward_stream_start(&record->forward, &forward, &forward_ops, record->fd, &kind);
         break;
     case CONFIG_CONNECT:
+        connect_stream_start(&record->relay, &worker->relays, &relay_ops, record->rules->config, source.route,
+                             record->fd, kind.kind);
         break;
     }
 }
@@ -457,6 +457,9 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
         forward_stream_start_channel(&record->forward, &forward, &forward_ops, io, channel);
         break;
     case CONFIG_CONNECT:
+        record->opened = true;
+        connect_stream_start_channel(&record->relay, &worker->relays, &relay_ops, record->rules->config,
+                                     source.route, io, channel);
         break;
     }
 }

@@ -215,7 +215,7 @@ void upstream_conn_wake(struct upstream_conn *conn, uint64_t at)
     uv_timer_start(&conn->timer, on_timer, at > now ? at - now : 0, 0);
 }
 
-static enum http_refusal refusal_of(enum reason why)
+enum http_refusal upstream_refusal_of(enum reason why)
 {
     switch (why) {
     case REASON_DNS_NOT_FOUND:
@@ -276,7 +276,7 @@ static void on_dialed(void *data, enum reason why, const struct dialed *dialed, 
     struct upstream_conn *conn = data;
     conn->dial = NULL;
     if (why != REASON_NONE) {
-        fail(conn, refusal_of(why), err);
+        fail(conn, upstream_refusal_of(why), err);
         return;
     }
     int r = adopt(conn, dialed);

@@ -83,6 +83,9 @@ struct upstream {
     LIST_ENTRY(upstream) link;
 };
 
+/* The word for an enclave, of how dialing ended. */
+enum http_refusal upstream_refusal_of(enum reason why);
+
 /* The route's upstream, made if there is none; NULL: out of memory. upstream_put() must follow. */
 struct upstream *upstream_get(struct forward_worker *worker, const struct config *config,
                               const struct config_route *route) MUST_CHECK;

@@ -95,6 +95,8 @@
       "add its parameters to the route's `query:` if they should be allowed")                               \
     X(DENIED_TYPE, "denied_content_type", 415, "the route does not allow the body's Content-Type",          \
       "add it to the route's `content_types:` if it should be allowed")                                     \
+    X(DENIED_HOST, "denied_host", 403, "the proxy does not lead to this host, or not to this port",         \
+      "add it to the route's `hosts:` if it should")                                                        \
     X(HEADER_VALUE, "header_unavailable", 500, "a value that the route adds to requests is not to be had",  \
       "read the log line: it names the variable, file or credential")                                       \
     /* The spool, for routes with `delivery: spool`. */                                                     \

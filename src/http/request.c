@@ -69,7 +69,8 @@ static struct http_span method_of(const struct http_reader *reader)
                               .size = reader->scan.target_at - 1 - reader->scan.begin};
 }
 
-/* A target that names the host has to name the one that Host does. */
+/* A URL has to name the host that Host does. CONNECT's Host goes nowhere and means nothing, and clients that are honest put
+ * the proxy's own name there, or leave the port out. */
 static enum http_refusal judge_target(struct http_request *request)
 {
     const struct http_reader *reader = &request->reader;
@@ -77,7 +78,8 @@ static enum http_refusal judge_target(struct http_request *request)
     struct http_span text = {.data = line + reader->scan.target_at, .size = reader->scan.target_size};
     bool connect = http_span_is(request->method_name, "CONNECT");
     enum http_refusal why = http_target_read(&request->target, text, connect, request->rules->forms);
-    if (why != HTTP_REFUSED_NONE || request->target.form == HTTP_FORM_ORIGIN || request->host.data == NULL) {
+    if (why != HTTP_REFUSED_NONE || request->target.form != HTTP_FORM_ABSOLUTE ||
+        request->host.data == NULL) {
         return why;
     }
     return http_span_same_word(request->target.authority, request->host) ? HTTP_REFUSED_NONE

@@ -67,6 +67,13 @@ static enum reason reason_of_hello(enum hello_state state)
     }
 }
 
+static bool name_is_allowed(const struct opening *opening)
+{
+    const char *name = opening->hello.name;
+    return opening->asked.kind != ADDR_NONE ? strcmp(name, opening->asked.host) == 0
+                                            : policy_sni(opening->relay->route, name) != NULL;
+}
+
 static enum reason judge_name(struct opening *opening)
 {
     struct relay *relay = opening->relay;
@@ -74,16 +81,34 @@ static enum reason judge_name(struct opening *opening)
     if (relay->server_name == NULL) {
         return REASON_NO_MEMORY;
     }
-    return policy_sni(relay->route, opening->hello.name) != NULL ? REASON_NONE : REASON_DENIED_SNI;
+    return name_is_allowed(opening) ? REASON_NONE : REASON_DENIED_SNI;
+}
+
+/* A client that was told an address names nobody (RFC 6066, section 3). */
+static enum reason judge(struct opening *opening, bool *ret_whole)
+{
+    enum hello_state state = opening->hello.state;
+    bool nameless = state == HELLO_NO_NAME && opening->asked.kind != ADDR_NONE && opening->asked.literal;
+    *ret_whole = state == HELLO_NAME || nameless;
+    return state == HELLO_NAME ? judge_name(opening) : nameless ? REASON_NONE : reason_of_hello(state);
+}
+
+enum reason opening_take_hello(struct opening *opening, const void *data, size_t size, bool *ret_whole)
+{
+    *ret_whole = false;
+    if (keep(opening, data, size) != 0) {
+        return REASON_NO_MEMORY;
+    }
+    hello_feed(&opening->hello, data, size);
+    return judge(opening, ret_whole);
 }
 
 enum reason opening_read_hello(struct opening *opening, bool *ret_whole)
 {
     struct stream *client = &opening->relay->client.stream;
     unsigned char *scratch = opening->relay->worker->tools.scratch;
-    enum hello_state state = HELLO_MORE;
     *ret_whole = false;
-    while (state == HELLO_MORE) {
+    while (opening->hello.state == HELLO_MORE) {
         ssize_t n = stream_read(client, scratch, FLOW_CHUNK_MIN);
         if (n == -EAGAIN) {
             return REASON_NONE;
@@ -91,16 +116,12 @@ enum reason opening_read_hello(struct opening *opening, bool *ret_whole)
         if (n <= 0) {
             return REASON_CLIENT_RESET; /* it left in the middle of its own hello */
         }
-        if (keep(opening, scratch, (size_t)n) != 0) {
-            return REASON_NO_MEMORY;
+        enum reason why = opening_take_hello(opening, scratch, (size_t)n, ret_whole);
+        if (why != REASON_NONE) {
+            return why;
         }
-        state = hello_feed(&opening->hello, scratch, (size_t)n);
     }
-    if (state != HELLO_NAME) {
-        return reason_of_hello(state);
-    }
-    *ret_whole = true;
-    return judge_name(opening);
+    return REASON_NONE;
 }
 
 enum {
@@ -142,6 +163,10 @@ bool opening_send_alert(const struct opening *opening, enum reason why)
 static void choose(const struct opening *opening, struct addr *ret)
 {
     const struct config_route *route = opening->relay->route;
+    if (opening->asked.kind != ADDR_NONE) {
+        *ret = opening->asked;
+        return;
+    }
     switch (route->to_kind) {
     case CONFIG_TO_ADDRESS:
         *ret = route->to;

@@ -21,7 +21,8 @@ struct relay;
 struct opening {
     struct relay *relay;
     struct dial *dial;
-    uint64_t dial_began_ns;
+    struct addr asked; /* of a tunnel: where it leads; kind ADDR_NONE otherwise */
+    uint64_t dial_began_ns, connect_us;
     struct hello hello;
     unsigned char *bytes; /* owned: what was read of the client's, to be replayed */
     size_t length, capacity;
@@ -36,6 +37,10 @@ void opening_free(struct opening *opening);
 /* Reads what the client has sent. Returns REASON_NONE and *ret_whole once the hello is whole and its name
  * allowed, REASON_NONE and not *ret_whole while more is needed, or why the stream is refused. */
 enum reason opening_read_hello(struct opening *opening, bool *ret_whole) MUST_CHECK;
+
+/* The same with bytes that were read already, the first there are. */
+enum reason opening_take_hello(struct opening *opening, const void *data, size_t size,
+                               bool *ret_whole) MUST_CHECK;
 
 /*
  * Tells a TLS client why it is turned away, as a TLS server would: a fatal alert (RFC 8446 section 6, RFC

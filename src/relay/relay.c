@@ -11,7 +11,6 @@
  */
 #include "relay/relay.h"
 
-#include "config/policy.h"
 #include "net/sock.h"
 #include "relay/opening.h"
 #include <errno.h>
@@ -44,9 +43,11 @@ static void on_timer_closed(uv_handle_t *handle)
     struct relay *relay = handle->data;
     char *detail = relay->detail;
     char *server_name = relay->server_name;
+    char *asked = relay->asked;
     relay->ops->ended(relay);
     free(detail);
     free(server_name);
+    free(asked);
 }
 
 /* Bytes that nobody is going to read, up to a bound: a socket that is closed with some unread is reset by
@@ -71,13 +72,23 @@ static void close_sock(struct relay *relay, struct sock_stream *side, const stru
 
 /* Each direction is told by itself; nothing that a peer sent unread can spoil it. A peer that is refused hears the
  * reason: the detail has addresses of the parent's network in it, and is for the log. */
-static void close_channel(struct relay *relay, bool opened)
+static void close_channel(struct relay *relay)
 {
-    if (!opened) {
+    if (!relay->accepted) {
         channel_stream_refuse(&relay->client.channel, relay->why, NULL);
     }
     channel_stream_give_up(&relay->client.channel, relay->why);
     stream_close(&relay->client.stream, !relay->out.finished);
+}
+
+/* Whoever spoke with the client has nothing more to do here. */
+static void dismiss(struct relay *relay)
+{
+    struct relay_talk *talk = relay->talk;
+    relay->talk = NULL;
+    if (talk != NULL) {
+        talk->ops->over(talk);
+    }
 }
 
 static void end(struct relay *relay, enum reason why, const char *detail)
@@ -85,11 +96,11 @@ static void end(struct relay *relay, enum reason why, const char *detail)
     if (relay->state == RELAY_ENDED) {
         return;
     }
-    bool opened = relay->state == RELAY_OPEN || relay->state == RELAY_HALF_CLOSED;
     bool told = !relay->framed && relay->opening != NULL && opening_send_alert(relay->opening, why);
     relay->state = RELAY_ENDED;
     relay->why = why;
     relay->detail = detail != NULL ? strdup(detail) : NULL;
+    dismiss(relay); /* to whom `detail` may belong */
     opening_free(relay->opening);
     relay->opening = NULL;
     flow_release(&relay->in, &relay->worker->tools);
@@ -98,7 +109,7 @@ static void end(struct relay *relay, enum reason why, const char *detail)
         relay->ops->closing(relay);
     }
     if (relay->framed) {
-        close_channel(relay, opened);
+        close_channel(relay);
     } else {
         close_sock(relay, &relay->client.sock, &relay->in, !relay->out.finished && !told);
     }
@@ -115,9 +126,9 @@ void relay_end(struct relay *relay, enum reason why)
 static uint64_t due(const struct relay *relay, enum reason *ret_why)
 {
     const struct config_route *route = relay->route;
-    if (relay->state == RELAY_HELLO) {
+    if (relay->state == RELAY_HELLO || relay->state == RELAY_TALKING) {
         *ret_why = REASON_HELLO_TIMEOUT;
-        return relay->started_at + route->hello_timeout_ms;
+        return relay->moved_at + route->hello_timeout_ms;
     }
     if (relay->state == RELAY_HALF_CLOSED) {
         *ret_why = REASON_HALF_CLOSED_TIMEOUT;
@@ -284,7 +295,11 @@ static void carry(struct relay *relay, unsigned events, struct flow *from, struc
 static void on_upstream_ready(struct stream *stream, unsigned events)
 {
     struct relay *relay = of_upstream(stream);
-    carry(relay, events, &relay->out, &relay->in);
+    if (relay->opening == NULL) {
+        carry(relay, events, &relay->out, &relay->in);
+    } else if (stream->failed) {
+        end(relay, REASON_UPSTREAM_RESET, NULL); /* a tunnel's, before the client has named it */
+    }
 }
 
 static struct sock_kind_options kind_options(const struct relay *relay, enum addr_kind kind)
@@ -300,26 +315,49 @@ static void note_upstream(struct relay *relay, const struct sockaddr_any *peer)
     }
 }
 
+static void accept_channel(struct relay *relay)
+{
+    if (relay->framed && !relay->accepted) {
+        channel_stream_accept(&relay->client.channel);
+    }
+    relay->accepted = true;
+}
+
 /* The hello's bytes go first; the opening and all that it held is gone afterwards. */
 static void become_open(struct relay *relay)
 {
     struct opening *opening = relay->opening;
-    uint64_t connect_us = (uv_hrtime() - opening->dial_began_ns) / 1000;
+    uint64_t connect_us = opening->connect_us;
+    bool tunnel = relay->talk != NULL;
     if (opening->length > 0) {
         flow_preload(&relay->in, opening->bytes, (uint32_t)opening->length);
         opening->bytes = NULL;
     }
     opening_free(opening);
     relay->opening = NULL;
+    dismiss(relay);
     if (relay->framed) {
         relay->client.channel.splices = relay->upstream.stream.splice_fd >= 0;
-        channel_stream_accept(&relay->client.channel);
     }
+    accept_channel(relay);
     enter(relay, RELAY_OPEN);
     relay->ops->opened(relay, connect_us);
     if (relay->state == RELAY_OPEN) {
         /* What the client has sent by now was reported before there was anywhere to put it. */
         carry(relay, STREAM_READABLE, &relay->in, &relay->out);
+    }
+    if (tunnel && relay->state != RELAY_ENDED) {
+        carry(relay, STREAM_READABLE, &relay->out, &relay->in); /* the same of the destination */
+    }
+}
+
+static void on_dial_failed(struct relay *relay, enum reason why, const char *detail)
+{
+    if (relay->talk != NULL) {
+        enter(relay, RELAY_TALKING);
+        relay->talk->ops->dialed(relay->talk, why, detail);
+    } else {
+        end(relay, why, detail);
     }
 }
 
@@ -327,8 +365,9 @@ static void on_dialed(void *data, enum reason why, const struct dialed *dialed, 
 {
     struct relay *relay = data;
     relay->opening->dial = NULL;
+    relay->opening->connect_us = (uv_hrtime() - relay->opening->dial_began_ns) / 1000;
     if (why != REASON_NONE) {
-        end(relay, why, err->text);
+        on_dial_failed(relay, why, err->text);
         return;
     }
     struct sock_kind_options kind = kind_options(relay, dialed->kind);
@@ -336,10 +375,13 @@ static void on_dialed(void *data, enum reason why, const struct dialed *dialed, 
     int rv = sock_stream_adopt(&relay->upstream, &relay->worker->loop->poller, dialed->watcher, &kind,
                                on_upstream_ready);
     if (rv != 0) {
-        end(relay, REASON_INTERNAL, error_words(rv));
-        return;
+        on_dial_failed(relay, REASON_INTERNAL, error_words(rv));
+    } else if (relay->talk != NULL) {
+        enter(relay, RELAY_TALKING);
+        relay->talk->ops->dialed(relay->talk, REASON_NONE, NULL);
+    } else {
+        become_open(relay);
     }
-    become_open(relay);
 }
 
 static void start_dialing(struct relay *relay)
@@ -352,21 +394,61 @@ static void start_dialing(struct relay *relay)
     }
 }
 
+/* Of the hello, so far. A tunnel is connected by now. */
+static void judge_hello(struct relay *relay, enum reason why, bool whole)
+{
+    if (why != REASON_NONE) {
+        end(relay, why, NULL);
+    } else if (whole && relay->talk != NULL) {
+        become_open(relay);
+    } else if (whole) {
+        start_dialing(relay);
+    }
+}
+
 static void read_hello(struct relay *relay)
 {
     bool whole;
     enum reason why = opening_read_hello(relay->opening, &whole);
-    if (why != REASON_NONE) {
-        end(relay, why, NULL);
-    } else if (whole) {
-        start_dialing(relay);
+    judge_hello(relay, why, whole);
+}
+
+void relay_tunnel_dial(struct relay *relay, const struct addr *to)
+{
+    char text[ADDR_TEXT_MAX];
+    relay->opening->asked = *to;
+    relay->asked = strdup(addr_format(to, text)); /* NULL: the log line lacks it */
+    start_dialing(relay);
+}
+
+void relay_tunnel_open(struct relay *relay, const void *data, size_t size)
+{
+    bool whole = false;
+    enum reason why = REASON_NONE;
+    enter(relay, RELAY_HELLO);
+    if (size > 0) {
+        why = opening_take_hello(relay->opening, data, size, &whole);
     }
+    if (why == REASON_NONE && !whole) {
+        why = opening_read_hello(relay->opening, &whole);
+    }
+    judge_hello(relay, why, whole);
+}
+
+/* What was said has to arrive, so the end of it is no abort. */
+void relay_tunnel_part(struct relay *relay, enum reason why, const char *detail)
+{
+    relay->out.finished = stream_finish(&relay->client.stream) == 0;
+    end(relay, why, detail);
 }
 
 static void on_client_ready(struct stream *stream, unsigned events)
 {
     struct relay *relay = of_client(stream);
     switch (relay->state) {
+    case RELAY_TALKING:
+        relay->talk->ops->ready(relay->talk, events);
+        break;
     case RELAY_HELLO:
         read_hello(relay);
         break;
@@ -428,7 +510,10 @@ static void init(struct relay *relay, struct relay_worker *worker, const struct 
 
 static void begin(struct relay *relay)
 {
-    if (relay->route->sni_count > 0) {
+    if (relay->talk != NULL) {
+        relay->state = RELAY_TALKING;
+        arm(relay);
+    } else if (relay->route->sni_count > 0) {
         relay->state = RELAY_HELLO;
         arm(relay);
     } else {
@@ -439,7 +524,15 @@ static void begin(struct relay *relay)
 void relay_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
                  const struct config *config, const struct config_route *route, int fd, enum addr_kind kind)
 {
+    relay_start_tunnel(relay, worker, ops, config, route, fd, kind, NULL);
+}
+
+void relay_start_tunnel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
+                        const struct config *config, const struct config_route *route, int fd,
+                        enum addr_kind kind, struct relay_talk *talk)
+{
     init(relay, worker, ops, config, route);
+    relay->talk = talk;
     struct sock_kind_options options = kind_options(relay, kind);
     relay->client.sock.watcher.fd = -1;
     relay->client.sock.poller = &worker->loop->poller;
@@ -460,42 +553,24 @@ void relay_start_channel(struct relay *relay, struct relay_worker *worker, const
                          const struct config *config, const struct config_route *route, struct session_io *io,
                          struct channel *channel)
 {
+    relay_start_tunnel_channel(relay, worker, ops, config, route, io, channel, NULL);
+}
+
+void relay_start_tunnel_channel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
+                                const struct config *config, const struct config_route *route,
+                                struct session_io *io, struct channel *channel, struct relay_talk *talk)
+{
     init(relay, worker, ops, config, route);
     relay->framed = true;
+    relay->talk = talk;
     channel_stream_open(&relay->client.channel, io, channel, on_channel_ready);
+    if (talk != NULL) {
+        accept_channel(relay);
+    }
     relay->opening = opening_new(relay);
     if (relay->opening != NULL) {
         begin(relay);
     } else {
         end(relay, REASON_NO_MEMORY, error_words(-ENOMEM));
     }
-}
-
-const char *relay_destination(const struct relay *relay, char buffer[ADDR_TEXT_MAX])
-{
-    const struct config_route *route = relay->route;
-    if (route->to_kind == CONFIG_TO_ADDRESS) {
-        return addr_format(&route->to, buffer);
-    }
-    if (relay->server_name == NULL) {
-        return NULL;
-    }
-    if (route->to_kind == CONFIG_TO_SNI) {
-        snprintf(buffer, ADDR_TEXT_MAX, "tcp://%s:%u", relay->server_name, route->port);
-        return buffer;
-    }
-    const struct config_sni *entry = policy_sni(route, relay->server_name);
-    return entry != NULL ? addr_format(&entry->to, buffer) : NULL;
-}
-
-const char *relay_upstream_address(const struct relay *relay, char buffer[ADDR_TEXT_MAX])
-{
-    struct sockaddr_any at;
-    if (relay->upstream_ip.sin6_family == AF_UNSPEC) {
-        return NULL;
-    }
-    at.length =
-        relay->upstream_ip.sin6_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof relay->upstream_ip;
-    memcpy(&at.u, &relay->upstream_ip, sizeof relay->upstream_ip);
-    return sockaddr_format(&at, buffer);
 }

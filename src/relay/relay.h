@@ -3,10 +3,16 @@
  *
  *     START -> [HELLO] -> DIALING -> OPEN -> HALF_CLOSED -> ENDED
  *
+ *     START -> TALKING -> DIALING -> TALKING -> HELLO -> OPEN ...     a tunnel
+ *
  * HELLO is there for routes that look at the ClientHello: the client's first bytes are kept until it is
  * whole, its name is judged, and they are replayed to the destination untouched. From OPEN on two flows
  * carry bytes, each direction ending by itself. Any state may go to ENDED, for one reason out of
  * base/reason.h.
+ *
+ * A tunnel leads where its client asks, in words of another protocol (CONNECT) that whoever starts the relay speaks with it
+ * while it is TALKING. What comes after is a ClientHello that has to name the host that was asked for; not one byte of the
+ * client's has gone to the destination before, and none of the destination's to the client.
  *
  * Lifetimes: the owner embeds the relay. relay_start() takes the descriptor over, whatever it returns.
  * From then on the owner hears opened() at most once, moved() whenever bytes were delivered, and ended()
@@ -28,7 +34,7 @@
 #include <netinet/in.h>
 #include <stdint.h>
 
-enum relay_state { RELAY_HELLO, RELAY_DIALING, RELAY_OPEN, RELAY_HALF_CLOSED, RELAY_ENDED };
+enum relay_state { RELAY_TALKING, RELAY_HELLO, RELAY_DIALING, RELAY_OPEN, RELAY_HALF_CLOSED, RELAY_ENDED };
 
 struct relay;
 
@@ -39,6 +45,18 @@ struct relay_ops {
      * takes it. From wherever it was ended. See relay->why, ->detail and the flows. May be NULL. */
     void (*closing)(struct relay *relay);
     void (*ended)(struct relay *relay); /* the memory is the owner's */
+};
+
+/* Of a tunnel: who speaks with the client while it is TALKING, over relay->client.stream. Embedded. */
+struct relay_talk {
+    const struct relay_talk_ops *ops;
+};
+
+struct relay_talk_ops {
+    void (*ready)(struct relay_talk *talk, unsigned events); /* the client's stream, as of struct stream */
+    /* What became of relay_tunnel_dial(). `detail` is for the log alone; NULL: none. */
+    void (*dialed)(struct relay_talk *talk, enum reason why, const char *detail);
+    void (*over)(struct relay_talk *talk); /* once: the tunnel is open, or the relay has ended */
 };
 
 /* What all relays of one worker share. */
@@ -56,13 +74,15 @@ struct relay {
     enum reason why;   /* once ENDED, or once one side has failed */
     char *detail;      /* owned: what a failed opening tried, and what happened; NULL otherwise */
     char *server_name; /* owned: what the ClientHello named; NULL if none was read */
+    char *asked;       /* owned: of a tunnel, where its client wanted to; NULL otherwise */
     struct sockaddr_in6 upstream_ip; /* or a sockaddr_in: where a tcp destination led; family 0 otherwise */
     union {
         struct stream stream; /* whichever it is */
         struct sock_stream sock;
         struct channel_stream channel;
     } client;
-    bool framed; /* the client is a channel */
+    bool framed;   /* the client is a channel */
+    bool accepted; /* and its OPEN was answered */
     struct sock_stream upstream;
     struct flow in, out;          /* client to upstream, upstream to client */
     uint64_t moved_in, moved_out; /* of the flows' bytes, those told to moved() */
@@ -70,6 +90,7 @@ struct relay {
     uint64_t started_at;
     uv_timer_t timer;
     struct opening *opening; /* until OPEN */
+    struct relay_talk *talk; /* of a tunnel, until OPEN */
 };
 
 void relay_worker_init(struct relay_worker *worker, struct loop *loop);
@@ -83,6 +104,21 @@ void relay_start(struct relay *relay, struct relay_worker *worker, const struct 
 void relay_start_channel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
                          const struct config *config, const struct config_route *route, struct session_io *io,
                          struct channel *channel);
+
+/* The same for tunnels. The OPEN of a session's peer is answered at once. */
+void relay_start_tunnel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
+                        const struct config *config, const struct config_route *route, int fd,
+                        enum addr_kind kind, struct relay_talk *talk);
+void relay_start_tunnel_channel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
+                                const struct config *config, const struct config_route *route,
+                                struct session_io *io, struct channel *channel, struct relay_talk *talk);
+
+/* What the talk does, in this order, from inside ready() and dialed(): connects to a tcp address, which is copied; lets what the
+ * client sends from `data` on be the tunnel's, having told the client so; or, at any time, ends the relay, having told the
+ * client why. After the last two, and after relay_end(), the talk is over. */
+void relay_tunnel_dial(struct relay *relay, const struct addr *to);
+void relay_tunnel_open(struct relay *relay, const void *data, size_t size);
+void relay_tunnel_part(struct relay *relay, enum reason why, const char *detail);
 
 /* Ends it from outside, for a reason of the caller's; also from inside opened() and moved(). Harmless when it
  * has ended. */

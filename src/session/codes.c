@@ -34,7 +34,9 @@
     X(HALF_CLOSED_TIMEOUT, 0x119) \
     X(DRAINING, 0x11a)            \
     X(SHUTDOWN, 0x11b)            \
-    X(INTERNAL, 0x11c)
+    X(INTERNAL, 0x11c)            \
+    X(BAD_REQUEST, 0x11d)         \
+    X(DENIED_HOST, 0x11e)
 
 static const uint32_t number_of[] = {
 #define X(id, number) [REASON_##id] = (number),

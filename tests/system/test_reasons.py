@@ -19,6 +19,8 @@ TESTS = {
     "no_sni": "test_tls.py::HOSTILE",
     "not_tls": "test_tls.py::HOSTILE",
     "bad_hello": "test_tls.py::HOSTILE",
+    "bad_request": "test_connect.py::test_requests_that_are_refused",
+    "denied_host": "test_connect.py::test_hosts_and_ports_that_are_not_allowed",
     "denied_address": "test_dns.py::test_a_name_may_not_lead_inside",
     "dns_not_found": "test_dns.py::test_a_resolver_that_fails",
     "dns_timeout": "test_dns.py::test_a_resolver_that_fails",
