@@ -1,6 +1,7 @@
 # postern_unit_test(http MODULE ...), one a line.
 postern_unit_test(http message LINK_OPTIONS -Wl,--wrap=realloc)
 postern_unit_test(http server)
+postern_unit_test(http server_later)
 postern_unit_test(http faults FAULTS)
 
 # The forwarder without sockets, for tests and fuzz targets.
