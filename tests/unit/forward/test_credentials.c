@@ -552,6 +552,30 @@ static void test_what_a_container_may_not_say(void **state)
     close_bench(&bench);
 }
 
+/* Without the file that it names, nobody is asked at 169.254.170.2. */
+static void test_a_container_of_ecs(void **state)
+{
+    struct bench bench;
+    (void)state;
+    open_bench(&bench, CONFIG_CREDENTIALS_CONTAINER);
+    set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/1");
+    set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nonexistent");
+    check_refused(&bench, "/nonexistent");
+    close_bench(&bench);
+}
+
+static void test_a_container_that_does_not_answer(void **state)
+{
+    struct bench bench;
+    char url[64];
+    (void)state;
+    open_bench(&bench, CONFIG_CREDENTIALS_CONTAINER);
+    snprintf(url, sizeof url, "http://127.0.0.1:%u/x", refusing_port());
+    set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+    check_refused(&bench, "container's credentials endpoint");
+    close_bench(&bench);
+}
+
 static void test_where_a_container_may_lead(void **state)
 {
     static const struct {
@@ -560,6 +584,7 @@ static void test_where_a_container_may_lead(void **state)
         {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.169.254/x", "leads elsewhere"},
         {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://10.0.0.1/x", "leads elsewhere"},
         {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "https://127.0.0.1/x", "is no URL"},
+        {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nonexistent", "RELATIVE_URI"},
         {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "x", "is no path"},
         {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "@10.0.0.1/x", "is no path"},
         {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/x y", "is no path"},
@@ -680,6 +705,8 @@ int main(void)
         cmocka_unit_test(test_container),
         cmocka_unit_test(test_token_file),
         cmocka_unit_test(test_what_a_container_may_not_say),
+        cmocka_unit_test(test_a_container_of_ecs),
+        cmocka_unit_test(test_a_container_that_does_not_answer),
         cmocka_unit_test(test_where_a_container_may_lead),
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_source_goes_while_it_asks),

@@ -2,6 +2,7 @@
 #include "forward/signing.h"
 
 #include "base/log.h"
+#include "endpoint.h"
 #include "fault.h"
 #include "loopback.h"
 #include <errno.h>
@@ -17,6 +18,8 @@
 #define ID    "AKIDEXAMPLE"
 #define KEY   "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 #define TOKEN "session-token=="
+
+enum { CREDENTIALS_LARGE = 200 };
 
 struct bench {
     struct loopback loopback;
@@ -184,6 +187,138 @@ static void test_spells_paths_of_objects(void **state)
     }
 }
 
+/* ---- Keys that have to be waited for ---- */
+
+static const char *give_keys(struct endpoint *endpoint, const char *request)
+{
+    (void)request;
+    return endpoint->data;
+}
+
+#define ANSWER(body)                                                                                      \
+    "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"AccessKeyId\":\"" ID "\",\"SecretAccessKey\":\"" body \
+    "\",\"Token\":\"" TOKEN "\"}"
+
+struct outcome {
+    unsigned ends;
+    int code;
+    struct error err;
+};
+
+static void note(void *data, int code, const struct error *err)
+{
+    struct outcome *outcome = data;
+    outcome->ends++;
+    outcome->code = code;
+    outcome->err = *err;
+}
+
+/* Signs with keys of a container's endpoint, which answers so. */
+static void wait_for_keys(const char *answer, bool cancel, struct outcome *outcome, struct bench *bench)
+{
+    struct endpoint endpoint;
+    struct error err = ERROR_INIT;
+    char url[128];
+    set_keys(NULL, NULL, NULL);
+    bench_open(bench, "s3", false);
+    signing_free(bench->signing);
+    endpoint_open(&endpoint, &bench->loopback, give_keys, (void *)(uintptr_t)answer);
+    assert_int_equal(setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", endpoint_url(&endpoint, "/x", url), 1), 0);
+    bench->sign.credentials = CONFIG_CREDENTIALS_CONTAINER;
+    bench->signing = signing_new(&bench->store, &bench->sign);
+    assert_non_null(bench->signing);
+    *outcome = (struct outcome){.ends = 0};
+    assert_int_equal(signing_start(bench->signing, &bench->job, &bench->head, "body", 4, note, outcome, &err),
+                     1);
+    if (cancel) {
+        signing_cancel(&bench->job);
+        WAIT_FOR(&bench->loopback, endpoint.requests == 1 && endpoint.lines == NULL);
+    } else {
+        WAIT_FOR(&bench->loopback, outcome->ends == 1);
+    }
+    endpoint_close(&endpoint);
+    unsetenv("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+}
+
+static void test_waits_for_keys(void **state)
+{
+    struct bench bench;
+    struct outcome outcome;
+    char hash[AWS_HASH_HEX_SIZE];
+    (void)state;
+    wait_for_keys(ANSWER(KEY), false, &outcome, &bench);
+    assert_int_equal(outcome.code, 0);
+    assert_int_equal(aws_hash("body", 4, hash), 0);
+    check_authorization(&bench, hash, TOKEN);
+    signing_cancel(&bench.job); /* it is over */
+    bench_close(&bench);
+}
+
+static void test_keys_that_do_not_come(void **state)
+{
+    struct bench bench;
+    struct outcome outcome;
+    (void)state;
+    wait_for_keys(ANSWER(""), false, &outcome, &bench);
+    assert_true(outcome.code < 0 && outcome.code != -ENOMEM);
+    assert_non_null(strstr(outcome.err.text, "secret access key"));
+    assert_in_range(signing_retry_after_s(bench.signing), 1, 11);
+    bench_close(&bench);
+}
+
+static void test_a_job_that_is_cancelled(void **state)
+{
+    struct bench bench;
+    struct outcome outcome;
+    (void)state;
+    wait_for_keys(ANSWER(KEY), true, &outcome, &bench);
+    assert_int_equal(outcome.ends, 0);
+    assert_null(value_of(&bench, "authorization"));
+    bench_close(&bench);
+}
+
+/* ---- The upstream's clock ---- */
+
+static unsigned lines_told;
+
+void __wrap_log_end(struct log_line *line);
+void __wrap_log_end(struct log_line *line)
+{
+    lines_told += line->wanted && strstr(line->data, "clock is off") != NULL;
+}
+
+static unsigned answered(struct bench *bench, unsigned status, long ahead_s)
+{
+    char date[40];
+    struct tm tm;
+    time_t theirs = time(NULL) + ahead_s;
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&theirs, &tm));
+    lines_told = 0;
+    signing_answered(bench->signing, "route", status, http_span_of(date));
+    return lines_told;
+}
+
+static void test_a_clock_that_is_off(void **state)
+{
+    struct bench bench;
+    (void)state;
+    set_keys(ID, KEY, NULL);
+    bench_open(&bench, "s3", true);
+    assert_int_equal(answered(&bench, 200, 3600), 0);
+    assert_int_equal(answered(&bench, 403, 60), 0);
+    assert_int_equal(answered(&bench, 403, -60), 0);
+    lines_told = 0;
+    signing_answered(bench.signing, "route", 403, HTTP_SPAN("yesterday"));
+    signing_answered(bench.signing, "route", 403, HTTP_SPAN("Thu, 01 Jan 1970 00:00:00 CET"));
+    assert_int_equal(lines_told, 0);
+    assert_int_equal(answered(&bench, 403, -3600), 1);
+    assert_int_equal(answered(&bench, 403, -3600), 0); /* once a minute */
+    signing_free(bench.signing);
+    bench.signing = signing_new(&bench.store, &bench.sign);
+    assert_int_equal(answered(&bench, 403, 3600), 1);
+    bench_close(&bench);
+}
+
 static void refuse_keys(const char *id, const char *key, const char *token, int code, const char *word)
 {
     struct bench bench;
@@ -204,6 +339,9 @@ static void test_refuses_keys_that_are_none(void **state)
     refuse_keys(NULL, NULL, NULL, -ENOENT, "AWS_ACCESS_KEY_ID");
     refuse_keys(ID, NULL, NULL, -EINVAL, "secret access key");
     refuse_keys(ID, "SECRETWORD with blanks", NULL, -EINVAL, "secret access key");
+    static char large[CREDENTIALS_LARGE];
+    memset(large, 'x', sizeof large - 1);
+    refuse_keys(large, KEY, NULL, -EINVAL, "longer than");
     refuse_keys("SECRETWORD,x", KEY, NULL, -EINVAL, "access key ID");
     refuse_keys(ID, KEY, "SECRETWORD\r\nx-evil: 1", -EINVAL, "session token");
 }
@@ -270,11 +408,15 @@ int main(void)
         cmocka_unit_test(test_leaves_the_payload_unsigned),
         cmocka_unit_test(test_hashes_an_empty_body),
         cmocka_unit_test(test_spells_paths_of_objects),
+        cmocka_unit_test(test_waits_for_keys),
+        cmocka_unit_test(test_keys_that_do_not_come),
+        cmocka_unit_test(test_a_job_that_is_cancelled),
+        cmocka_unit_test(test_a_clock_that_is_off),
         cmocka_unit_test(test_refuses_keys_that_are_none),
         cmocka_unit_test(test_refuses_a_head_that_cannot_be_signed),
         cmocka_unit_test(test_out_of_memory),
     };
-    log_set(LOG_LEVEL_ERROR, LOG_FORMAT_JSON);
+    log_set(LOG_LEVEL_WARN, LOG_FORMAT_JSON);
     loopback_spare_libuv();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

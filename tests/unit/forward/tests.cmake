@@ -1,5 +1,4 @@
 # postern_unit_test(forward MODULE ...), one a line.
-postern_unit_test(forward signing FAULTS USES loopback)
 
 add_library(exchange_bench STATIC forward/exchange_bench.c)
 target_link_libraries(exchange_bench PUBLIC loopback OpenSSL::SSL PRIVATE postern_forward postern_options cmocka)
@@ -9,6 +8,7 @@ add_library(endpoint STATIC forward/endpoint.c)
 target_link_libraries(endpoint PUBLIC loopback PRIVATE postern_net postern_options cmocka)
 target_include_directories(endpoint PUBLIC forward)
 postern_unit_test(forward fetch FAULTS USES endpoint)
+postern_unit_test(forward signing FAULTS USES endpoint LINK_OPTIONS -Wl,--wrap=log_end)
 postern_unit_test(forward credentials_file FAULTS)
 postern_unit_test(forward credentials_json FAULTS)
 postern_unit_test(forward credentials FAULTS USES endpoint LINK_OPTIONS -Wl,--wrap=credentials_now_ms)
