@@ -30,10 +30,12 @@ static const char *said_by_daemon(const struct postern_error *err)
     return strncmp(said, ": ", 2) == 0 ? said + 2 : NULL;
 }
 
-static void say_how_far(const struct send *send)
+static void say_how_far(const struct send *send, const struct postern_error *err)
 {
     char have[UNITS_TEXT_MAX], all[UNITS_TEXT_MAX];
-    if (send->body.size == POSTERN_BODY_UNKNOWN) {
+    if (err->retryable) {
+        cli_say(send->cli, "the daemon did nothing with it: it may be sent again");
+    } else if (send->body.size == POSTERN_BODY_UNKNOWN) {
         cli_say(send->cli, "%s of the body were sent; whether the request was carried out is not known",
                 units_human_size(send->sent, have));
     } else if (send->body.size > 0) {
@@ -60,7 +62,7 @@ int send_say_failure(struct send *send, const struct postern_error *err)
         cli_failed(send->cli, "route %s: %s %s: %s", send->route, send_method(send), send_path(send),
                    err->message);
     }
-    say_how_far(send);
+    say_how_far(send, err);
     return CLI_FAILED;
 }
 
