@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from postern import PATIENCE, Daemon, Peer, connect, free_port, read_all, sanitizers, wait_until
+from postern import PATIENCE, PROGRAMS, Daemon, Peer, connect, free_port, read_all, sanitizers, wait_until
 from store import Store, send
 from test_units import NOT_MISSED, SERVICE, allowed_system_calls, needs_header, plain_build
 
@@ -37,7 +37,9 @@ class Spooling(Daemon):
             "enclaves": {"payroll": {"cid": 16}},
             "spool": {"path": str(self.spool_path), **(spool or {})},
             "listeners": {"in": {"listen": self.at, "protocol": "raw", "route": "results", "allow": ["payroll"],
-                                 "peer": "payroll"}},
+                                 "peer": "payroll"},
+                          "session": {"listen": self.socket_path("door"), "protocol": "framed", "peer": "payroll",
+                                      "allow": {"payroll": ["results"]}}},
             "routes": {"results": self.route, **(routes or {})}})
         return self
 
@@ -111,6 +113,16 @@ def test_the_clients_key_is_kept(store, spooling):
     [request] = store.wait(1)
     assert request.key == "run-7/part-1"
     assert request.headers.get_all("Idempotency-Key") == ["run-7/part-1"]
+
+
+def test_over_a_session(store, spooling):
+    daemon = spooling(store)
+    sent = subprocess.run([PROGRAMS / "postern", "--connect", daemon.socket_path("door"), "send", "results", "/results", "--data", "-"],
+                          input=b"result" * 50_000, capture_output=True, timeout=PATIENCE)
+    assert sent.returncode == 0, sent.stderr
+    store.start()
+    [request] = store.wait(1)
+    assert (request.key, request.body) == (json.loads(sent.stdout)["key"], b"result" * 50_000)
 
 
 def test_the_routes_headers_are_put_in_at_delivery(store, spooling):
@@ -416,7 +428,7 @@ def test_a_route_that_goes_leaves_its_records(store, spooling):
     _, key = daemon.keep()
     whole = daemon.configuration()
     without = daemon.configuration()
-    del without["routes"]["results"], without["listeners"]["in"]
+    without["routes"], without["listeners"] = {}, {}
     daemon.write_config(without)
     daemon.ctl("reload")
     assert "results" in daemon.wait_event(event="spooled records without a route")["detail"]
@@ -649,3 +661,4 @@ def test_killed_at_random_under_load(store, spooling):
             assert request.body == acknowledged[request.key]
     assert all(len(keys) == 1 for keys in keys_of.values())
     assert set(acknowledged) <= store.keys()
+    print(f"{KILLS} kills of the daemon under load: {len(acknowledged)} requests acknowledged, all at the store under their keys")
