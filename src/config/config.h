@@ -85,7 +85,7 @@ enum config_type {
     CONFIG_LOG,     /* lines go to the daemon's log */
     CONFIG_TIME,    /* who asks is told the time */
     CONFIG_FORWARD, /* HTTP requests are judged, completed and delivered */
-    CONFIG_CONNECT, /* an HTTP proxy: CONNECT, and http in absolute form */
+    CONFIG_CONNECT, /* an HTTP proxy, for CONNECT */
 };
 
 /* `sign: {aws: ...}`: where the credentials come from. */

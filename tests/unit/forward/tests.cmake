@@ -27,3 +27,7 @@ postern_unit_test(forward delivery USES spool_bench)
 # What enclaves send.
 postern_unit_test(forward forward_stream FAULTS USES exchange_bench)
 target_sources(test_forward_forward_stream PRIVATE forward/stream_bench.c)
+
+# Tunnels.
+postern_unit_test(forward connect FAULTS USES loopback hello_maker LINK_OPTIONS -Wl,--wrap=resolve_start)
+target_include_directories(test_forward_connect PRIVATE relay)
