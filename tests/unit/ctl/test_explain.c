@@ -28,7 +28,8 @@ static const char config[] =
     "    peer: fraud\n"                                                 /* 13 */
     "    allow: [fraud]\n"                                              /* 14 */
     "  open: {listen: \"tcp://127.0.0.1:1\", route: pub, allow: any}\n" /* 15 */
-    "  session: {listen: \"vsock://any:7000\", protocol: framed, allow: {payroll: [logs, time, aws], fraud: "
+    "  session: {listen: \"vsock://any:7000\", protocol: framed, allow: {payroll: [logs, time, aws, web, in, "
+    "kept], fraud: "
     "[aws]}}\n"                                                                      /* 16 */
     "routes:\n"                                                                      /* 17 */
     "  kms:\n"                                                                       /* 18 */
@@ -39,7 +40,10 @@ static const char config[] =
     "  pub: {type: relay, to: {sni: {pay.example.com: \"vsock://payroll:8443\"}}}\n" /* 23 */
     "  alone: {type: relay, to: \"tcp://127.0.0.1:9\"}\n"                            /* 24 */
     "  logs: {type: log}\n"                                                          /* 25 */
-    "  time: {type: time}\n";                                                        /* 26 */
+    "  time: {type: time}\n"                                                         /* 26 */
+    "  web: {type: connect, hosts: [\"api.example.com:443\", \"*.s3.test:444\"]}\n"  /* 27 */
+    "  in: {type: forward, to: \"https://a.test/v1\", methods: [PUT, POST]}\n"       /* 28 */
+    "  kept: {type: forward, to: \"http://a.test\", delivery: spool}\n";             /* 29 */
 
 static int write_config(void **state)
 {
@@ -252,6 +256,28 @@ static void policy_is_explained_with_its_line(void **state)
          "allowed\n",
          {":15: ", "and everybody else too", "leads to vsock://16:8443"}},
         {"payroll", "pub", NULL, 0, "allowed\n", {"is one of 1"}},
+        {"payroll", "web", NULL, 0, "allowed\n", {":27: ", "ask again with --sni HOST"}},
+        {"payroll",
+         "web",
+         "API.example.com",
+         0,
+         "allowed\n",
+         {":27: API.example.com is allowed by \"api.example.com\", port 443"}},
+        {"payroll", "web", "b.s3.test:444", 0, "allowed\n", {"allowed by \"*.s3.test\", port 444"}},
+        {"payroll",
+         "web",
+         "b.s3.test",
+         1,
+         "refused: denied_host\n",
+         {":27: b.s3.test is none", "What to do: "}},
+        {"payroll", "web", "b.s3.test:x", 1, "refused: denied_host\n", {"is none of the hosts"}},
+        {"payroll",
+         "in",
+         NULL,
+         0,
+         "allowed\n",
+         {":28: its requests go to https://a.test/v1\n", "of the methods, POST, PUT pass"}},
+        {"payroll", "kept", NULL, 0, "allowed\n", {"go to http://a.test, once they are in the spool"}},
         {"payroll", "alone", NULL, 1, "refused: denied_route\n", {":24: no listener leads to route alone"}},
     };
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
