@@ -1,6 +1,6 @@
 """Routes of `type: forward`: requests over raw connections and over sessions, to real servers. What is refused: test_forward_smuggling.py."""
+import contextlib
 import http.client
-import os
 import signal
 import socket
 import subprocess
@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from http_peers import Answer, Answering, Haproxy, Nginx, Store, chunked, request
-from postern import PATIENCE, abort
+from postern import PATIENCE, abort, sanitizers, wait_until
 from traffic import Pattern, send_pattern
 
 PATIENT = {"connect_timeout": "10m", "response_timeout": "10m", "idle_timeout": "10m", "head_timeout": "10m"}
@@ -311,8 +311,8 @@ def test_large_bodies_both_ways(caller):
             assert piece
         most = max(most, daemon.resident_bytes())
     assert not upstream.close()
-    if not os.environ.get("POSTERN_IN_VM"):
-        assert most - before < 8 << 20  # sanitizers keep what was freed for a while
+    if not sanitizers():  # which keep for a while what was freed
+        assert most - before < 8 << 20
 
 
 def test_slow_takers_hold_up_senders(caller):
@@ -494,10 +494,15 @@ def test_a_head_that_does_not_come_whole(caller):
 def test_a_body_that_stalls(caller):
     with Store() as store:
         daemon, call = caller(store.url, route={"idle_timeout": "300ms"})
-        with call() as client:
-            client.sendall(request("POST", headers=["Content-Length: 1000"]) + b"half")
-            answer = Answer(client)
-            assert (answer.status, answer.code) == (408, "body_timeout")
+
+        def told():
+            # On a machine that has no time, the connection may have been idle too long before the request is sent.
+            with contextlib.suppress(ConnectionError, EOFError), call() as client:
+                client.sendall(request("POST", headers=["Content-Length: 1000"]) + b"half")
+                return Answer(client)
+
+        answer = wait_until(told, what="an answer")
+        assert (answer.status, answer.code) == (408, "body_timeout")
         assert not store.seen and outcomes(daemon) == {"body_timeout": 1}
 
 

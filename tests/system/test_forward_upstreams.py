@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from http_peers import Answer, Answering, Store, chunked, request
-from postern import PATIENCE, Authority, abort, blackhole, free_port
+from postern import PATIENCE, Authority, abort, blackhole, free_port, sanitizers
 from test_forward import forward, outcomes  # noqa: F401  (a fixture)
 
 
@@ -179,7 +179,7 @@ def test_a_dead_connection_that_was_kept(forward):  # noqa: F811
         return True
 
     upstream = Answering(script)
-    daemon = forward(upstream.url, listen="unix")
+    daemon = forward(upstream.url, listen="unix", workers=1)
     assert ask(daemon).status == 200
     assert ask(daemon).status == 200  # on a second connection, after the first was cut
     assert daemon.metrics()["postern_upstream_retried_total"] == 1
@@ -278,4 +278,5 @@ def test_bodies_in_constant_memory_over_tls(forward, authority):  # noqa: F811
                 client.sendall(b"x" * (1 << 20))
             after = daemon.resident_bytes()
             assert Answer(client).body == str(total).encode()
-    assert after - before < 8 << 20  # sanitizers keep what was freed for a while
+    if not sanitizers():  # which keep for a while what was freed
+        assert after - before < 8 << 20
