@@ -68,6 +68,7 @@ void exchange_watch(struct exchange *exchange)
 static void release(struct exchange *exchange, enum upstream_end end)
 {
     exchange_drop_rest(exchange);
+    exchange_drop_pipe(exchange);
     if (exchange->conn != NULL) {
         upstream_release(exchange->conn, end);
         exchange->conn = NULL;

@@ -31,6 +31,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* Bytes of a body that are kept at hand, to go out with the head, and to be sent again. */
 #define EXCHANGE_HOLD_MAX ((size_t)16 * 1024)
@@ -39,6 +40,7 @@
 #define EXCHANGE_EXPECT_MS 1000
 
 struct exchange;
+struct pipe;
 struct upstream;
 struct upstream_conn;
 
@@ -119,6 +121,7 @@ struct exchange {
     struct http_body_out body;
     uint64_t chunk_left; /* of a chunk whose size is out */
     size_t held;         /* bytes of the body in `out` */
+    struct pipe *pipe;   /* lent; holds bytes of a long body on their way */
     bool keeping;        /* `out` has all that was given so far: it can be sent again */
     bool body_over;
     bool sent;            /* all of it is written */
@@ -145,6 +148,11 @@ void exchange_start(struct exchange *exchange, struct forward_worker *worker, co
 /* Takes up to `size` bytes of the body and returns how many; if less, want() follows. When the upstream takes no more of the
  * request, for whatever reason, all is taken and thrown away. */
 size_t exchange_body(struct exchange *exchange, const char *data, size_t size) MUST_CHECK;
+
+/* The same for up to `most` bytes that are to be had from the socket `fd`, for a body so long that `most` does not end it.
+ * Returns how many were taken; 0 if it takes none for now (want() follows); -EAGAIN if there are none at the socket; -ENOTSUP if
+ * they have to be read, and given to exchange_body(); or another negative errno value of the socket's. */
+ssize_t exchange_body_splice(struct exchange *exchange, int fd, size_t most) MUST_CHECK;
 
 /* All of it was given; trailers are request->reader.trailers. To be called for a request without a body, too. */
 void exchange_body_end(struct exchange *exchange);

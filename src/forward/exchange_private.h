@@ -38,8 +38,17 @@ void exchange_go_on(struct exchange *exchange);
 
 /* Writes what is in `out`. */
 void exchange_flush(struct exchange *exchange);
+/* The connection takes nothing more, and may have an answer to read. */
+void exchange_note_broken(struct exchange *exchange);
 /* The connection is open, or takes more. May call want(). */
 void exchange_send(struct exchange *exchange);
+
+/* exchange_splice.c */
+
+/* Moves on what is in the pipe. */
+void exchange_flush_pipe(struct exchange *exchange);
+/* Gives it back, and up what is in it. */
+void exchange_drop_pipe(struct exchange *exchange);
 
 /* exchange_receive.c: reads on, as far as the owner keeps up. May end the exchange. */
 void exchange_receive(struct exchange *exchange);

@@ -10,7 +10,7 @@
 #include <llhttp.h>
 
 /* What was read off the connection before it broke may still be an answer: a read finds out. */
-static void note_broken(struct exchange *exchange)
+void exchange_note_broken(struct exchange *exchange)
 {
     exchange->broken = true;
     exchange->blocked = false;
@@ -22,7 +22,7 @@ static size_t write_some(struct exchange *exchange, const void *data, size_t siz
 {
     ssize_t n = stream_write(exchange->conn->stream, data, size);
     if (n < 0 && n != -EAGAIN) {
-        note_broken(exchange);
+        exchange_note_broken(exchange);
         return 0;
     }
     size_t done = n > 0 ? (size_t)n : 0;
@@ -53,10 +53,13 @@ void exchange_flush(struct exchange *exchange)
         return;
     }
     exchange->blocked = false;
-    if (size > 0) {
+    if (exchange->pipe != NULL) {
+        exchange_flush_pipe(exchange);
+    }
+    if (size > 0 && !exchange->blocked && !exchange->broken) {
         exchange->out_at += write_some(exchange, exchange->out.data + exchange->out_at, size);
     }
-    if (!exchange->broken && exchange->out_at == exchange->out.length) {
+    if (!exchange->broken && !exchange->blocked && exchange->out_at == exchange->out.length) {
         note_flushed(exchange);
     }
     exchange_watch(exchange);

@@ -52,6 +52,7 @@ static ssize_t read_some(struct forward_stream *forward)
 {
     struct stream *stream = &forward->stream;
     ssize_t n = stream_read(stream, forward->loop->scratch, FORWARD_READ);
+    forward->bulk = n == FORWARD_READ;
     if (n > 0) {
         forward->readable = n == FORWARD_READ || stream->patchy || stream->hung_up || forward->framed;
         forward_note_moved(forward, (uint64_t)n, 0);
@@ -270,6 +271,33 @@ static bool give_piece(struct forward_stream *forward)
     return forward->wants;
 }
 
+/* Has the exchange take what it can of a long body from the client's socket itself. `moved` bytes came in this turn already. True:
+ * some was taken, or nothing more is wanted. */
+static bool splice_some(struct forward_stream *forward, uint64_t moved)
+{
+    const struct stream *stream = &forward->stream;
+    uint64_t left = http_reader_left(&forward->request.reader);
+    if (!forward->bulk || !forward->readable || forward->state != FORWARD_RUNNING || forward->spooled ||
+        forward->in.size > 0 || stream->splice_fd < 0 || stream->urgent || left <= FORWARD_READ) {
+        return false;
+    }
+    uint64_t most = left - 1 < TURN ? left - 1 : TURN;
+    ssize_t n = exchange_body_splice(&forward->exchange, stream->splice_fd, (size_t)most);
+    if (n == 0) {
+        forward->wants = false;
+    } else if (n > 0) {
+        http_reader_skip(&forward->request.reader, (uint64_t)n);
+        forward->body_in += (uint64_t)n;
+        forward_note_moved(forward, (uint64_t)n, 0);
+    } else if (n == -EAGAIN) {
+        forward->readable = false;
+        forward->bulk = moved >= FORWARD_READ;
+    } else {
+        forward->bulk = false; /* a read tells why */
+    }
+    return n >= 0;
+}
+
 /* Looks at what is there. False: more would be needed. */
 static bool look(struct forward_stream *forward)
 {
@@ -319,13 +347,15 @@ static void note_head(struct forward_stream *forward)
 
 void forward_pump(struct forward_stream *forward)
 {
-    uint64_t until = forward->bytes_in + TURN;
+    uint64_t before = forward->bytes_in;
     while (is_wanted(forward)) {
-        bool more = forward->piece > 0 ? give_piece(forward) : look(forward) || fetch(forward);
+        bool more = forward->piece > 0
+                        ? give_piece(forward)
+                        : splice_some(forward, forward->bytes_in - before) || look(forward) || fetch(forward);
         if (!more) {
             break;
         }
-        if (forward->bytes_in >= until) {
+        if (forward->bytes_in - before >= TURN) {
             stream_again(&forward->stream, STREAM_READABLE);
             break;
         }

@@ -127,6 +127,7 @@ struct forward_stream {
     size_t piece;  /* of `in`, the first bytes: of the body, as judged */
     char *held;    /* owned; NULL as a rule */
     bool readable; /* a read may find something */
+    bool bulk;     /* reads come full: what there is of a long body is spliced, if it can be */
     bool heard;    /* the client's end */
     bool draining;
 

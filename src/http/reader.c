@@ -1,6 +1,8 @@
 /* Messages out of bytes: scanned heads, framed bodies. */
 #include "http/reader.h"
 
+#include <assert.h>
+
 void http_reader_init(struct http_reader *reader, enum http_scan_kind kind, const struct http_limits *limits)
 {
     *reader = (struct http_reader){.kind = kind, .limits = limits};
@@ -63,6 +65,12 @@ enum http_refusal http_reader_frame(struct http_reader *reader, struct http_fram
     http_chunked_init(&reader->chunked, limit);
     http_scan_init_trailers(&reader->trailer_scan, reader->kind);
     return framing.length > limit ? HTTP_REFUSED_BODY_SIZE : HTTP_REFUSED_NONE;
+}
+
+void http_reader_skip(struct http_reader *reader, uint64_t size)
+{
+    assert(size < http_reader_left(reader));
+    reader->left -= size;
 }
 
 static enum http_event read_plain(struct http_reader *reader, struct http_span input, size_t *ret_used,

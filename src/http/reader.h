@@ -90,6 +90,15 @@ enum http_event http_reader_read(struct http_reader *reader, const char *data, s
 /* After HEAD: how the body is framed. A length over the limit is refused. */
 enum http_refusal http_reader_frame(struct http_reader *reader, struct http_framing framing) MUST_CHECK;
 
+/* How much of a body of known length is still to come; 0 of any other. */
+static inline uint64_t http_reader_left(const struct http_reader *reader)
+{
+    return reader->phase == HTTP_PHASE_BODY && reader->framing.body == HTTP_BODY_LENGTH ? reader->left : 0;
+}
+
+/* That many bytes of it went another way: fewer than are left. */
+void http_reader_skip(struct http_reader *reader, uint64_t size);
+
 /* The peer has closed. Returns END if that ends the message, MORE if nothing of a message has come, else REFUSED:
  * it was cut off. */
 enum http_event http_reader_finish(struct http_reader *reader) MUST_CHECK;

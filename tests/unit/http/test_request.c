@@ -424,11 +424,36 @@ static void memory_fails(void **state)
     assert_true(fault_loop("http request", FAULT_MEMORY, run, NULL) >= 8);
 }
 
+/* Some of a body went past the reader, which counts on. */
+static void bytes_that_go_another_way(void **state)
+{
+    (void)state;
+    static const char head[] = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
+    static const char chunked[] = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    struct http_request request;
+    struct http_span piece;
+    size_t used;
+    http_request_init(&request, &rules);
+    assert_int_equal(http_reader_left(&request.reader), 0);
+    assert_int_equal(http_request_read(&request, head, strlen(head), &used, &piece), HTTP_EVENT_HEAD);
+    assert_int_equal(http_reader_left(&request.reader), 1000);
+    http_reader_skip(&request.reader, 998);
+    assert_int_equal(http_request_read(&request, "abc", 3, &used, &piece), HTTP_EVENT_BODY);
+    assert_int_equal(piece.size, 2);
+    assert_int_equal(http_reader_left(&request.reader), 0);
+    assert_int_equal(http_request_read(&request, "c", 1, &used, &piece), HTTP_EVENT_END);
+    http_request_next(&request);
+    assert_int_equal(http_request_read(&request, chunked, strlen(chunked), &used, &piece), HTTP_EVENT_HEAD);
+    assert_int_equal(http_reader_left(&request.reader), 0);
+    http_request_release(&request);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_of_smuggling),
         cmocka_unit_test(heads_have_bounds),
+        cmocka_unit_test(bytes_that_go_another_way),
         cmocka_unit_test(trailers_have_the_same_bounds),
         cmocka_unit_test(extensions_have_a_bound),
         cmocka_unit_test(a_body_is_not_copied),
