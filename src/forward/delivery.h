@@ -68,13 +68,13 @@ void deliveries_init(struct deliveries *deliveries, struct forward_worker *worke
 
 /* Goes by the routes of `config` from now on. Without memory for a route, that route waits for the next reload; returns
  * -ENOMEM then. */
-int deliveries_adopt(struct deliveries *deliveries, struct config *config);
+int deliveries_adopt(struct deliveries *set, struct config *config);
 
-void deliveries_drain(struct deliveries *deliveries);
-void deliveries_stop(struct deliveries *deliveries);
+void deliveries_drain(struct deliveries *set);
+void deliveries_stop(struct deliveries *set);
 
 /* Nothing is left: the loop may end. */
-bool deliveries_over(const struct deliveries *deliveries);
+bool deliveries_over(const struct deliveries *set);
 
 /* Whether that worker of `count` has the route. */
 bool deliveries_owns(const char *route, unsigned index, unsigned count);

@@ -8,7 +8,7 @@
 const char *verdict_word(enum verdict_outcome outcome)
 {
     static const char *const words[] = {
-#define X(id, word) [VERDICT_##id] = word,
+#define X(id, word) [VERDICT_##id] = (word),
         VERDICT_OUTCOME_TABLE(X)
 #undef X
     };

@@ -31,7 +31,7 @@ static struct tls_stream *of_sock(struct stream *stream)
 
 /* ---- Words ---- */
 
-static char *vformat(const char *format, va_list args)
+static char *PRINTF_LIKE(1, 0) vformat(const char *format, va_list args)
 {
     char text[ERROR_TEXT_MAX];
     vsnprintf(text, sizeof text, format, args);

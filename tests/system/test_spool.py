@@ -117,8 +117,8 @@ def test_the_clients_key_is_kept(store, spooling):
 
 def test_over_a_session(store, spooling):
     daemon = spooling(store)
-    sent = subprocess.run([PROGRAMS / "postern", "--connect", daemon.socket_path("door"), "send", "results", "/results", "--data", "-"],
-                          input=b"result" * 50_000, capture_output=True, timeout=PATIENCE)
+    command = [PROGRAMS / "postern", "--connect", daemon.socket_path("door"), "send", "results", "/results", "--data", "-"]
+    sent = subprocess.run(command, input=b"result" * 50_000, capture_output=True, timeout=PATIENCE)
     assert sent.returncode == 0, sent.stderr
     store.start()
     [request] = store.wait(1)
