@@ -91,7 +91,9 @@ static void give_back_text(struct exchange *exchange)
 {
     struct text *spare = &exchange->worker->spare;
     if (exchange->out.data != NULL) {
-        explicit_bzero(exchange->out.data, exchange->out.capacity);
+        size_t size =
+            exchange->head_size < exchange->out.capacity ? exchange->head_size : exchange->out.capacity;
+        explicit_bzero(exchange->out.data, size);
     }
     if (spare->data == NULL && exchange->out.capacity <= SPARE_MAX) {
         *spare = exchange->out;

@@ -12,7 +12,8 @@
  *
  * Lifetimes: the owner embeds the exchange. After exchange_start() the callbacks come, from the loop and never from inside a
  * function of this header, until end(), which comes exactly once: the memory is then the owner's again, and may be used for
- * the next exchange at once. All functions may be called from inside the callbacks but end().
+ * the next exchange at once. All functions may be called from inside the callbacks but end(); none of them uses the
+ * loop's scratch memory: what is given may lie there.
  */
 #ifndef POSTERN_FORWARD_EXCHANGE_H
 #define POSTERN_FORWARD_EXCHANGE_H
@@ -120,6 +121,7 @@ struct exchange {
     size_t out_at;
     struct http_body_out body;
     uint64_t chunk_left; /* of a chunk whose size is out */
+    size_t head_size;    /* the head is in front in `out`, or was */
     size_t held;         /* bytes of the body in `out` */
     struct pipe *pipe;   /* lent; holds bytes of a long body on their way */
     bool keeping;        /* `out` has all that was given so far: it can be sent again */

@@ -41,6 +41,9 @@ static void note_flushed(struct exchange *exchange)
         exchange->out_at = 0;
     }
     exchange->sent = exchange->body_over;
+    if (!exchange->wants) {
+        exchange_no_turn(exchange); /* there is nothing left to be done in it */
+    }
     if (exchange->expecting && exchange->expect_by == UINT64_MAX) {
         exchange->expect_by = loop_now(exchange->worker->loop) + EXCHANGE_EXPECT_MS;
     }

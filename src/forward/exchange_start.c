@@ -6,23 +6,10 @@
 #include "forward/exchange_private.h"
 
 #include <errno.h>
-#include <string.h>
-
-/* Of the request's head as the upstream gets it: what the enclave may send, and what a route's rules may add. */
-#define HEAD_MAX ((size_t)2 * 1024 * 1024)
-
-/* It holds secrets. */
-static void wipe(struct text *text)
-{
-    if (text->data != NULL) {
-        explicit_bzero(text->data, text->capacity);
-    }
-}
 
 void exchange_release_head(struct exchange *exchange)
 {
-    wipe(&exchange->head.bytes);
-    http_head_release(&exchange->head);
+    forward_worker_take_head(exchange->worker, &exchange->head);
     text_release(&exchange->gathered);
 }
 
@@ -53,9 +40,9 @@ static enum http_refusal make_head(struct exchange *exchange, struct error *err)
     if (exchange->gathers) {
         describe_gathered(exchange, &gathered);
     }
-    http_head_init(&exchange->head, HEAD_MAX);
-    return http_request_rewrite(exchange->gathers ? &gathered : options->request, &upstream,
-                                &exchange->head, err);
+    forward_worker_lend_head(exchange->worker, &exchange->head);
+    return http_request_rewrite(exchange->gathers ? &gathered : options->request, &upstream, &exchange->head,
+                                err);
 }
 
 /* The head goes out with the first bytes of the body, if there are to be any and they do not keep us waiting. */
@@ -71,6 +58,7 @@ static void send_first(struct exchange *exchange)
 static enum http_refusal write_head(struct exchange *exchange)
 {
     http_head_write(&exchange->head, &exchange->out);
+    exchange->head_size = exchange->out.length;
     text_add_bytes(&exchange->out, text_string(&exchange->gathered), exchange->gathered.length);
     if (exchange->body_over && !exchange->gathers) {
         http_body_end(&exchange->body, &exchange->options.request->reader.trailers, &exchange->out);

@@ -117,12 +117,12 @@ void forward_answer_head(struct forward_stream *forward, const struct http_respo
     if (forward->lost) {
         return;
     }
-    http_head_init(&head, 0);
+    forward_worker_lend_head(forward->from.worker, &head);
     enum http_refusal why = http_response_rewrite(response, &client, &head, &framing);
     set_id(&head, forward->id);
     begin(forward);
     http_head_write(&head, &forward->out);
-    http_head_release(&head);
+    forward_worker_take_head(forward->from.worker, &head);
     forward->response = response;
     forward->status = response->status;
     forward->answered = true;

@@ -253,7 +253,8 @@ static void begin_request(struct forward_stream *forward)
     forward->state = FORWARD_RUNNING;
     forward->head_by = 0;
     forward->begun_ns = uv_hrtime();
-    if (hold(forward)) {
+    bool spooled = forward->from.route->forward->delivery == CONFIG_SPOOL;
+    if (!spooled || hold(forward)) { /* an exchange leaves the scratch memory alone */
         start(forward);
     } else {
         forward_lose(forward, REASON_NO_MEMORY);

@@ -41,12 +41,38 @@ void exchange_no_turn(struct exchange *exchange)
     }
 }
 
+/* What the enclave may send, and what a route's rules may add. */
+#define HEAD_MAX ((size_t)2 * 1024 * 1024)
+
+/* Memory of a larger one is not kept. */
+#define SPARE_MAX ((size_t)64 * 1024)
+
+void forward_worker_lend_head(struct forward_worker *worker, struct http_head *ret)
+{
+    *ret = worker->spare_head;
+    http_head_init(&worker->spare_head, HEAD_MAX);
+}
+
+void forward_worker_take_head(struct forward_worker *worker, struct http_head *head)
+{
+    http_head_clear(head);
+    if (worker->spare_head.bytes.data == NULL && head->bytes.capacity <= SPARE_MAX &&
+        head->line.capacity <= SPARE_MAX) {
+        http_head_release(&worker->spare_head);
+        worker->spare_head = *head;
+        http_head_init(head, HEAD_MAX);
+    } else {
+        http_head_release(head);
+    }
+}
+
 void forward_worker_init(struct forward_worker *worker, struct loop *loop)
 {
     memset(worker, 0, sizeof *worker);
     worker->loop = loop;
     http_secrets_init(&worker->secrets, getenv("CREDENTIALS_DIRECTORY"));
     credentials_store_init(&worker->credentials, loop);
+    http_head_init(&worker->spare_head, HEAD_MAX);
     LIST_INIT(&worker->upstreams);
     TAILQ_INIT(&worker->due[0]);
     TAILQ_INIT(&worker->due[1]);
@@ -61,4 +87,5 @@ void forward_worker_close(struct forward_worker *worker)
     uv_close((uv_handle_t *)&worker->turn, NULL);
     http_secrets_release(&worker->secrets);
     text_release(&worker->spare);
+    http_head_release(&worker->spare_head);
 }

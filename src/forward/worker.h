@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "forward/credentials.h"
+#include "http/head.h"
 #include "http/values.h"
 #include "net/loop.h"
 #include <stdatomic.h>
@@ -49,11 +50,18 @@ struct forward_worker {
     TAILQ_HEAD(exchange_list, exchange) due[2];   /* to be seen to in the loop's next turn; and in this one */
     unsigned next_turn;                           /* which of them is which */
     uv_idle_t turn;                               /* runs while there are any */
-    struct text spare; /* memory of the last request's head, for the next; its bytes are wiped */
+    /* Memory of the last ones, for the next; wiped. */
+    struct text spare;
+    struct http_head spare_head;
 };
 
 /* The directory of credentials is $CREDENTIALS_DIRECTORY. */
 void forward_worker_init(struct forward_worker *worker, struct loop *loop);
 void forward_worker_close(struct forward_worker *worker);
+
+/* An empty head, maybe in memory of an earlier one, and its end: wiped, as it may hold secrets. A head that was never lent is
+ * harmless. */
+void forward_worker_lend_head(struct forward_worker *worker, struct http_head *ret);
+void forward_worker_take_head(struct forward_worker *worker, struct http_head *head);
 
 #endif

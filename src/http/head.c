@@ -1,6 +1,7 @@
 /* A head that we send. */
 #include "http/head.h"
 #include <stdlib.h>
+#include <string.h>
 
 void http_head_init(struct http_head *head, size_t limit)
 {
@@ -16,6 +17,22 @@ void http_head_release(struct http_head *head)
     free(head->fields);
     head->fields = NULL;
     head->count = head->capacity = 0;
+}
+
+static void wipe(struct text *text)
+{
+    if (text->data != NULL) {
+        explicit_bzero(text->data, text->length);
+    }
+    text_clear(text);
+}
+
+void http_head_clear(struct http_head *head)
+{
+    wipe(&head->line);
+    wipe(&head->bytes);
+    head->count = 0;
+    head->failed = false;
 }
 
 static bool grow(struct http_head *head)
@@ -76,10 +93,21 @@ void http_head_add(struct http_head *head, struct http_span name, struct http_sp
     http_head_end(head);
 }
 
+static void add_digits(struct text *out, uint64_t value)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    text_add_bytes(out, digits + at, sizeof digits - at);
+}
+
 void http_head_add_number(struct http_head *head, const char *name, uint64_t value)
 {
     http_head_begin(head, http_span_of(name));
-    text_addf(&head->bytes, "%llu", (unsigned long long)value);
+    add_digits(&head->bytes, value);
     http_head_end(head);
 }
 

@@ -27,6 +27,7 @@ struct http_head {
 
 void http_head_init(struct http_head *head, size_t limit);
 void http_head_release(struct http_head *head);
+void http_head_clear(struct http_head *head); /* empties and wipes it, keeps the memory */
 
 /* Adds a header. The name is written in lower case; that it is a token, and the value without controls, is up to
  * the caller. */

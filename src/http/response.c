@@ -200,13 +200,23 @@ static void add_framing(const struct http_response *response, struct http_framin
     }
 }
 
+/* Three digits: the scan saw to it. */
+static void add_status_line(unsigned status, struct text *line)
+{
+    char digits[] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10), (char)('0' + status % 10),
+                     ' '};
+    text_add(line, "HTTP/1.1 ");
+    text_add_bytes(line, digits, sizeof digits);
+    text_add(line, http_status_words(status));
+}
+
 enum http_refusal http_response_rewrite(const struct http_response *response,
                                         const struct http_client *client, struct http_head *head,
                                         struct http_framing *ret_framing)
 {
     const struct http_fields *fields = &response->reader.fields;
     *ret_framing = framing_for(response, client);
-    text_addf(&head->line, "HTTP/1.1 %u %s", response->status, http_status_words(response->status));
+    add_status_line(response->status, &head->line);
     for (unsigned i = 0; i < fields->count; i++) {
         if (fields->list[i].crosses) {
             http_head_add(head, fields->list[i].name, fields->list[i].value);
