@@ -11,10 +11,12 @@
 
 static struct io_bench bench;
 
+/* Few streams, so that each begins with a window of 64 KiB and nothing depends on how soon it grows. */
 static int set_up(void **state)
 {
     (void)state;
     io_bench_open(&bench);
+    bench.config.max_streams = 4;
     io_bench_establish(&bench, NULL);
     return 0;
 }
@@ -60,29 +62,44 @@ static void take_again(void)
     stream_again(base(0), STREAM_READABLE);
 }
 
-/* One of which the latest 16,000 bytes or more are in a pipe, and stay there: 20,000 of 120,000 were not taken. */
+#define HELD 20000u /* less than half of a window: there is credit for it, and it is one frame */
+
+static void take_frames_until_one_goes_past(struct framed_stream *stream)
+{
+    size_t before = app(0)->piped;
+    do {
+        framed_say(stream, HELD);
+        TURN_UNTIL(&bench, app(0)->taken == stream->said && stream->to_say == 0);
+    } while (app(0)->piped == before);
+}
+
+/* One with a pipe in which bytes stay, of HELD that were not taken. How a frame comes apart on its way is chance: one that
+ * is not recognized in time is read, and kept. Then it is tried again. */
 static struct framed_stream *stream_with_a_pipe(void)
 {
     struct framed_stream *stream = splicing_stream();
-    framed_say(stream, 100000);
-    TURN_UNTIL(&bench, app(0)->taken == 100000);
-    assert_true(app(0)->piped > 0);
-    app(0)->take = false;
-    framed_say(stream, 20000);
-    TURN_UNTIL(&bench, channel_bytes_held(app(0)->stream.channel) == 20000);
-    assert_non_null(app(0)->stream.pipe);
-    return stream;
+    for (;;) {
+        take_frames_until_one_goes_past(stream);
+        app(0)->take = false;
+        framed_say(stream, HELD);
+        TURN_UNTIL(&bench, channel_bytes_held(app(0)->stream.channel) == HELD);
+        if (app(0)->stream.pipe != NULL) {
+            return stream;
+        }
+        take_again();
+        TURN_UNTIL(&bench, app(0)->taken == stream->said);
+    }
 }
 
 static void test_large_payloads_do(void **state)
 {
     (void)state;
     struct framed_stream *stream = splicing_stream();
+    take_frames_until_one_goes_past(stream);
     framed_say(stream, 3000000);
     framed_finish(stream);
     TURN_UNTIL(&bench, app(0)->end == 0);
-    assert_int_equal(app(0)->taken, 3000000);
-    assert_true(app(0)->piped > 0);
+    assert_int_equal(app(0)->taken, stream->said);
     assert_int_equal(channel_bytes_held(app(0)->stream.channel), 0);
     assert_no_pipe_is_lent();
 }
@@ -116,7 +133,7 @@ static void test_what_is_kept_comes_after_the_pipe(void **state)
     struct framed_stream *stream = stream_with_a_pipe();
     for (uint64_t i = 1; i <= 5; i++) {
         framed_say(stream, 700);
-        TURN_UNTIL(&bench, channel_bytes_held(app(0)->stream.channel) == 20000 + 700 * i);
+        TURN_UNTIL(&bench, channel_bytes_held(app(0)->stream.channel) == HELD + 700 * i);
     }
     assert_non_null(app(0)->stream.kept);
     assert_non_null(app(0)->stream.pipe);
@@ -124,18 +141,18 @@ static void test_what_is_kept_comes_after_the_pipe(void **state)
     framed_finish(stream);
     take_again();
     TURN_UNTIL(&bench, app(0)->end == 0);
-    assert_int_equal(app(0)->taken, 100000 + 20000 + 5 * 700 + 500000);
+    assert_int_equal(app(0)->taken, stream->said);
     assert_no_pipe_is_lent();
 }
 
 static void test_who_was_muted_finds_the_pipe(void **state)
 {
     (void)state;
-    (void)stream_with_a_pipe();
+    struct framed_stream *stream = stream_with_a_pipe();
     stream_mute(base(0), true);
     app(0)->take = true;
     stream_mute(base(0), false);
-    TURN_UNTIL(&bench, app(0)->taken == 120000);
+    TURN_UNTIL(&bench, app(0)->taken == stream->said);
     assert_no_pipe_is_lent();
 }
 
@@ -145,12 +162,12 @@ static void test_credit_bounds_what_is_in_the_pipe(void **state)
     struct framed_stream *stream = stream_with_a_pipe();
     framed_say(stream, 100000000);
     TURN_UNTIL(&bench, channel_stalled(stream->channel) &&
-                           channel_bytes_held(app(0)->stream.channel) == stream->said - 100000);
+                           channel_bytes_held(app(0)->stream.channel) == stream->said - app(0)->taken);
     for (int i = 0; i < 10; i++) {
         io_bench_turn(&bench);
     }
     assert_true(channel_bytes_held(app(0)->stream.channel) <= bench.config.budget);
-    assert_int_equal(channel_bytes_held(app(0)->stream.channel), stream->said - 100000);
+    assert_int_equal(channel_bytes_held(app(0)->stream.channel), stream->said - app(0)->taken);
     assert_true(stream->said < 50000000);
 }
 
@@ -164,12 +181,12 @@ static void test_a_full_pipe_is_emptied_or_passed_by(void **state)
     struct framed_stream *stream = splicing_stream();
     framed_say(stream, 1000000);
     TURN_UNTIL(&bench, app(0)->taken == 1000000);
-    assert_true(app(0)->piped > 0);
+    take_frames_until_one_goes_past(stream);
     app(0)->take = false; /* so it stays full */
     framed_say(stream, 1000000);
     TURN_UNTIL(&bench, app(0)->stream.kept != NULL);
     take_again();
-    TURN_UNTIL(&bench, app(0)->taken == 2000000);
+    TURN_UNTIL(&bench, app(0)->taken == stream->said && stream->to_say == 0);
     assert_no_pipe_is_lent();
 }
 
@@ -215,8 +232,7 @@ static void test_a_stream_that_is_closed_in_the_midst(void **state)
 {
     (void)state;
     struct framed_stream *stream = splicing_stream();
-    framed_say(stream, 100000);
-    TURN_UNTIL(&bench, app(0)->taken == 100000);
+    take_frames_until_one_goes_past(stream);
     app(0)->on_report = close_at_once;
     framed_say(stream, 1000000);
     TURN_UNTIL(&bench, app(0)->closed && stream->stopped);
