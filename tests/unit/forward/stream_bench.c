@@ -74,6 +74,10 @@ void stream_restart(void (*pair)(int fds[2]), enum addr_kind kind)
     pair(fds);
     sb.client = fds[0];
     assert_int_equal(fcntl(sb.client, F_SETFL, O_NONBLOCK), 0);
+    /* What a client does not take is to be seen in the stream, not in the kernel. */
+    int small = 16384;
+    assert_int_equal(setsockopt(sb.client, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    assert_int_equal(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
     forward_stream_start(&sb.stream, &from, &ops, fds[1], &options);
     assert_int_equal(sb.ended, 0); /* not from inside */
 }

@@ -262,6 +262,10 @@ static void an_answer_to_a_client_that_does_not_read(const char *head, const cha
             client_hear(); /* a little, now and then */
         }
     }
+    for (unsigned i = 0; i < 200; i++) { /* more turns than a read takes to fill whatever has no bound */
+        loopback_turn(&sb.far_side.net);
+        assert_true(sb.stream.out.length - sb.stream.out_at <= FORWARD_HELD + 1024);
+    }
     far_say(&sb.far_side, &sb.far, end);
     AWAIT((client_hear(), sb.told_count == 1 && sb.got.length > sizeof large));
     AWAIT((client_hear(), sb.stream.state == FORWARD_WAITING));
