@@ -24,6 +24,7 @@ struct parse {
     bool has_setting; /* since the last [section] */
     size_t indent;    /* of that setting */
     const char *id, *secret, *token;
+    const char *unfollowed; /* a setting that has keys come from elsewhere */
 };
 
 static bool is_blank(char c)
@@ -68,6 +69,18 @@ static int read_section(struct parse *parse, char *text, struct error *err)
     return 0;
 }
 
+static bool leads_elsewhere(const char *name)
+{
+    static const char *const names[] = {"role_arn", "credential_process", "sso_session", "sso_start_url",
+                                        "web_identity_token_file"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcasecmp(name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int read_setting(struct parse *parse, char *text, struct error *err)
 {
     char *equals = strchr(text, '=');
@@ -84,6 +97,8 @@ static int read_setting(struct parse *parse, char *text, struct error *err)
         parse->secret = value;
     } else if (strcasecmp(name, "aws_session_token") == 0) {
         parse->token = value;
+    } else if (leads_elsewhere(name)) {
+        parse->unfollowed = name;
     }
     return 0;
 }
@@ -113,10 +128,10 @@ static int take_keys(const struct parse *parse, struct credentials_keys *ret, st
         return error_set(err, -ENOENT, "there is no profile [%s] in it", parse->profile);
     }
     if (parse->id == NULL && parse->secret == NULL) {
-        return error_set(err, -ENOENT,
-                         "profile [%s] has no aws_access_key_id; roles, programs and single sign-on are not "
-                         "followed",
-                         parse->profile);
+        return parse->unfollowed == NULL
+                   ? error_set(err, -ENOENT, "profile [%s] has no aws_access_key_id", parse->profile)
+                   : error_set(err, -EINVAL, "profile [%s] has %s, which is not followed; expected keys",
+                               parse->profile, parse->unfollowed);
     }
     int rv = credentials_keys_set(ret, parse->id, parse->secret, parse->token, err);
     if (rv != 0) {

@@ -8,7 +8,8 @@
  *
  * Lines that begin with # or ; are comments. A profile may be there in several pieces; what is said last counts. Lines that are
  * further indented than the setting before them belong to that setting, and are passed over. Roles to be assumed,
- * programs to be run and single sign-on are not followed.
+ * programs to be run and single sign-on are not followed: a profile with one of them and no keys is refused, since what
+ * another place gives would be somebody else's.
  *
  * The file is read again when it is another one or has changed (as http/values.h does it).
  */

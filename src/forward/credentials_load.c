@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WEB_IDENTITY "AWS_WEB_IDENTITY_TOKEN_FILE"
+
 int credentials_load_init(struct credentials_load *load, struct loop *loop, const struct config_sign *sign,
                           credentials_load_cb cb, void *data)
 {
@@ -91,6 +93,12 @@ int credentials_load_start(struct credentials_load *load, struct credentials_fou
     int rv = -ENOENT;
     for (size_t i = 0; i < ARRAY_SIZE(chain) && rv == -ENOENT; i++) {
         rv = look_at(load, chain[i], ret, err);
+        /* It would come next, and what the instance gives is another role. */
+        if (rv == -ENOENT && i == 0 && credentials_env(WEB_IDENTITY) != NULL) {
+            rv = error_set(err, -EINVAL,
+                           WEB_IDENTITY " is set, which is not followed; use a pod identity, or say in "
+                                        "`sign` which `credentials` are meant");
+        }
     }
     if (rv == -ENOENT) {
         error_prefix(err, "there are no AWS credentials in the environment, in a file, or at a container's "

@@ -16,6 +16,12 @@ import urllib.parse
 
 from postern import PATIENCE
 
+# What an environment may say of AWS already: nothing, in tests.
+NO_AWS = {"HOME": "/nonexistent", **{f"AWS_{name}": "" for name in (
+    "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "SHARED_CREDENTIALS_FILE", "PROFILE", "WEB_IDENTITY_TOKEN_FILE",
+    "CONTAINER_CREDENTIALS_RELATIVE_URI", "CONTAINER_CREDENTIALS_FULL_URI", "CONTAINER_AUTHORIZATION_TOKEN",
+    "CONTAINER_AUTHORIZATION_TOKEN_FILE", "EC2_METADATA_DISABLED", "EC2_METADATA_SERVICE_ENDPOINT",
+    "EC2_METADATA_SERVICE_ENDPOINT_MODE")}}
 ROLES = "/latest/meta-data/iam/security-credentials/"
 _numbers = itertools.count(1)
 

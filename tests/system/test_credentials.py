@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from aws import Container, Keys, Metadata, Signed
+from aws import NO_AWS, Container, Keys, Metadata, Signed
 from postern import PATIENCE, wait_until
 
 PATIENT = {"connect_timeout": "10m", "response_timeout": "10m", "idle_timeout": "10m", "head_timeout": "10m"}
@@ -51,8 +51,7 @@ def signing(relay):
 
         def start(environment, keys, service="sqs", **sign):
             upstream = stack.enter_context(Signed(keys))
-            clean = {"HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "", **environment}
-            daemon = relay(upstream.url, begin=False, environment=clean)
+            daemon = relay(upstream.url, begin=False, environment={**NO_AWS, **environment})
             daemon.config["routes"] = {"out": {"type": "forward", "to": upstream.url, **PATIENT,
                                                "sign": {"aws": {"service": service, "region": "us-east-1", **sign}}}}
             daemon.write_config({**daemon.config, "workers": 1})
@@ -172,6 +171,14 @@ def test_a_metadata_service_that_is_not_to_be_asked(signing, metadata):
     daemon = signing({**instance(metadata), "AWS_EC2_METADATA_DISABLED": "true"}, metadata.secrets)
     assert key_used(daemon) is None
     assert "AWS_EC2_METADATA_DISABLED" in daemon.wait_event(event="credentials unavailable")["detail"]
+    assert not metadata.tokens
+
+
+def test_another_identity_is_not_taken_for_the_one_that_is_meant(signing, metadata):
+    """A service account's role on EKS would come first, and is not followed: the node's is not what to sign with."""
+    daemon = signing({**instance(metadata), "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token"}, metadata.secrets)
+    assert key_used(daemon) is None
+    assert "AWS_WEB_IDENTITY_TOKEN_FILE" in daemon.wait_event(event="credentials unavailable")["detail"]
     assert not metadata.tokens
 
 

@@ -17,6 +17,7 @@ import urllib.parse
 
 import pytest
 
+from aws import NO_AWS
 from postern import BUILD, PATIENCE, free_port, wait_until
 
 MOTO = pathlib.Path(os.environ.get("POSTERN_MOTO", BUILD / "moto/bin/moto_server"))
@@ -100,7 +101,7 @@ def signed(relay, authority):
     """signed(moto, service, ...): a daemon whose route `out` leads to moto, signed for the service."""
     def start(moto, service, secret=None, route=None, **sign):
         daemon = relay(moto.url, begin=False, environment={
-            "AWS_ACCESS_KEY_ID": moto.identity, "AWS_SECRET_ACCESS_KEY": secret or moto.secret, "AWS_SESSION_TOKEN": ""})
+            **NO_AWS, "AWS_ACCESS_KEY_ID": moto.identity, "AWS_SECRET_ACCESS_KEY": secret or moto.secret})
         tls = {"tls": {"ca": str(authority.file)}} if moto.context else {}
         daemon.config["routes"] = {"out": {
             "type": "forward", "to": moto.url, "allow_private": True, **PATIENT, **tls, **(route or {}),

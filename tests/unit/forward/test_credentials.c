@@ -139,6 +139,7 @@ static const char *const variables[] = {"AWS_ACCESS_KEY_ID",
                                         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
                                         "AWS_CONTAINER_AUTHORIZATION_TOKEN",
                                         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+                                        "AWS_WEB_IDENTITY_TOKEN_FILE",
                                         "AWS_EC2_METADATA_DISABLED",
                                         "AWS_EC2_METADATA_SERVICE_ENDPOINT",
                                         "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"};
@@ -632,6 +633,8 @@ static void test_order(void **state)
     close_bench(&bench);
 
     open_bench(&bench, CONFIG_CREDENTIALS_AUTO);
+    set("AWS_WEB_IDENTITY_TOKEN_FILE", "/token");
+    check_refused(&bench, "AWS_WEB_IDENTITY_TOKEN_FILE is set");
     set("AWS_ACCESS_KEY_ID", "ENV");
     check_refused(&bench, "secret access key");
     set("AWS_SECRET_ACCESS_KEY", "S");

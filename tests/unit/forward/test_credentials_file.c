@@ -96,7 +96,9 @@ static void test_refusals(void **state)
     (void)state;
     refuse("", "a", -ENOENT, "no profile [a]");
     refuse("[ab]\n" PLAIN, "a", -ENOENT, "no profile [a]");
-    refuse("[a]\nrole_arn = x\n", "a", -ENOENT, "roles");
+    refuse("[a]\nregion = x\n", "a", -ENOENT, "aws_access_key_id");
+    refuse("[a]\nrole_arn = SECRET\n", "a", -EINVAL, "role_arn, which is not followed");
+    refuse("[a]\nCredential_Process = SECRET\n", "a", -EINVAL, "not followed");
     refuse("[a]\naws_access_key_id = ID\n", "a", -EINVAL, "secret access key");
     refuse("[a]\naws_secret_access_key = SECRET\n", "a", -EINVAL, "access key ID");
     refuse("[a]\naws_access_key_id = ID\naws_secret_access_key = SECRET WORD\n", "a", -EINVAL, "[a]");
