@@ -85,7 +85,7 @@ class Clock:
         self.map[8:] = bytes(8)
 
     def close(self):
-        self.map.close()
+        # The map goes with the last who has it: a peer's thread may still be setting the time.
         self.file.close()
 
 
