@@ -474,7 +474,8 @@ void upstream_release(struct upstream_conn *conn, enum upstream_end end)
 {
     struct upstream *upstream = conn->upstream;
     if (end == UPSTREAM_KEEP && upstream != NULL &&
-        upstream->idle_count < upstream->route->forward->max_idle && !conn->stream->hung_up) {
+        upstream->idle_count < upstream->route->forward->max_idle && !conn->stream->hung_up &&
+        leads_there(upstream, conn)) {
         keep(conn);
     } else {
         conn_close(conn, end == UPSTREAM_CUT);

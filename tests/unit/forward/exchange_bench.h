@@ -63,6 +63,7 @@ struct owner {
     struct text answer;
     unsigned status, went_on, wanted, heads, ends;
     enum http_refusal why;
+    unsigned retry_after_s;
     char detail[512];
     bool answered, reached, reused;
 };

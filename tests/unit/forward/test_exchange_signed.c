@@ -1,0 +1,165 @@
+/* Exchanges of a route that signs: bodies that are hashed are gathered first, and go out with their length. */
+#include "exchange_bench.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POST(headers) "POST /r HTTP/1.1\r\nHost: postern\r\n" headers "\r\n"
+#define CHUNKED       "Transfer-Encoding: chunked\r\n"
+
+static struct config_sign sign;
+static struct bench bench;
+static struct owner owner;
+static struct far far;
+
+static int set_up(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1), 0);
+    assert_int_equal(setenv("AWS_SECRET_ACCESS_KEY", "secret", 1), 0);
+    bench_open(&bench);
+    sign = (struct config_sign){.service = "sqs",
+                                .region = "eu-west-1",
+                                .body_max = 100,
+                                .credentials = CONFIG_CREDENTIALS_ENV};
+    bench.forward->sign = &sign;
+    memset(&far, 0, sizeof far);
+    memset(&owner, 0, sizeof owner);
+    far.fd = -1;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    far_release(&far);
+    owner_release(&owner);
+    bench_close(&bench);
+    return 0;
+}
+
+static void start(const char *head, const char *body)
+{
+    owner_init(&owner, &bench, head);
+    text_add(&owner.body, body);
+    owner.step = 4;
+    owner_start(&owner);
+}
+
+static void hear(const char *last)
+{
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, last));
+    assert_non_null(strstr(far.heard.data, "\r\nauthorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"));
+}
+
+static void finish(void)
+{
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    WAIT_FOR(&bench.net, owner.ends > 0);
+    assert_int_equal(owner.why, HTTP_REFUSED_NONE);
+    assert_string_equal(owner.answer.data, "ok");
+    assert_int_equal(bench.worker.stats.idle, 1);
+}
+
+static void test_without_a_body(void **state)
+{
+    (void)state;
+    start("GET /r HTTP/1.1\r\nHost: postern\r\n\r\n", "");
+    hear("\r\n\r\n");
+    finish();
+}
+
+static void test_gathered(void **state)
+{
+    (void)state;
+    start(POST(CHUNKED), "some data");
+    hear("some data");
+    assert_non_null(strstr(far.heard.data, "\r\ncontent-length: 9\r\n"));
+    assert_null(strstr(far.heard.data, "transfer-encoding"));
+    finish();
+}
+
+static void test_gathered_of_nothing(void **state)
+{
+    (void)state;
+    start(POST(CHUNKED), "");
+    hear("\r\ncontent-length: 0\r\n");
+    finish();
+}
+
+static void test_gathered_from_a_client_that_waits(void **state)
+{
+    (void)state;
+    start(POST("Expect: 100-continue\r\nContent-Length: 4\r\n"), "data");
+    assert_int_equal(owner.went_on, 0);
+    hear("\r\n\r\ndata");
+    assert_int_equal(owner.went_on, 1);
+    assert_null(strstr(far.heard.data, "expect"));
+    finish();
+}
+
+static void assert_refused(enum http_refusal why)
+{
+    WAIT_FOR(&bench.net, owner.ends > 0);
+    assert_int_equal(owner.why, why);
+    assert_false(owner.reached);
+}
+
+static void test_too_large_to_gather(void **state)
+{
+    (void)state;
+    char body[102];
+    memset(body, 'x', 101);
+    body[101] = '\0';
+    start(POST(CHUNKED), body);
+    assert_refused(HTTP_REFUSED_BODY_SIZE);
+}
+
+static void test_cancelled_while_gathering(void **state)
+{
+    (void)state;
+    owner_init(&owner, &bench, POST(CHUNKED));
+    owner.open_ended = true;
+    text_add(&owner.body, "some");
+    owner_start(&owner);
+    exchange_cancel(&owner.exchange);
+    assert_refused(HTTP_REFUSED_REQUEST_CUT);
+}
+
+static void test_unsigned_payload_streams(void **state)
+{
+    (void)state;
+    sign.unsigned_payload = true;
+    start(POST(CHUNKED), "some data");
+    hear("\r\n0\r\n\r\n");
+    assert_non_null(strstr(far.heard.data, "\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n"));
+    assert_non_null(strstr(far.heard.data, "4\r\nsome\r\n"));
+    finish();
+}
+
+static void test_no_credentials(void **state)
+{
+    (void)state;
+    assert_int_equal(unsetenv("AWS_ACCESS_KEY_ID"), 0);
+    start(POST("Content-Length: 4\r\n"), "data");
+    assert_refused(HTTP_REFUSED_CREDENTIALS);
+    assert_true(owner.retry_after_s > 0);
+    assert_non_null(strstr(owner.detail, "AWS_ACCESS_KEY_ID"));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(test_without_a_body),           T(test_gathered),
+        T(test_gathered_of_nothing),      T(test_gathered_from_a_client_that_waits),
+        T(test_too_large_to_gather),      T(test_cancelled_while_gathering),
+        T(test_unsigned_payload_streams), T(test_no_credentials),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,161 @@
+/* Connections that are kept follow the name that they were made for. The resolver is played. */
+#include "exchange_bench.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <string.h>
+
+#define GET "GET /r HTTP/1.1\r\nHost: postern\r\n\r\n"
+
+static struct bench bench;
+static struct owner owner;
+static struct far far;
+
+static struct resolved answer;
+static bool later; /* the next question is answered when the test says so */
+static struct resolve_request *asked;
+
+int __wrap_resolve_start(struct resolver *resolver, const char *name, struct resolve_request *request,
+                         resolve_cb cb, struct resolved *ret);
+int __wrap_resolve_start(struct resolver *resolver, const char *name, struct resolve_request *request,
+                         resolve_cb cb, struct resolved *ret)
+{
+    (void)resolver;
+    assert_string_equal(name, "moving.test");
+    if (!later) {
+        *ret = answer;
+        return 1;
+    }
+    request->cb = cb;
+    asked = request;
+    return 0;
+}
+
+static void lead_to(const char *ip)
+{
+    struct sockaddr_in *four = (void *)&answer.address[0].u;
+    memset(&answer, 0, sizeof answer);
+    answer.count = 1;
+    answer.address[0].length = sizeof *four;
+    four->sin_family = AF_INET;
+    assert_int_equal(inet_pton(AF_INET, ip, &four->sin_addr), 1);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    bench_open(&bench);
+    bench.route->to.literal = false;
+    bench.route->allow_private = true;
+    strcpy(bench.route->to.host, "moving.test");
+    memset(&far, 0, sizeof far);
+    far.fd = -1;
+    later = false;
+    lead_to("127.0.0.1");
+    owner_init(&owner, &bench, GET);
+    owner_start(&owner);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    WAIT_FOR(&bench.net, owner.ends > 0);
+    assert_int_equal(bench.worker.stats.idle, 1);
+    text_clear(&far.heard);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    far_release(&far);
+    owner_release(&owner);
+    bench_close(&bench);
+    return 0;
+}
+
+/* As if a second had passed. */
+static void start_again(void)
+{
+    LIST_FIRST(&bench.worker.upstreams)->looked_at = 0;
+    owner_release(&owner);
+    owner_init(&owner, &bench, GET);
+    owner_start(&owner);
+}
+
+static void answer_again(void)
+{
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+    text_clear(&far.heard);
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    WAIT_FOR(&bench.net, owner.ends > 0);
+    assert_int_equal(owner.why, HTTP_REFUSED_NONE);
+    assert_true(owner.reused);
+}
+
+static void test_stays(void **state)
+{
+    (void)state;
+    start_again();
+    answer_again();
+    assert_int_equal(bench.worker.stats.idle, 1);
+}
+
+static void test_moves(void **state)
+{
+    (void)state;
+    lead_to("127.0.0.2");
+    start_again();
+    assert_int_equal(bench.worker.stats.idle, 0);
+    WAIT_FOR(&bench.net, owner.ends > 0); /* nobody listens there */
+    assert_int_equal(owner.why, HTTP_REFUSED_UPSTREAM_REFUSED);
+    assert_non_null(strstr(owner.detail, "127.0.0.2"));
+}
+
+/* What it leads to now is known only while the kept connection is in use: it is not kept again. */
+static void test_moves_in_use(void **state)
+{
+    (void)state;
+    later = true;
+    start_again();
+    lead_to("127.0.0.2");
+    asked->cb(asked, REASON_NONE, &answer);
+    answer_again();
+    assert_int_equal(bench.worker.stats.idle, 0);
+}
+
+static void test_cannot_be_asked(void **state)
+{
+    (void)state;
+    later = true;
+    start_again();
+    asked->cb(asked, REASON_DNS_TIMEOUT, NULL);
+    answer_again();
+    assert_int_equal(bench.worker.stats.idle, 1);
+}
+
+static void test_stale_answers_move_nothing(void **state)
+{
+    (void)state;
+    later = true;
+    start_again();
+    lead_to("127.0.0.2");
+    answer.stale = true;
+    asked->cb(asked, REASON_NONE, &answer);
+    answer_again();
+    assert_int_equal(bench.worker.stats.idle, 1);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(test_stays),
+        T(test_moves),
+        T(test_moves_in_use),
+        T(test_cannot_be_asked),
+        T(test_stale_answers_move_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
