@@ -342,7 +342,7 @@ static int verify(const struct ctl *ctl, const struct request *request, uint8_t 
 {
     struct attest_document document;
     struct error err = ERROR_INIT;
-    size_t size;
+    size_t size = 0;
 
     int rv = read_input(request->file, data, &size, &err);
     if (rv == 0) {

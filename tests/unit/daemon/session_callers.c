@@ -85,7 +85,7 @@ uint64_t opens_refused(unsigned why)
 
 void serve(struct peer *upstream)
 {
-    int fd;
+    int fd = -1;
     MEET((fd = accept(bench.listener, NULL, NULL)) >= 0);
     peer_init(upstream, fd);
 }
