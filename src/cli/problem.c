@@ -30,9 +30,14 @@ int problem_is_type(const char *type)
     return type != NULL && strncasecmp(type, name, size) == 0 && strchr("; \t", type[size]) != NULL;
 }
 
+static bool is_one_of(char c, const char *set)
+{
+    return c != '\0' && strchr(set, c) != NULL;
+}
+
 static void skip_blanks(struct rest *rest)
 {
-    while (rest->at < rest->end && memchr(" \t\r\n", *rest->at, 4) != NULL) {
+    while (rest->at < rest->end && is_one_of(*rest->at, " \t\r\n")) {
         rest->at++;
     }
 }
@@ -86,7 +91,7 @@ static bool skip_value(struct rest *rest)
         } else {
             rest->at++;
             bool bare = depth == 0;
-            while (bare && rest->at < rest->end && memchr(",}] \t\r\n", *rest->at, 7) == NULL) {
+            while (bare && rest->at < rest->end && !is_one_of(*rest->at, ",}] \t\r\n")) {
                 rest->at++;
             }
         }

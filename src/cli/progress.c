@@ -31,7 +31,8 @@ static size_t add_bar(char *line, uint64_t done, uint64_t total, unsigned room)
     line[0] = '[';
     memset(line + 1, ' ', width);
     memset(line + 1, '=', full < width ? full : width);
-    memcpy(line + 1 + width, "] ", 2);
+    line[1 + width] = ']';
+    line[2 + width] = ' ';
     return width + 3;
 }
 

@@ -41,11 +41,12 @@ static const char *const payloads[] = {"auto", "signed", "unsigned", NULL};
 static const char *const credentials[] = {"auto", "env", "file", "container", "instance", NULL};
 
 /* Which routes have a key. Of those of forward routes alone, hardly any default counts elsewhere. */
-#define RELAY_ONLY   .types = 1u << CONFIG_RELAY
-#define RELAYING     .types = 1u << CONFIG_RELAY | 1u << CONFIG_CONNECT
-#define CONNECTING   .types = 1u << CONFIG_RELAY | 1u << CONFIG_CONNECT | 1u << CONFIG_FORWARD
-#define PAUSING      .types = 1u << CONFIG_RELAY | 1u << CONFIG_CONNECT | 1u << CONFIG_FORWARD | 1u << CONFIG_TIME
-#define LEADING      .types = 1u << CONFIG_RELAY | 1u << CONFIG_FORWARD
+#define RELAY_ONLY .types = 1u << CONFIG_RELAY
+#define RELAYING   .types = (1u << CONFIG_RELAY | 1u << CONFIG_CONNECT)
+#define CONNECTING .types = (1u << CONFIG_RELAY | 1u << CONFIG_CONNECT | 1u << CONFIG_FORWARD)
+#define PAUSING \
+    .types = (1u << CONFIG_RELAY | 1u << CONFIG_CONNECT | 1u << CONFIG_FORWARD | 1u << CONFIG_TIME)
+#define LEADING      .types = (1u << CONFIG_RELAY | 1u << CONFIG_FORWARD)
 #define CONNECT_ONLY .types = 1u << CONFIG_CONNECT, .conditional = true
 #define LOG_ONLY     .types = 1u << CONFIG_LOG, .conditional = true
 #define FORWARD_ONLY .types = 1u << CONFIG_FORWARD, .conditional = true, .in_forward = true

@@ -211,7 +211,7 @@ static void decode(uint8_t *data, size_t *size)
         EVP_DecodeInit(context);
         if (EVP_DecodeUpdate(context, plain, &some, data, (int)*size) >= 0 &&
             EVP_DecodeFinal(context, plain + some, &rest) == 1) {
-            *size = (size_t)(some + rest);
+            *size = (size_t)some + (size_t)rest;
             memcpy(data, plain, *size);
         }
     }

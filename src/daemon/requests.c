@@ -45,7 +45,7 @@ static void log_span(struct log_line *line, const char *name, struct http_span s
     }
     size_t size = span.size < SPAN_MAX ? span.size : SPAN_MAX;
     memcpy(text, span.data, size);
-    strcpy(text + size, size < span.size ? "..." : "");
+    memcpy(text + size, size < span.size ? "..." : "\0\0\0", 4);
     log_str(line, name, text);
 }
 

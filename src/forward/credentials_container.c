@@ -127,7 +127,7 @@ static int find_endpoint(char *text, size_t size, struct fetch_url *ret, struct 
 
 int credentials_container_start(struct credentials_load *load, struct error *err)
 {
-    char token[TOKEN_SIZE], text[FETCH_TARGET_MAX + sizeof ECS_HOST];
+    char token[TOKEN_SIZE] = "", text[FETCH_TARGET_MAX + sizeof ECS_HOST];
     struct fetch_url url;
     int rv = find_endpoint(text, sizeof text, &url, err);
     if (rv != 0) {

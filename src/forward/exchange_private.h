@@ -23,7 +23,7 @@ void exchange_turn(struct exchange *exchange);
 void exchange_fail(struct exchange *exchange, enum http_refusal why, const char *detail);
 
 /* The answer is whole; from the loop only. The exchange is the owner's again when it returns. */
-void exchange_finish(struct exchange *exchange, enum upstream_end end);
+void exchange_finish(struct exchange *exchange, enum upstream_end how);
 
 /* The connection failed before a byte of an answer came: sends the request again on another if it may, else fails. */
 void exchange_connection_lost(struct exchange *exchange, enum http_refusal why, const char *detail);

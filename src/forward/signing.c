@@ -112,6 +112,7 @@ static int sign_request(struct signing_job *job, const struct aws_credentials *c
     request->headers = headers;
     request->header_count = head->count;
     int rv = aws_sign(&job->signing->signer, credentials, request, time(NULL), &signature, NULL, err);
+    request->headers = NULL;
     if (rv != 0) {
         return rv;
     }

@@ -114,10 +114,10 @@ static bool is_open(const struct upstream_conn *conn)
     return conn->state == CONN_LEASED || conn->state == CONN_IDLE;
 }
 
-static void leave_idle(struct upstream_conn *conn)
+static void leave_idle(struct upstream *upstream, struct upstream_conn *conn)
 {
-    TAILQ_REMOVE(&conn->upstream->idle, conn, link);
-    conn->upstream->idle_count--;
+    TAILQ_REMOVE(&upstream->idle, conn, link);
+    upstream->idle_count--;
     forward_count(&conn->worker->stats.idle, -1);
 }
 
@@ -127,8 +127,8 @@ static void conn_close(struct upstream_conn *conn, bool abort)
     if (is_open(conn)) {
         forward_count(&conn->worker->stats.open, -1);
     }
-    if (conn->state == CONN_IDLE) {
-        leave_idle(conn);
+    if (conn->state == CONN_IDLE && conn->upstream != NULL) {
+        leave_idle(conn->upstream, conn);
     }
     conn->state = CONN_CLOSED;
     if (conn->secure) {
@@ -432,7 +432,7 @@ static struct upstream_conn *take_idle(const struct upstream_wanted *wanted, con
     if (conn == NULL) {
         return NULL;
     }
-    leave_idle(conn);
+    leave_idle(wanted->upstream, conn);
     conn->state = CONN_LEASED;
     conn->reused = true;
     conn->user = user;

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from http_peers import Answer, Store, chunked, request
+from postern import wait_until
 from test_forward import forward, outcomes  # noqa: F401  (a fixture)
 
 SET = {"set": {"x-enclave": "${enclave}", "authorization": "Bearer secret", "x-id": "${request_id}", "x-cid": "${cid}"},
@@ -108,6 +109,7 @@ def test_secrets_out_of_files(forward, store, folder, kind):  # noqa: F811
         assert (answer.status, answer.code) == (500, "header_unavailable"), bad
         assert str(folder).encode() not in answer.body
     assert len(store.seen) == count  # nothing goes without it
+    wait_until(lambda: len(daemon.events(event="request refused")) == 6)
     assert str(token) in daemon.events(event="request refused")[-1]["detail"] or kind == "credential"
     write(token, b"back")
     assert send(daemon).status == 200 and seen() == ["Bearer back"]
