@@ -93,7 +93,7 @@ enum reason_kind {
       "report it, with the log line")                                                                        \
     X(BAD_REQUEST, "bad_request", POLICY, false,                                                             \
       "what the client said to the proxy is no request that it takes; the answer, and `detail`, say why",    \
-      "look at the client: only CONNECT is served, which https URLs need; http URLs are not")                \
+      "look at the client: something is wrong with its CONNECT, the answer's `code` is the word for it")     \
     X(DENIED_HOST, "denied_host", POLICY, false,                                                             \
       "the proxy was asked for a host, or a port, that the route does not allow",                            \
       "compare the host in the log line's `detail` with the route's `hosts:` list")

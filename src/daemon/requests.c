@@ -84,6 +84,7 @@ void request_log(struct stream_record *record, const struct forward_told *told)
     stream_log_whose(record, &line);
     log_str(&line, "request_id", told->id);
     log_span(&line, "method", told->method);
+    log_span(&line, "host", told->host);
     log_span(&line, "path", told->path);
     if (told->status > 0) {
         log_u64(&line, "status", told->status);

@@ -183,11 +183,6 @@ static void on_relay_ended(struct relay *relay)
     drop(of_relay(relay));
 }
 
-static const struct relay_ops relay_ops = {.opened = on_relay_opened,
-                                           .moved = on_relay_moved,
-                                           .closing = on_relay_closing,
-                                           .ended = on_relay_ended};
-
 static void on_log_moved(struct log_stream *log, uint64_t bytes)
 {
     note_moved(of_log(log), bytes, 0);
@@ -251,7 +246,7 @@ static const struct forward_stream_ops forward_ops = {.moved = on_forward_moved,
 
 static void end(struct stream_record *record, enum reason why)
 {
-    switch (route_config(record)->type) {
+    switch (record->type) {
     case CONFIG_RELAY:
     case CONFIG_CONNECT:
         relay_end(&record->relay, why);
@@ -279,11 +274,11 @@ void streams_end(struct worker *worker)
 /* A relay comes to its end by itself. */
 static void drain(struct stream_record *record)
 {
-    if (route_config(record)->type == CONFIG_LOG) {
+    if (record->type == CONFIG_LOG) {
         log_stream_drain(&record->log);
-    } else if (route_config(record)->type == CONFIG_TIME) {
+    } else if (record->type == CONFIG_TIME) {
         time_stream_end(&record->time, REASON_DRAINING);
-    } else if (route_config(record)->type == CONFIG_FORWARD) {
+    } else if (record->type == CONFIG_FORWARD) {
         forward_stream_drain(&record->forward);
     }
 }
@@ -317,7 +312,8 @@ enum reason stream_admit(struct worker *worker, const struct stream_request *req
     if (why != REASON_NONE) {
         return why;
     }
-    struct stream_record *record = malloc(size_of(request->rules->config->routes[route].type));
+    enum config_type type = request->rules->config->routes[route].type;
+    struct stream_record *record = malloc(size_of(type));
     if (record == NULL) {
         places_give_stream(worker->set, request->rules, route, enclave);
         return REASON_NO_MEMORY;
@@ -326,6 +322,7 @@ enum reason stream_admit(struct worker *worker, const struct stream_request *req
     record->rules = rules_ref(request->rules);
     record->listener = request->listener;
     record->route = route;
+    record->type = type;
     record->caller = *request->caller;
     record->session = request->session;
     record->opened = false;
@@ -378,6 +375,51 @@ static struct sock_kind_options kind_of(const struct stream_record *record)
     return (struct sock_kind_options){.kind = record->caller.kind,
                                       .vsock_write_max = (size_t)record->rules->config->vsock.write_size};
 }
+
+/* ---- Requests instead of a tunnel ---- */
+
+/* As the one that was admitted, whose place it takes. */
+static struct stream_record *successor(const struct stream_record *record)
+{
+    struct stream_record *ret = malloc(size_of(CONFIG_FORWARD));
+    if (ret != NULL) {
+        memcpy(ret, record, offsetof(struct stream_record, relay));
+        ret->rules = rules_ref(record->rules);
+        ret->type = CONFIG_FORWARD;
+    }
+    return ret;
+}
+
+static bool on_relay_left(struct relay *relay, const void *data, size_t size)
+{
+    struct stream_record *record = of_relay(relay);
+    struct stream_record *next = successor(record);
+    if (next == NULL) {
+        return false;
+    }
+    struct forward_source source = forward_source(next);
+    struct forward_heard heard = {
+        .sock = relay->framed ? NULL : &relay->client.sock,
+        .channel = &relay->client.channel,
+        .kind = kind_of(record),
+        .data = data,
+        .size = size,
+    };
+    if (forward_stream_take(&next->forward, &source, &forward_ops, &heard) != 0) {
+        rules_unref(next->rules);
+        free(next);
+        return false;
+    }
+    LIST_INSERT_HEAD(&next->worker->streams, next, link);
+    catch_up(next);
+    return true;
+}
+
+static const struct relay_ops relay_ops = {.opened = on_relay_opened,
+                                           .moved = on_relay_moved,
+                                           .closing = on_relay_closing,
+                                           .left = on_relay_left,
+                                           .ended = on_relay_ended};
 
 static void start_socket(struct stream_record *record)
 {

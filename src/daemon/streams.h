@@ -14,13 +14,15 @@
 #include "relay/relay.h"
 #include "session/control.h"
 
-/* One allocation, from admission to the end, as large as the route's type needs. */
+/* One allocation, from admission to the end, as large as its type needs. */
 struct stream_record {
     struct job job; /* the way to another worker */
     struct worker *worker;
     struct rules *rules; /* one reference */
     unsigned listener;   /* ids in those rules */
     unsigned route;
+    enum config_type
+        type; /* the route's; of a connect route with requests instead of a tunnel CONFIG_FORWARD */
     struct caller caller;
     uint64_t session; /* its number; 0: a raw connection */
     int fd;           /* of a raw connection, until it begins */

@@ -2,13 +2,14 @@
  * What is said with the client of a `connect` route before it has its tunnel: see connect_stream.h.
  *
  *     READING -> DIALING -> ANSWERING -> the relay's
- *         \----------------^               a refusal
+ *       | \----------------^               a refusal
+ *       \-> the owner's                    no CONNECT
  *
  * Every way on is one call of relay.h at the end of a function: that may free the struct.
  */
 #include "forward/connect_stream.h"
 
-#include "config/policy.h"
+#include "forward/proxy.h"
 #include "forward/upstream.h"
 #include "http/request.h"
 #include <errno.h>
@@ -18,6 +19,9 @@
 
 #define ANSWER_MAX 4096
 
+static const char word[] = "CONNECT ";
+#define WORD_SIZE (sizeof word - 1)
+
 enum phase { PHASE_READING, PHASE_DIALING, PHASE_ANSWERING };
 
 struct connecting {
@@ -26,6 +30,7 @@ struct connecting {
     struct http_rules rules;
     struct http_request request;
     enum phase phase;
+    size_t matched; /* bytes of `word` that came */
     struct text answer;
     size_t answered; /* bytes of it that were written */
     bool leaving;    /* all of it was: a channel's session knows of it by the next report */
@@ -103,16 +108,6 @@ static void refuse(struct connecting *connecting, enum http_refusal refusal, enu
 
 /* ---- The request ---- */
 
-/* As the configuration has it: a name in lower case, an address in its one form. */
-static bool address_of(const struct http_target *target, struct addr *ret)
-{
-    char text[ADDR_TEXT_MAX];
-    bool brackets = memchr(target->host.data, ':', target->host.size) != NULL;
-    int length = snprintf(text, sizeof text, "tcp://%s%.*s%s:%u", brackets ? "[" : "", (int)target->host.size,
-                          target->host.data, brackets ? "]" : "", target->port);
-    return length < (int)sizeof text && addr_parse(text, ret, NULL) == 0;
-}
-
 static void refuse_host(struct connecting *connecting)
 {
     char detail[ADDR_TEXT_MAX];
@@ -125,9 +120,7 @@ static void on_connect(struct connecting *connecting)
 {
     const struct http_target *target = &connecting->request.target;
     struct addr to;
-    bool allowed =
-        policy_host(connecting->relay->route, target->host.data, target->host.size, target->port) != NULL;
-    if (!allowed || !address_of(target, &to)) {
+    if (proxy_judge(connecting->relay->route, target, &to) != HTTP_REFUSED_NONE) {
         refuse_host(connecting);
         return;
     }
@@ -186,13 +179,36 @@ static void on_client_end(struct connecting *connecting)
     }
 }
 
+static bool is_connect(struct connecting *connecting, const char *data, size_t size)
+{
+    size_t left = WORD_SIZE - connecting->matched;
+    size_t compared = size < left ? size : left;
+    if (memcmp(data, word + connecting->matched, compared) != 0) {
+        return false;
+    }
+    connecting->matched += compared;
+    return true;
+}
+
+/* True: go on reading. What came of the word goes before `data`, where there is room for it. */
+static bool take_or_leave(struct connecting *connecting, char *data, size_t size)
+{
+    size_t before = connecting->matched;
+    if (is_connect(connecting, data, size)) {
+        return take(connecting, data, size);
+    }
+    memcpy(data - before, word, before);
+    relay_tunnel_leave(connecting->relay, data - before, before + size);
+    return false;
+}
+
 static void read_head(struct connecting *connecting)
 {
-    unsigned char *scratch = connecting->relay->worker->tools.scratch;
+    char *scratch = (char *)connecting->relay->worker->tools.scratch + WORD_SIZE;
     ssize_t n;
     do {
         n = stream_read(&connecting->relay->client.stream, scratch, FLOW_CHUNK_MIN);
-    } while (n > 0 && take(connecting, (const char *)scratch, (size_t)n));
+    } while (n > 0 && take_or_leave(connecting, scratch, (size_t)n));
     if (n == 0) {
         on_client_end(connecting);
     } else if (n < 0 && n != -EAGAIN) {
@@ -223,6 +239,17 @@ static void on_dialed(struct relay_talk *talk, enum reason why, const char *deta
     answer(connecting, REASON_NONE, NULL);
 }
 
+/* Who has said nothing is told nothing. */
+static void on_late(struct relay_talk *talk)
+{
+    struct connecting *connecting = of(talk);
+    if (connecting->phase == PHASE_READING && connecting->matched > 0) {
+        refuse(connecting, HTTP_REFUSED_HEAD_TIMEOUT, REASON_HELLO_TIMEOUT, NULL);
+    } else {
+        relay_end(connecting->relay, REASON_HELLO_TIMEOUT);
+    }
+}
+
 static void on_over(struct relay_talk *talk)
 {
     struct connecting *connecting = of(talk);
@@ -234,7 +261,10 @@ static void on_over(struct relay_talk *talk)
     free(connecting);
 }
 
-static const struct relay_talk_ops talk_ops = {.ready = on_ready, .dialed = on_dialed, .over = on_over};
+static const struct relay_talk_ops talk_ops = {.ready = on_ready,
+                                               .dialed = on_dialed,
+                                               .late = on_late,
+                                               .over = on_over};
 
 /* ---- The beginning ---- */
 
@@ -254,6 +284,7 @@ static void on_nobody_over(struct relay_talk *talk UNUSED)
 
 static const struct relay_talk_ops nobody_ops = {.ready = on_nobody_ready,
                                                  .dialed = on_nobody_dialed,
+                                                 .late = on_nobody_over,
                                                  .over = on_nobody_over};
 static struct relay_talk nobody = {.ops = &nobody_ops};
 

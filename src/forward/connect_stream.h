@@ -1,8 +1,11 @@
 /*
- * A connection or channel of an enclave to a `connect` route, what HTTPS_PROXY there points to: its head is read and judged,
+ * A connection or channel of an enclave to a `connect` route, what HTTPS_PROXY there points to: its CONNECT is read and judged,
  * the host that it asks for held against the route's `hosts`, and reached; then it is told 200, and is a relay's tunnel
  * (relay/relay.h), whose ClientHello has to name that host. Else it is told why not (http/refusal.h), and closed. A tunnel
  * has the log line, the figures and the times of a relay.
+ *
+ * The first word decides: what does not begin with CONNECT is left to the owner (left() of relay_ops), to be read by a forward stream, as
+ * requests of http_proxy are (forward_stream.h).
  *
  * No header of it, credentials for the proxy among them, goes anywhere.
  *

@@ -5,6 +5,12 @@
 
 #include "forward/forward_stream.h"
 
+/* It serves a connect route. */
+static inline bool forward_is_proxy(const struct forward_stream *forward)
+{
+    return forward->from.route->type == CONFIG_CONNECT;
+}
+
 /* ---- forward_stream.c */
 
 /* There is nobody to answer. Safe within any callback: what follows from it is done by the next report. */

@@ -6,7 +6,9 @@
  */
 #include "forward/forward_private.h"
 
+#include "forward/proxy.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -198,11 +200,16 @@ static const struct intake_ops intake_ops = {.want = on_intake_want,
                                              .go_on = on_intake_go_on,
                                              .end = on_intake_end};
 
+static bool is_spooled(const struct forward_stream *forward)
+{
+    return !forward_is_proxy(forward) && forward->from.route->forward->delivery == CONFIG_SPOOL;
+}
+
 static void start(struct forward_stream *forward)
 {
     const struct forward_source *from = &forward->from;
     forward->running = forward->wants = true;
-    forward->spooled = from->route->forward->delivery == CONFIG_SPOOL;
+    forward->spooled = is_spooled(forward);
     if (forward->spooled) {
         intake_start(&forward->intake, from->spool, &intake_ops, from->route, &forward->request,
                      &forward->values);
@@ -211,7 +218,8 @@ static void start(struct forward_stream *forward)
     struct exchange_options options = {.config = from->config,
                                        .route = from->route,
                                        .request = &forward->request,
-                                       .values = &forward->values};
+                                       .values = &forward->values,
+                                       .plain = forward->plain};
     exchange_start(&forward->exchange, from->worker, &exchange_ops, &options);
 }
 
@@ -248,13 +256,30 @@ void forward_cancel(struct forward_stream *forward)
 
 /* ---- Requests ---- */
 
+/* Of a proxy. False: it was refused. */
+static bool may_lead(struct forward_stream *forward)
+{
+    char detail[ADDR_TEXT_MAX];
+    const struct http_target *target = &forward->request.target;
+    enum http_refusal why = proxy_lead(forward->from.route, target, &forward->plain);
+    if (why == HTTP_REFUSED_NONE) {
+        return true;
+    }
+    snprintf(detail, sizeof detail, "asked for %s%.*s", target->secure ? "https://" : "",
+             (int)target->authority.size, target->authority.data);
+    forward_refuse(forward, why, detail);
+    return false;
+}
+
 static void begin_request(struct forward_stream *forward)
 {
     forward->state = FORWARD_RUNNING;
     forward->head_by = 0;
     forward->begun_ns = uv_hrtime();
-    bool spooled = forward->from.route->forward->delivery == CONFIG_SPOOL;
-    if (!spooled || hold(forward)) { /* an exchange leaves the scratch memory alone */
+    if (forward_is_proxy(forward) && !may_lead(forward)) {
+        return;
+    }
+    if (!is_spooled(forward) || hold(forward)) { /* an exchange leaves the scratch memory alone */
         start(forward);
     } else {
         forward_lose(forward, REASON_NO_MEMORY);
@@ -340,8 +365,11 @@ static bool is_wanted(const struct forward_stream *forward)
 
 static void note_head(struct forward_stream *forward)
 {
+    const struct config_route *route = forward->from.route;
     if (forward->state == FORWARD_WAITING && forward->head_by == 0 && forward_begun(forward)) {
-        forward->head_by = loop_now(forward->loop) + forward->from.route->forward->head_timeout_ms;
+        forward->head_by =
+            loop_now(forward->loop) +
+            (forward_is_proxy(forward) ? route->hello_timeout_ms : route->forward->head_timeout_ms);
         forward_arm(forward);
     }
 }

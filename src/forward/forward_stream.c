@@ -45,6 +45,7 @@ static void release(struct forward_stream *forward)
     forward_let_go(forward);
     text_release(&forward->out);
     http_request_release(&forward->request);
+    free(forward->plain);
     uv_close((uv_handle_t *)&forward->timer, on_closed);
 }
 
@@ -167,6 +168,8 @@ void forward_note_moved(struct forward_stream *forward, uint64_t in, uint64_t ou
 static void begin_next(struct forward_stream *forward)
 {
     http_request_next(&forward->request);
+    free(forward->plain);
+    forward->plain = NULL;
     forward->state = FORWARD_WAITING;
     forward->head_by = 0;
     forward->spooled = forward->cancelled = forward->wants = forward->body_over = forward->answered = false;
@@ -217,6 +220,9 @@ static void tell(struct forward_stream *forward, const struct forward_told *end)
     told.id = forward->id;
     told.method = forward->request.method_name;
     told.path = (struct http_span){.data = text_string(path), .size = path->length};
+    if (forward_is_proxy(forward)) {
+        told.host = forward->request.target.authority;
+    }
     told.status = forward->status;
     told.body_in = forward->body_in;
     told.body_out = forward->body_out;
@@ -361,7 +367,8 @@ static void init(struct forward_stream *forward, const struct forward_source *fr
                                            .route = from->route->name,
                                            .request_id = forward->id,
                                            .secrets = &from->worker->secrets};
-    http_request_init(&forward->request, &from->route->forward->rules);
+    http_request_init(&forward->request,
+                      forward_is_proxy(forward) ? &from->worker->proxy_rules : &from->route->forward->rules);
     uv_timer_init(&forward->loop->uv, &forward->timer);
     forward->timer.data = forward;
     begin_next(forward);
@@ -380,6 +387,36 @@ void forward_stream_start(struct forward_stream *forward, const struct forward_s
         return;
     }
     forward->open = true;
+}
+
+static int take_sock(struct forward_stream *forward, const struct forward_heard *heard)
+{
+    return sock_stream_adopt(&forward->sock, &forward->loop->poller, &heard->sock->watcher, &heard->kind,
+                             on_sock_ready);
+}
+
+int forward_stream_take(struct forward_stream *forward, const struct forward_source *from,
+                        const struct forward_stream_ops *ops, const struct forward_heard *heard)
+{
+    char *held = malloc(heard->size);
+    if (held == NULL) {
+        return -ENOMEM;
+    }
+    init(forward, from, ops);
+    forward->held = memcpy(held, heard->data, heard->size);
+    forward->in = (struct http_span){.data = held, .size = heard->size};
+    forward->framed = heard->sock == NULL;
+    forward_note_moved(forward, heard->size, 0);
+    if (forward->framed) {
+        channel_stream_adopt(&forward->channel, heard->channel, on_channel_ready);
+    } else if (take_sock(forward, heard) != 0) {
+        sock_stream_close(heard->sock, true);
+        forward_end(forward, REASON_INTERNAL, true);
+        return 0;
+    }
+    forward->open = true;
+    stream_again(&forward->stream, STREAM_READABLE);
+    return 0;
 }
 
 void forward_stream_start_channel(struct forward_stream *forward, const struct forward_source *from,

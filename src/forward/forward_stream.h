@@ -10,6 +10,10 @@
  * said, and what the client still sends is thrown away for a moment, since closing a socket with bytes unread would reset
  * it, and the answer with it.
  *
+ * Of a `connect` route it is what speaks with a client that sends requests in absolute form, as http_proxy has it, and not CONNECT
+ * (connect_stream.h): the route has neither rules nor an upstream of its own, and each request leads where it says, if the route's
+ * `hosts` have it (proxy.h). Connections to these upstreams are not kept.
+ *
  * One request at a time: the next one is not read before the answer to the last one is out. So the client's own socket, or
  * its credit, holds what it sends ahead.
  *
@@ -20,7 +24,7 @@
  * Memory: while nothing is under way, this struct alone. Else what was read and the upstream does not take, at most
  * FORWARD_READ bytes, and what the client does not take, at most FORWARD_HELD bytes and a head.
  *
- * Time: a head has the route's head_timeout, from its first byte on; a client that neither sends what is expected nor takes what
+ * Time: a head has the route's head_timeout (hello_timeout of a connect route), from its first byte on; a client that neither sends what is expected nor takes what
  * is there for it has idle_timeout, and so has one that sends no next request. How long the upstream may take is the exchange's.
  *
  * Lifetimes: as a relay's (relay/relay.h). The owner embeds it, and hears ended() exactly once, from the loop and never from
@@ -64,6 +68,7 @@ struct forward_stream;
 struct forward_told {
     const char *id;
     struct http_span method, path; /* empty: the head did not come whole */
+    struct http_span host;         /* of a request in absolute form to a connect route, as sent; else empty */
     unsigned status;               /* what the client was told; 0: nothing */
     enum http_refusal why;         /* HTTP_REFUSED_NONE: it was answered, by the upstream, or with 202 */
     const char *detail;            /* NULL: there is none */
@@ -138,14 +143,15 @@ struct forward_stream {
         struct exchange exchange;
         struct intake intake;
     };
-    bool running;   /* one of the two is */
-    bool spooled;   /* it is the intake */
-    bool cancelled; /* and it was told so */
-    bool wants;     /* it takes more of the body */
-    bool body_over; /* all of it was read and given */
-    bool answered;  /* its head went out, or at least into `out` */
-    bool last;      /* no request follows */
-    bool lost;      /* there is nobody to answer any more */
+    struct exchange_plain *plain; /* owned: where the exchange leads, on a connect route; else NULL */
+    bool running;                 /* one of the two is */
+    bool spooled;                 /* it is the intake */
+    bool cancelled;               /* and it was told so */
+    bool wants;                   /* it takes more of the body */
+    bool body_over;               /* all of it was read and given */
+    bool answered;                /* its head went out, or at least into `out` */
+    bool last;                    /* no request follows */
+    bool lost;                    /* there is nobody to answer any more */
     enum reason lost_why;
     enum http_refusal refused; /* what ends it, when the exchange has ended; NONE: nothing so far */
     const struct http_response *response;
@@ -169,6 +175,18 @@ void forward_stream_start(struct forward_stream *forward, const struct forward_s
 void forward_stream_start_channel(struct forward_stream *forward, const struct forward_source *from,
                                   const struct forward_stream_ops *ops, struct session_io *io,
                                   struct channel *channel);
+
+/* The same for a client who was heard by another first, and said `data`: takes over the stream that it is. 0; or -ENOMEM: it was not
+ * taken, and the memory is the owner's. */
+struct forward_heard {
+    struct sock_stream *sock;       /* of that kind; NULL: a channel */
+    struct channel_stream *channel; /* accepted */
+    struct sock_kind_options kind;
+    const void *data;
+    size_t size;
+};
+int forward_stream_take(struct forward_stream *forward, const struct forward_source *from,
+                        const struct forward_stream_ops *ops, const struct forward_heard *heard) MUST_CHECK;
 
 /* The daemon drains: what is under way is finished, and the client told to send no more. */
 void forward_stream_drain(struct forward_stream *forward);

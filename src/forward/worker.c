@@ -71,6 +71,8 @@ void forward_worker_init(struct forward_worker *worker, struct loop *loop)
     memset(worker, 0, sizeof *worker);
     worker->loop = loop;
     http_secrets_init(&worker->secrets, getenv("CREDENTIALS_DIRECTORY"));
+    http_rules_init(&worker->proxy_rules);
+    worker->proxy_rules.forms = HTTP_FORM_ABSOLUTE;
     credentials_store_init(&worker->credentials, loop);
     http_head_init(&worker->spare_head, HEAD_MAX);
     LIST_INIT(&worker->upstreams);
@@ -86,6 +88,7 @@ void forward_worker_close(struct forward_worker *worker)
     credentials_store_close(&worker->credentials);
     uv_close((uv_handle_t *)&worker->turn, NULL);
     http_secrets_release(&worker->secrets);
+    http_rules_release(&worker->proxy_rules);
     text_release(&worker->spare);
     http_head_release(&worker->spare_head);
 }

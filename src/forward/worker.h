@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "forward/credentials.h"
 #include "http/head.h"
+#include "http/request.h"
 #include "http/values.h"
 #include "net/loop.h"
 #include <stdatomic.h>
@@ -41,7 +42,8 @@ static inline void forward_count(_Atomic uint64_t *stat, int64_t change)
 
 struct forward_worker {
     struct loop *loop;
-    struct http_secrets secrets; /* of all routes */
+    struct http_secrets secrets;   /* of all routes */
+    struct http_rules proxy_rules; /* of requests to connect routes, which have none of their own */
     struct credentials_store credentials;
     struct forward_stats stats;
 

@@ -7,8 +7,8 @@
  *
  * When there is no memory to keep them, the stream fails.
  *
- * A report may close the stream and free its memory. So tell() goes by `told` of the session_io, which the close clears, and
- * nothing looks at a stream after it was told unless it is still there.
+ * A report may close the stream and free its memory, or have another adopt its channel. So tell() goes by `told` of the session_io,
+ * which follows that, and nothing looks at a stream after it was told but at the one that has the channel then.
  */
 #include "framed/framed_private.h"
 
@@ -78,13 +78,13 @@ void channel_stream_next_turn(struct session_io *io)
     TAILQ_CONCAT(&io->due, &io->again, link);
 }
 
-/* False: it was closed. */
-static bool tell(struct session_io *io, struct channel_stream *stream, unsigned events)
+/* Returns the stream that has the channel afterwards; NULL: it was closed. */
+static struct channel_stream *tell(struct session_io *io, struct channel_stream *stream, unsigned events)
 {
     io->told = stream;
     session_io_act(io);
     stream->stream.cb(&stream->stream, events);
-    bool open = io->told != NULL;
+    struct channel_stream *open = io->told;
     io->told = NULL;
     return open;
 }
@@ -243,7 +243,10 @@ static bool hand_over(struct session_io *io, struct channel_stream *stream)
 {
     bool silent = stream->stream.muted && !stream->asked;
     stream->asked = false;
-    return (silent || tell(io, stream, STREAM_READABLE)) && keep_piece(io, stream);
+    if (!silent) {
+        stream = tell(io, stream, STREAM_READABLE);
+    }
+    return stream != NULL && keep_piece(io, stream);
 }
 
 void channel_stream_run_due(struct session_io *io)
@@ -263,6 +266,7 @@ void channel_stream_on_data(struct channel *channel, const uint8_t *bytes, size_
     if (!(large ? hand_over(io, stream) : keep_piece(io, stream))) {
         return;
     }
+    stream = channel_user(channel);
     if (length >= PASS_MIN && may_pass(io, stream)) {
         io->lean = LEAN_READS; /* the next one, then */
     }
@@ -521,6 +525,26 @@ void channel_stream_open(struct channel_stream *stream, struct session_io *io, s
     stream->why = stream->close_why = REASON_NONE;
     channel_set_user(channel, stream);
     io->streams++;
+}
+
+void channel_stream_adopt(struct channel_stream *stream, struct channel_stream *from, stream_cb cb)
+{
+    struct session_io *io = io_now(from);
+    unlist(io, from);
+    *stream = *from;
+    stream->stream.cb = cb;
+    channel_set_user(stream->channel, stream);
+    if (io->told == from) {
+        io->told = stream;
+    }
+    if (io->fill.stream == from) {
+        io->fill.stream = stream;
+    }
+    from->channel = NULL;
+    from->pipe = NULL;
+    from->kept = NULL;
+    from->piece_length = 0;
+    stream_again(&stream->stream, STREAM_READABLE);
 }
 
 void channel_stream_accept(struct channel_stream *stream)

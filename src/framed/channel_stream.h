@@ -48,6 +48,10 @@ struct channel_stream {
 void channel_stream_open(struct channel_stream *stream, struct session_io *io, struct channel *channel,
                          stream_cb cb);
 
+/* Takes the channel of `from` over, with all that has come and is not taken, also from inside a report of `from`; whose memory
+ * is the owner's afterwards. A report follows. */
+void channel_stream_adopt(struct channel_stream *stream, struct channel_stream *from, stream_cb cb);
+
 /* The peer's OPEN is answered, once. `message` is for people, and is cut to what a frame takes; NULL: the reason's own words. */
 void channel_stream_accept(struct channel_stream *stream);
 void channel_stream_refuse(struct channel_stream *stream, enum reason why, const char *message);

@@ -43,7 +43,8 @@
     X(TARGET, "bad_target", 400, "the target has a character or a %-escape that has no place there",        \
       "%-encode the path and the query, and leave out the fragment")                                        \
     X(TARGET_FORM, "bad_target_form", 400, "the target is not of the form that this route takes",           \
-      "send the path alone, as to the origin server, not as to a proxy")                                    \
+      "send the path alone, as to the origin server; or to a `connect` route, a proxy, CONNECT for https "  \
+      "and the whole URL for http")                                                                         \
     X(PATH, "ambiguous_path", 400,                                                                          \
       "the path has dot segments, empty segments, or escapes that servers read in different ways",          \
       "send the plain path; encode no slash, dot, percent sign or control character in it")                 \
@@ -70,7 +71,8 @@
       "send it without Upgrade; `curl --http1.1` does")                                                     \
     X(REQUEST_CUT, "request_cut_off", 400, "the client closed the connection before its request was whole", \
       "look at the client: it crashed, was killed, or gave up")                                             \
-    X(HEAD_TIMEOUT, "head_timeout", 408, "the head did not come whole within the route's `head_timeout`",   \
+    X(HEAD_TIMEOUT, "head_timeout", 408,                                                                    \
+      "the head did not come whole within the route's `head_timeout`, or `hello_timeout` of a proxy",       \
       "suspect the client: it began a request and did not go on")                                           \
     X(BODY_TIMEOUT, "body_timeout", 408, "no byte of the body came for the route's `idle_timeout`",         \
       "look at the client; if it is slow for a reason, raise the route's `idle_timeout`")                   \

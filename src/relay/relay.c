@@ -149,10 +149,14 @@ static void on_timer(uv_timer_t *timer)
 {
     struct relay *relay = timer->data;
     enum reason why;
-    if (loop_now(relay->worker->loop) >= due(relay, &why)) {
-        end(relay, why, NULL);
-    } else {
+    if (loop_now(relay->worker->loop) < due(relay, &why)) {
         arm(relay);
+    } else if (relay->state == RELAY_TALKING) {
+        relay->moved_at = loop_now(relay->worker->loop);
+        arm(relay);
+        relay->talk->ops->late(relay->talk);
+    } else {
+        end(relay, why, NULL);
     }
 }
 
@@ -440,6 +444,19 @@ void relay_tunnel_part(struct relay *relay, enum reason why, const char *detail)
 {
     relay->out.finished = stream_finish(&relay->client.stream) == 0;
     end(relay, why, detail);
+}
+
+void relay_tunnel_leave(struct relay *relay, const void *data, size_t size)
+{
+    if (!relay->ops->left(relay, data, size)) {
+        end(relay, REASON_NO_MEMORY, NULL);
+        return;
+    }
+    relay->state = RELAY_ENDED;
+    dismiss(relay);
+    opening_free(relay->opening);
+    relay->opening = NULL;
+    uv_close((uv_handle_t *)&relay->timer, on_timer_closed);
 }
 
 static void on_client_ready(struct stream *stream, unsigned events)

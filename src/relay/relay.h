@@ -4,6 +4,7 @@
  *     START -> [HELLO] -> DIALING -> OPEN -> HALF_CLOSED -> ENDED
  *
  *     START -> TALKING -> DIALING -> TALKING -> HELLO -> OPEN ...     a tunnel
+ *                    \-> ENDED                                         or none: left()
  *
  * HELLO is there for routes that look at the ClientHello: the client's first bytes are kept until it is
  * whole, its name is judged, and they are replayed to the destination untouched. From OPEN on two flows
@@ -44,6 +45,10 @@ struct relay_ops {
     /* It has ended, and its sides are closed next: the time for the owner's books, since who is told of a free place
      * takes it. From wherever it was ended. See relay->why, ->detail and the flows. May be NULL. */
     void (*closing)(struct relay *relay);
+    /* Of what was to be a tunnel, in place of closing(): its client, whose first bytes these are, does not ask for one. Takes
+     * relay->client over, by sock_stream_adopt() or channel_stream_adopt(). False: there is no memory for that, and the relay
+     * ends for it. NULL where there are no tunnels. */
+    bool (*left)(struct relay *relay, const void *data, size_t size);
     void (*ended)(struct relay *relay); /* the memory is the owner's */
 };
 
@@ -56,6 +61,7 @@ struct relay_talk_ops {
     void (*ready)(struct relay_talk *talk, unsigned events); /* the client's stream, as of struct stream */
     /* What became of relay_tunnel_dial(). `detail` is for the log alone; NULL: none. */
     void (*dialed)(struct relay_talk *talk, enum reason why, const char *detail);
+    void (*late)(struct relay_talk *talk); /* the client's time is up; it has as much again for an answer */
     void (*over)(struct relay_talk *talk); /* once: the tunnel is open, or the relay has ended */
 };
 
@@ -113,12 +119,14 @@ void relay_start_tunnel_channel(struct relay *relay, struct relay_worker *worker
                                 const struct config *config, const struct config_route *route,
                                 struct session_io *io, struct channel *channel, struct relay_talk *talk);
 
-/* What the talk does, in this order, from inside ready() and dialed(): connects to a tcp address, which is copied; lets what the
+/* What the talk does, in this order, from inside its calls: connects to a tcp address, which is copied; lets what the
  * client sends from `data` on be the tunnel's, having told the client so; or, at any time, ends the relay, having told the
- * client why. After the last two, and after relay_end(), the talk is over. */
+ * client why; or, before all that, leaves the client, who said `data`, to another. After the last three, and after relay_end(), the
+ * talk is over. */
 void relay_tunnel_dial(struct relay *relay, const struct addr *to);
 void relay_tunnel_open(struct relay *relay, const void *data, size_t size);
 void relay_tunnel_part(struct relay *relay, enum reason why, const char *detail);
+void relay_tunnel_leave(struct relay *relay, const void *data, size_t size);
 
 /* Ends it from outside, for a reason of the caller's; also from inside opened() and moved(). Harmless when it
  * has ended. */

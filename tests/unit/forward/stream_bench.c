@@ -1,6 +1,7 @@
 /* One forward stream under test: see stream_bench.h. */
 #include "stream_bench.h"
 
+#include "fault.h"
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -37,6 +38,8 @@ static void on_told(struct forward_stream *forward, const struct forward_told *t
              told->method.size > 0 ? told->method.data : "");
     snprintf(one->path, sizeof one->path, "%.*s", (int)told->path.size,
              told->path.size > 0 ? told->path.data : "");
+    snprintf(one->host, sizeof one->host, "%.*s", (int)told->host.size,
+             told->host.size > 0 ? told->host.data : "");
     snprintf(one->id, sizeof one->id, "%s", told->id);
 }
 
@@ -59,11 +62,10 @@ static struct forward_source source(void)
                                    .cid = 16};
 }
 
-void stream_restart(void (*pair)(int fds[2]), enum addr_kind kind)
+/* The stream's end of a new pair. */
+static int renew(void (*pair)(int fds[2]))
 {
     int fds[2];
-    struct forward_source from = source();
-    struct sock_kind_options options = {.kind = kind};
     if (sb.client >= 0) {
         close(sb.client);
     }
@@ -78,8 +80,43 @@ void stream_restart(void (*pair)(int fds[2]), enum addr_kind kind)
     int small = 16384;
     assert_int_equal(setsockopt(sb.client, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
     assert_int_equal(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
-    forward_stream_start(&sb.stream, &from, &ops, fds[1], &options);
+    return fds[1];
+}
+
+void stream_restart(void (*pair)(int fds[2]), enum addr_kind kind)
+{
+    struct forward_source from = source();
+    struct sock_kind_options options = {.kind = kind};
+    int fd = renew(pair);
+    forward_stream_start(&sb.stream, &from, &ops, fd, &options);
     assert_int_equal(sb.ended, 0); /* not from inside */
+}
+
+static void on_heard(struct stream *stream, unsigned events)
+{
+    (void)stream;
+    (void)events;
+}
+
+int stream_take(const char *data)
+{
+    struct sock_stream first;
+    struct forward_source from = source();
+    struct forward_heard heard = {.sock = &first,
+                                  .kind = {.kind = ADDR_TCP},
+                                  .data = data,
+                                  .size = strlen(data)};
+    fault_spare(true);
+    int fd = renew(pair_of_tcp);
+    assert_int_equal(sock_stream_open(&first, &sb.far_side.net.loop.poller, fd, &heard.kind, on_heard), 0);
+    fault_spare(false);
+    int r = forward_stream_take(&sb.stream, &from, &ops, &heard);
+    if (r != 0) {
+        stream_close(&first.stream, true); /* it is still there */
+    }
+    assert_int_equal(first.watcher.fd, -1);
+    assert_int_equal(sb.ended, 0);
+    return r;
 }
 
 int stream_setup(void **state)

@@ -15,7 +15,7 @@ struct told_one {
     unsigned status;
     bool cut, kept, reached;
     uint64_t body_in, body_out;
-    char method[16], path[64], id[FORWARD_ID_MAX];
+    char method[16], host[64], path[64], id[FORWARD_ID_MAX];
 };
 
 struct stream_bench {
@@ -40,6 +40,9 @@ int stream_teardown(void **state); /* ends what there is, and looks that ended()
 
 /* Anew, over the pair of sockets; the one before has ended. */
 void stream_restart(void (*pair)(int fds[2]), enum addr_kind kind);
+
+/* The same for one whom another heard first, who said `data`. Returns what forward_stream_take() does. */
+int stream_take(const char *data);
 
 void client_say(const char *text);
 void client_say_bytes(const char *data, size_t size);

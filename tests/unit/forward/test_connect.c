@@ -53,8 +53,12 @@ static struct {
     struct relay relay;
     int client, upstream, listener; /* sockets; -1: none */
     uint16_t port;
-    unsigned opened, ended;
+    unsigned opened, closed, ended;
     enum reason why;
+    struct sock_stream taker; /* of a client that asked for no tunnel */
+    unsigned taker_events;
+    char left[20000]; /* what that client said */
+    size_t left_size;
     char destination[ADDR_TEXT_MAX];
     char heard[8192]; /* by the client */
     size_t heard_size;
@@ -64,6 +68,12 @@ static struct {
     bool upstream_over;
     struct bytes hello;
 } bench;
+
+static void on_taken(struct stream *stream, unsigned events)
+{
+    (void)stream;
+    bench.taker_events |= events;
+}
 
 static void on_opened(struct relay *relay, uint64_t connect_us)
 {
@@ -78,6 +88,33 @@ static void on_moved(struct relay *relay, uint64_t in, uint64_t out)
     assert_true(in + out > 0 && bench.opened == 1);
 }
 
+/* To a socket of its own. `left` is there to fail. */
+static bool on_left(struct relay *relay, const void *data, size_t size)
+{
+    const struct sock_kind_options kind = {.kind = ADDR_TCP};
+    char *left = malloc(size);
+    if (left == NULL) {
+        return false;
+    }
+    free(left);
+    assert_true(bench.left_size == 0 && size <= sizeof bench.left);
+    memcpy(bench.left, data, size);
+    bench.left_size = size;
+    bench.taker.watcher.fd = -1;
+    bench.taker.poller = &bench.loopback.loop.poller;
+    if (sock_stream_adopt(&bench.taker, bench.taker.poller, &relay->client.sock.watcher, &kind, on_taken) !=
+        0) {
+        return false;
+    }
+    return true;
+}
+
+static void on_closing(struct relay *relay)
+{
+    (void)relay;
+    bench.closed++;
+}
+
 static void on_ended(struct relay *relay)
 {
     char buffer[ADDR_TEXT_MAX];
@@ -87,7 +124,8 @@ static void on_ended(struct relay *relay)
     snprintf(bench.destination, sizeof bench.destination, "%s", destination != NULL ? destination : "");
 }
 
-static const struct relay_ops ops = {.opened = on_opened, .moved = on_moved, .ended = on_ended};
+static const struct relay_ops ops = {
+    .opened = on_opened, .moved = on_moved, .closing = on_closing, .left = on_left, .ended = on_ended};
 
 static int by_host(const void *left, const void *right)
 {
@@ -151,7 +189,9 @@ static int tear_down(void **state)
 static void start(void)
 {
     int fds[2];
-    bench.opened = bench.ended = 0;
+    bench.opened = bench.closed = bench.ended = 0;
+    bench.left_size = 0;
+    bench.taker_events = 0;
     bench.heard_size = bench.seen_size = 0;
     bench.client_over = bench.upstream_over = false;
     fault_spare(true);
@@ -219,6 +259,7 @@ static void finish(enum reason why)
     STEP_UNTIL(bench.ended > 0 && bench.client_over);
     turns(3);
     assert_int_equal(bench.ended, 1);
+    assert_int_equal(bench.closed, 1);
     assert_string_equal(reason_word(bench.why), reason_word(why));
     drop(&bench.client);
     drop(&bench.upstream);
@@ -322,7 +363,6 @@ static void test_refusals(void **state)
          REASON_DENIED_HOST},
         {"CONNECT [::1]:443 HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 403 ", "\"denied_host\"",
          REASON_DENIED_HOST},
-        {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 400 ", "\"bad_target_form\"", REASON_BAD_REQUEST},
         {"CONNECT " NAME ":443 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", "HTTP/1.1 400 ",
          "\"unexpected_body\"", REASON_BAD_REQUEST},
         {"CONNECT " NAME ":443 HTTP/1.1\nHost: a\n\n", "HTTP/1.1 400 ", "\"bare_lf\"", REASON_BAD_REQUEST},
@@ -372,6 +412,80 @@ static void test_time(void **state)
     bench.route.hello_timeout_ms = 1;
     start();
     finish(REASON_HELLO_TIMEOUT);
+    assert_int_equal(bench.heard_size, 0);
+    bench.route.hello_timeout_ms = 20;
+    start();
+    say("CON", 3);
+    finish(REASON_HELLO_TIMEOUT);
+    assert_true(bench.heard_size == 0 ||
+                heard("HTTP/1.1 408 ")); /* nothing, if the time was up before it was heard */
+}
+
+/* ---- Clients that ask for no tunnel ---- */
+
+static void leave(const char *first, const char *second)
+{
+    char whole[256];
+    start();
+    say(first, strlen(first));
+    if (second[0] != '\0') {
+        turns(3);
+        assert_int_equal(bench.left_size, 0);
+        say(second, strlen(second));
+    }
+    STEP_UNTIL(bench.ended > 0);
+    snprintf(whole, sizeof whole, "%s%s", first, second);
+    assert_int_equal(bench.left_size, strlen(whole));
+    assert_memory_equal(bench.left, whole, bench.left_size);
+    assert_int_equal(bench.closed, 0); /* it is still there, and another's */
+    assert_string_equal(reason_word(bench.why), reason_word(REASON_NONE));
+    STEP_UNTIL((bench.taker_events & STREAM_WRITABLE) != 0);
+    assert_int_equal(bench.heard_size, 0);
+    assert_false(bench.client_over);
+    assert_int_equal(stream_write(&bench.taker.stream, "taken", 5), 5);
+    STEP_UNTIL(heard("taken"));
+    stream_close(&bench.taker.stream, false);
+    STEP_UNTIL(bench.client_over);
+    drop(&bench.client);
+    turns(3);
+    assert_int_equal(bench.ended, 1);
+}
+
+static void test_clients_that_ask_for_no_tunnel(void **state)
+{
+    (void)state;
+    leave("GET http://" NAME "/ HTTP/1.1\r\nHost: " NAME "\r\n\r\n", "");
+    leave("\x16\x03\x01", "");
+    leave("C", "OPY http://" NAME "/ HTTP/1.1\r\n");
+    leave("CONNECT", "\r\n");
+    leave("connect x:1 HTTP/1.1\r\n", "");
+}
+
+static void ask_for_no_tunnel(void *arg)
+{
+    uint64_t limit = loopback_limit();
+    (void)arg;
+    start();
+    say("GET ", 4);
+    while (bench.ended == 0) {
+        loopback_check(limit, "the end", __FILE__, __LINE__);
+        step();
+    }
+    assert_int_equal(bench.closed, bench.why != REASON_NONE);
+    fault_spare(true);
+    if (bench.why == REASON_NONE) {
+        stream_close(&bench.taker.stream, false);
+    }
+    drop(&bench.client);
+    fault_spare(false);
+    turns(3);
+}
+
+static void test_faults_without_a_tunnel(void **state)
+{
+    const unsigned calls = FAULT_MEMORY | FAULT_READ | FAULT_EPOLL;
+    (void)state;
+    assert_true(fault_loop("no tunnel", calls, ask_for_no_tunnel, NULL) >= 4);
 }
 
 /* From outside, at each stage. */
@@ -452,7 +566,9 @@ int main(void)
         TEST(test_a_client_that_leaves),
         TEST(test_time),
         TEST(test_ends),
+        TEST(test_clients_that_ask_for_no_tunnel),
         TEST(test_faults),
+        TEST(test_faults_without_a_tunnel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,6 +31,9 @@ postern_unit_test(forward delivery USES spool_bench)
 postern_unit_test(forward forward_stream FAULTS USES exchange_bench)
 target_sources(test_forward_forward_stream PRIVATE forward/stream_bench.c)
 
-# Tunnels.
+# Tunnels, and requests through the same proxy.
+postern_unit_test(forward proxy)
+postern_unit_test(forward proxy_stream FAULTS USES exchange_bench)
+target_sources(test_forward_proxy_stream PRIVATE forward/stream_bench.c)
 postern_unit_test(forward connect FAULTS USES loopback hello_maker LINK_OPTIONS -Wl,--wrap=resolve_start)
 target_include_directories(test_forward_connect PRIVATE relay)

@@ -393,6 +393,66 @@ static void test_a_close_from_inside(void **state)
     assert_int_equal(bench.io.streams, 0);
 }
 
+/* Another's memory, in which the channel goes on. */
+static struct channel_stream adopter;
+static unsigned adopter_taken;
+
+static void on_adopter(struct stream *stream, unsigned events)
+{
+    char bytes[4096];
+    ssize_t n;
+    (void)events;
+    while ((n = stream_read(stream, bytes, sizeof bytes)) > 0) {
+        adopter_taken += (unsigned)n;
+    }
+}
+
+/* Takes a little, and leaves the rest to the other. */
+static void take_and_leave(struct io_app *which, unsigned events)
+{
+    char bytes[10];
+    if ((events & STREAM_READABLE) == 0) {
+        return;
+    }
+    assert_int_equal(stream_read(&which->stream.stream, bytes, sizeof bytes), 10);
+    channel_stream_adopt(&adopter, &which->stream, on_adopter);
+    memset(&which->stream, 0xee, sizeof which->stream);
+    which->closed = true;
+}
+
+/* From inside a report: of a small piece, or a large one with another behind it. */
+static void test_a_channel_that_is_adopted(void **state)
+{
+    static const unsigned sizes[] = {100, 10, 200000};
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        adopter_taken = 0;
+        app(i)->on_report = take_and_leave;
+        struct framed_stream *stream = io_bench_stream(&bench);
+        framed_say(stream, sizes[i]);
+        framed_finish(stream);
+        TURN_UNTIL(&bench, app(i)->closed && adopter_taken == sizes[i] - 10 && adopter.ended);
+        assert_int_equal(bench.io.streams, 1);
+        stream_close(&adopter.stream, false);
+        assert_int_equal(bench.io.streams, 0);
+    }
+}
+
+/* What was kept goes along. */
+static void test_a_channel_that_is_adopted_with_what_is_kept(void **state)
+{
+    (void)state;
+    adopter_taken = 0;
+    app(0)->take = false;
+    framed_say(io_bench_stream(&bench), 5000);
+    TURN_UNTIL(&bench, app(0)->stream.kept != NULL);
+    channel_stream_adopt(&adopter, &app(0)->stream, on_adopter);
+    app(0)->closed = true;
+    assert_null(app(0)->stream.channel);
+    TURN_UNTIL(&bench, adopter_taken == 5000);
+    stream_close(&adopter.stream, true);
+}
+
 static void test_a_stream_that_is_closed_while_it_waits(void **state)
 {
     (void)state;
@@ -458,6 +518,8 @@ int main(void)
         TEST(test_a_reset_fails_the_stream),
         TEST(test_a_stop_leaves_the_other_direction),
         TEST(test_a_close_from_inside),
+        TEST(test_a_channel_that_is_adopted),
+        TEST(test_a_channel_that_is_adopted_with_what_is_kept),
         TEST(test_a_stream_that_is_closed_while_it_waits),
         TEST(test_times_of_the_session),
         TEST(test_sizes),
