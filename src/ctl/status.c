@@ -57,6 +57,29 @@ static void print_resources(const struct ctl *ctl, const json_t *status)
                 view_u64(status, "dns/not_found"));
 }
 
+/* One line, and only where there is a spool. */
+static void print_spool(const struct ctl *ctl, const json_t *spool)
+{
+    char held[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX];
+    if (!json_is_object(spool)) {
+        return;
+    }
+    if (!json_is_true(view_at(spool, "open"))) {
+        fprintf(ctl->out, "spool    NOT OPEN: %s\n", view_text(spool, "error"));
+        return;
+    }
+    fprintf(ctl->out,
+            "spool    %" PRIu64 " ready, %" PRIu64 " waiting, %" PRIu64 " dead, %" PRIu64
+            " damaged; oldest %s; %s of %s%s%s\n",
+            view_u64(spool, "records/ready"), view_u64(spool, "records/waiting"),
+            view_u64(spool, "records/dead"), view_u64(spool, "records/damaged"),
+            units_human_duration(view_u64(spool, "oldest_age_s") * 1000, age),
+            units_human_size(view_sum(view_at(spool, "bytes")), held),
+            units_human_size(view_u64(spool, "max_bytes"), most),
+            json_is_true(view_at(spool, "health/good")) ? "" : "; FAILING: ",
+            view_text(spool, "health/error"));
+}
+
 static const char *number(uint64_t value, char buffer[VIEW_CELL_MAX])
 {
     snprintf(buffer, VIEW_CELL_MAX, "%" PRIu64, value);
@@ -94,6 +117,44 @@ static int print_routes(const struct ctl *ctl, const json_t *routes)
         table_add(&table, cells);
     }
     int r = table_print(&table, ctl->out);
+    table_release(&table);
+    return r;
+}
+
+/* Of the routes that forward requests, if there are any. */
+static int print_requests(const struct ctl *ctl, const json_t *routes)
+{
+    static const struct table_column columns[] = {{"ROUTE", false}, {"REQUESTS", true},  {"2XX", true},
+                                                  {"KEPT", true},   {"BODIES IN", true}, {"OUT", true},
+                                                  {"MEAN", true}};
+    struct table table;
+    size_t i, rows = 0;
+    json_t *route;
+    int r = 0;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    json_array_foreach(routes, i, route)
+    {
+        const json_t *requests = json_object_get(route, "requests");
+        char name[VIEW_CELL_MAX + 32], all[VIEW_CELL_MAX], good[VIEW_CELL_MAX], kept[VIEW_CELL_MAX];
+        char in[UNITS_TEXT_MAX], out[UNITS_TEXT_MAX], mean[UNITS_TEXT_MAX];
+        const char *cells[] = {
+            name_of(route, name),
+            number(view_sum(view_at(requests, "outcomes")), all),
+            number(view_u64(requests, "outcomes/2xx"), good),
+            number(view_u64(requests, "outcomes/kept"), kept),
+            units_human_size(view_u64(requests, "body_in"), in),
+            units_human_size(view_u64(requests, "body_out"), out),
+            units_human_duration(view_u64(requests, "duration/mean_us") / 1000, mean),
+        };
+        if (json_is_object(requests)) {
+            table_add(&table, cells);
+            rows++;
+        }
+    }
+    if (rows > 0) {
+        fputc('\n', ctl->out);
+        r = table_print(&table, ctl->out);
+    }
     table_release(&table);
     return r;
 }
@@ -213,19 +274,43 @@ static int print_ends(const struct ctl *ctl, const json_t *routes)
     return r;
 }
 
+/* Requests that were not simply answered, if there were any. */
+static int print_outcomes(const struct ctl *ctl, const json_t *routes)
+{
+    static const struct table_column columns[] = {{"ROUTE", false}, {"OUTCOME", false}, {"REQUESTS", true}};
+    struct table table;
+    size_t i, rows = 0;
+    json_t *route;
+    int r = 0;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    json_array_foreach(routes, i, route)
+    {
+        rows += add_ends(&table, view_text(route, "name"), view_at(route, "requests/outcomes"), "2xx");
+    }
+    if (rows > 0) {
+        fputc('\n', ctl->out);
+        r = table_print(&table, ctl->out);
+    }
+    table_release(&table);
+    return r;
+}
+
 static int print_page(const struct ctl *ctl, const json_t *status)
 {
     int failed = 0;
     print_state(ctl, status);
     print_reload(ctl, status);
     print_resources(ctl, status);
+    print_spool(ctl, view_at(status, "spool"));
     fputc('\n', ctl->out);
     failed |= print_routes(ctl, view_at(status, "routes"));
+    failed |= print_requests(ctl, view_at(status, "routes"));
     fputc('\n', ctl->out);
     failed |= print_enclaves(ctl, view_at(status, "enclaves"));
     fputc('\n', ctl->out);
     failed |= print_listeners(ctl, view_at(status, "listeners"));
     failed |= print_sessions(ctl, status);
+    failed |= print_outcomes(ctl, view_at(status, "routes"));
     failed |= print_ends(ctl, view_at(status, "routes"));
     return failed == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
 }

@@ -37,6 +37,17 @@ static json_int_t rate_of(const json_t *before, const json_t *after, const char 
     return (json_int_t)top_rate(view_u64(before, member), view_u64(after, member), elapsed_ms);
 }
 
+static uint64_t requests_of(const json_t *entry)
+{
+    return view_sum(view_at(entry, "requests/outcomes"));
+}
+
+/* Of a new entry, all of it is new. */
+static json_int_t request_rate(const json_t *before, const json_t *after, uint64_t elapsed_ms)
+{
+    return (json_int_t)top_rate(requests_of(before), requests_of(after), elapsed_ms);
+}
+
 static json_t *rates_of_list(const json_t *before, const json_t *after, uint64_t elapsed_ms)
 {
     size_t i;
@@ -46,10 +57,11 @@ static json_t *rates_of_list(const json_t *before, const json_t *after, uint64_t
         const char *name = view_text(entry, "name");
         const json_t *old = entry_before(before, name, i);
         json_t *rate =
-            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", name, "active",
+            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", name, "active",
                       (json_int_t)view_u64(entry, "active"), "limit", (json_int_t)view_u64(entry, "limit"),
                       "sessions", (json_int_t)view_u64(entry, "sessions_active"), "streams_per_s",
-                      rate_of(old, entry, "opened", elapsed_ms), "bytes_in_per_s",
+                      rate_of(old, entry, "opened", elapsed_ms), "requests_per_s",
+                      request_rate(old, entry, elapsed_ms), "bytes_in_per_s",
                       rate_of(old, entry, "bytes_in", elapsed_ms), "bytes_out_per_s",
                       rate_of(old, entry, "bytes_out", elapsed_ms));
         if (json_array_append_new(rates, rate) != 0) {
@@ -60,12 +72,26 @@ static json_t *rates_of_list(const json_t *before, const json_t *after, uint64_t
     return rates;
 }
 
+/* null where there is no spool. */
+static json_t *rates_of_spool(const json_t *before, const json_t *after, uint64_t elapsed_ms)
+{
+    if (!json_is_true(view_at(after, "open"))) {
+        return json_null();
+    }
+    uint64_t depth = view_u64(after, "records/ready") + view_u64(after, "records/waiting");
+    return json_pack("{s:I, s:I, s:I, s:I}", "records", (json_int_t)depth, "oldest_age_s",
+                     (json_int_t)view_u64(after, "oldest_age_s"), "accepted_per_s",
+                     rate_of(before, after, "accepted", elapsed_ms), "delivered_per_s",
+                     rate_of(before, after, "delivered", elapsed_ms));
+}
+
 json_t *top_rates(const json_t *before, const json_t *after, uint64_t elapsed_ms)
 {
-    return json_pack("{s:I, s:o, s:o}", "elapsed_ms", (json_int_t)elapsed_ms, "routes",
+    return json_pack("{s:I, s:o, s:o, s:o}", "elapsed_ms", (json_int_t)elapsed_ms, "routes",
                      rates_of_list(view_at(before, "routes"), view_at(after, "routes"), elapsed_ms),
                      "enclaves",
-                     rates_of_list(view_at(before, "enclaves"), view_at(after, "enclaves"), elapsed_ms));
+                     rates_of_list(view_at(before, "enclaves"), view_at(after, "enclaves"), elapsed_ms),
+                     "spool", rates_of_spool(view_at(before, "spool"), view_at(after, "spool"), elapsed_ms));
 }
 
 static const char *per_second(const json_t *rate, const char *member, char buffer[VIEW_CELL_MAX])
@@ -75,20 +101,22 @@ static const char *per_second(const json_t *rate, const char *member, char buffe
     return buffer;
 }
 
-/* Only enclaves have sessions, the last column. */
+/* The last column is of enclaves their sessions, of routes the requests that they forward. */
 static int print_list(const char *title, const json_t *rates, bool sessions, FILE *out)
 {
-    struct table_column columns[] = {{title, false}, {"ACTIVE", true}, {"STREAMS", true},
-                                     {"IN", true},   {"OUT", true},    {"SESSIONS", true}};
+    struct table_column columns[] = {{title, false},    {"ACTIVE", true},
+                                     {"STREAMS", true}, {"IN", true},
+                                     {"OUT", true},     {sessions ? "SESSIONS" : "REQUESTS", true}};
     struct table table;
     size_t i;
     json_t *rate;
-    table_init(&table, columns, ARRAY_SIZE(columns) - !sessions);
+    table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(rates, i, rate)
     {
         char active[VIEW_CELL_MAX], streams[VIEW_CELL_MAX], in[VIEW_CELL_MAX], sent[VIEW_CELL_MAX];
         char held[VIEW_CELL_MAX];
-        snprintf(held, sizeof held, "%" PRIu64, view_u64(rate, "sessions"));
+        snprintf(held, sizeof held, "%" PRIu64 "%s", view_u64(rate, sessions ? "sessions" : "requests_per_s"),
+                 sessions ? "" : "/s");
         snprintf(streams, sizeof streams, "%" PRIu64 "/s", view_u64(rate, "streams_per_s"));
         const char *cells[] = {
             view_text(rate, "name"),
@@ -105,16 +133,30 @@ static int print_list(const char *title, const json_t *rates, bool sessions, FIL
     return r;
 }
 
+static void print_spool(const json_t *rates, FILE *out)
+{
+    char age[UNITS_TEXT_MAX];
+    if (json_is_object(rates)) {
+        fprintf(out,
+                "spool %" PRIu64 " to be delivered, oldest %s   %" PRIu64 "/s kept   %" PRIu64
+                "/s delivered\n",
+                view_u64(rates, "records"), units_human_duration(view_u64(rates, "oldest_age_s") * 1000, age),
+                view_u64(rates, "accepted_per_s"), view_u64(rates, "delivered_per_s"));
+    }
+}
+
 int top_page(const json_t *status, const json_t *rates, FILE *out)
 {
     char memory[UNITS_TEXT_MAX];
     fprintf(out,
             "posternd %s, %s   streams %" PRIu64 "/%" PRIu64 "   sessions %" PRIu64
-            "   memory %s   descriptors %" PRIu64 "/%" PRIu64 "\n\n",
+            "   memory %s   descriptors %" PRIu64 "/%" PRIu64 "\n",
             view_text(status, "version"), view_text(status, "state"), view_u64(status, "streams/active"),
             view_u64(status, "streams/limit"), view_u64(status, "sessions/active"),
             units_human_size(view_u64(status, "process/resident_bytes"), memory),
             view_u64(status, "process/open_fds"), view_u64(status, "process/max_fds"));
+    print_spool(view_at(rates, "spool"), out);
+    fputc('\n', out);
     int r = print_list("ROUTE", view_at(rates, "routes"), false, out);
     fputc('\n', out);
     int s = print_list("ENCLAVE", view_at(rates, "enclaves"), true, out);

@@ -68,6 +68,18 @@ const char *view_text(const json_t *value, const char *path)
     return text != NULL ? text : "";
 }
 
+uint64_t view_sum(const json_t *object)
+{
+    uint64_t sum = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        sum += view_u64(value, "");
+    }
+    return sum;
+}
+
 const char *view_of_limit(uint64_t value, uint64_t limit, char buffer[VIEW_CELL_MAX])
 {
     if (limit > 0) {

@@ -27,6 +27,9 @@ const char *view_text(const json_t *value, const char *path);
 #define VIEW_CELL_MAX 64
 const char *view_of_limit(uint64_t value, uint64_t limit, char buffer[VIEW_CELL_MAX]);
 
+/* Of a list in an object: the sum of its numbers. */
+uint64_t view_sum(const json_t *object);
+
 struct libscols_table;
 
 struct table {

@@ -2,6 +2,7 @@
 #include "daemon/status.h"
 #include "base/log.h"
 #include "daemon/figures.h"
+#include "daemon/spool_json.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -402,6 +403,14 @@ static void put_sessions(struct builder *builder, json_t *root, const struct ser
     put_histogram(builder, sessions, "round_trip", &counters->round_trip);
 }
 
+/* The same as /spool/stats; null while no route asks for a spool. */
+static void put_spool(struct builder *builder, json_t *root, const struct server_view *view)
+{
+    const struct spool_keeper *keeper = view->spool;
+    bool wanted = keeper != NULL && (keeper->spool != NULL || keeper->why.text[0] != '\0');
+    put(builder, root, "spool", wanted ? spool_json_stats(keeper, view->config) : json_null());
+}
+
 static void put_all(struct builder *builder, json_t *root, const struct server_view *view)
 {
     bool draining = view->state == SERVER_DRAINING;
@@ -420,6 +429,7 @@ static void put_all(struct builder *builder, json_t *root, const struct server_v
     put_listeners(builder, root, view);
     put_workers(builder, root, view);
     put_counter(builder, root, "event_loop_stalls", &view->counters->stalls);
+    put_spool(builder, root, view);
     put_dns(builder, root, view);
     put_process(builder, root);
 }

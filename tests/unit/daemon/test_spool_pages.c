@@ -3,6 +3,7 @@
 #include "daemon/spool_keeper.h"
 #include "daemon/spool_metrics.h"
 #include "fake_control.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -209,6 +210,29 @@ static void without_a_spool(void **state)
     expect(world, "POST", "/spool/drop?id=1", 503, "there is no spool");
     spool_metrics_write(&world->server.view, &metrics);
     assert_int_equal(metrics.length, 0);
+    assert_non_null(strstr(ask(world, "GET", "/status", 200), "\"spool\": null"));
+}
+
+/* What /spool/stats has, in the document of the whole. */
+static void the_status_has_it(void **state)
+{
+    struct world *world = *state;
+    open_spool(world);
+    keep(world, "results", HEAD, "hello");
+    const char *status = ask(world, "GET", "/status", 200);
+    assert_non_null(strstr(status, "\"spool\": {"));
+    assert_non_null(strstr(status, "\"open\": true"));
+    assert_non_null(strstr(status, "\"ready\": 1"));
+    assert_non_null(strstr(status, "\"oldest_age_s\": "));
+}
+
+static void the_status_says_why_there_is_none(void **state)
+{
+    struct world *world = *state;
+    error_set(&world->server.spool.why, -EROFS, "read-only");
+    const char *status = ask(world, "GET", "/status", 200);
+    assert_non_null(strstr(status, "\"open\": false"));
+    assert_non_null(strstr(status, "\"error\": \"read-only\""));
 }
 
 static void lists_and_records(void **state)
@@ -367,6 +391,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_WORLD(without_a_spool),
+        WITH_WORLD(the_status_has_it),
+        WITH_WORLD(the_status_says_why_there_is_none),
         WITH_WORLD(lists_and_records),
         WITH_WORLD(changes),
         WITH_WORLD(operators_may_leave),
