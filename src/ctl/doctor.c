@@ -1,5 +1,6 @@
 /* posternctl doctor: collects what the checks find, and prints it. */
 #include "ctl/doctor.h"
+#include "ctl/doctor_process.h"
 #include "ctl/view.h"
 #include <errno.h>
 #include <linux/vm_sockets.h>
@@ -138,10 +139,15 @@ static int print_checks(const struct doctor *doctor)
 int doctor_run(const struct ctl *ctl, const struct doctor_host *host)
 {
     struct doctor doctor = {.ctl = ctl, .host = host, .checks = json_array()};
+    struct doctor_process process;
     doctor_check_config(&doctor);
     doctor_check_daemon(&doctor);
+    doctor_process_look(host->proc, doctor_daemon_pid(&doctor), host->user, &process);
+    doctor.process = &process;
     doctor_check_host(&doctor);
     doctor_check_routes(&doctor);
+    doctor_check_spool(&doctor);
+    doctor_process_release(&process);
     int code = doctor.no_memory ? ctl_failed(ctl, "out of memory") : print_checks(&doctor);
     json_decref(doctor.checks);
     json_decref(doctor.status);

@@ -2,8 +2,12 @@
  * posternctl doctor: looks for what is wrong with this host, and for each finding says what to type next.
  *
  * Checks are grouped in files by what they look at: doctor_daemon.c (the running daemon), doctor_host.c
- * (listeners, directories, vsock, the metadata service) and doctor_routes.c (names, connections,
- * certificates). Nothing is changed; what is opened is closed at once.
+ * (listeners, directories, vsock, the metadata service), doctor_routes.c (names, connections, certificates;
+ * how a destination is reached: doctor_reach.c), doctor_forward.c (what forward routes need besides: files,
+ * secrets, credentials) and doctor_spool.c. Nothing is changed; what is opened is closed at once.
+ *
+ * What depends on who asks, such as a variable of the environment or whether a file can be read, is looked at as
+ * the daemon's process would see it: doctor_process.c.
  */
 #ifndef POSTERN_CTL_DOCTOR_H
 #define POSTERN_CTL_DOCTOR_H
@@ -31,12 +35,15 @@ struct doctor_host {
 
 enum finding { FINDING_OK, FINDING_WARN, FINDING_FAIL, FINDING_SKIPPED };
 
+struct doctor_process;
+
 struct doctor {
     const struct ctl *ctl;
     const struct doctor_host *host;
-    struct config *config; /* NULL: there is none to go by */
-    json_t *status;        /* NULL: the daemon does not answer */
-    json_t *checks;        /* of all that was found: {"check", "subject", "verdict", "found", "next"} */
+    struct config *config;                /* NULL: there is none to go by */
+    json_t *status;                       /* NULL: the daemon does not answer */
+    const struct doctor_process *process; /* once the daemon was looked at */
+    json_t *checks; /* of all that was found: {"check", "subject", "verdict", "found", "next"} */
     bool no_memory;
 };
 
@@ -59,6 +66,8 @@ void doctor_check_config(struct doctor *doctor);
 void doctor_check_daemon(struct doctor *doctor);
 void doctor_check_host(struct doctor *doctor);
 void doctor_check_routes(struct doctor *doctor);
+void doctor_check_forward(struct doctor *doctor, const struct config_route *route);
+void doctor_check_spool(struct doctor *doctor);
 
 /* All checks, and their printing. Returns the exit code. */
 int doctor_run(const struct ctl *ctl, const struct doctor_host *host);

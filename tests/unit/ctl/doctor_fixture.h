@@ -166,7 +166,7 @@ static void expect_fault(const struct fixture *fixture, const char *verdict, con
     }
 }
 
-static int listen_on_loopback(unsigned *port, int backlog)
+UNUSED static int listen_on_loopback(unsigned *port, int backlog)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
