@@ -93,14 +93,22 @@ static void add_groups(struct doctor_process *process, const char *list)
     }
 }
 
-/* "Uid:" and "Gid:" have four numbers each, of which the second is the effective one. */
-static void look_at_status(const char *proc, int pid, struct doctor_process *ret)
+/* A daemon in a container tells a number by which another process goes here. */
+static bool is_daemon(const char *name)
 {
-    char path[PATH_MAX], line[1024];
+    return strcmp(name, "posternd") == 0 || strcmp(name, "vsock-proxy") == 0;
+}
+
+/* "Uid:" and "Gid:" have four numbers each, of which the second is the effective one. Returns whether it is the daemon's. */
+static bool look_at_status(const char *proc, int pid, struct doctor_process *ret)
+{
+    char path[PATH_MAX], line[1024], name[32] = "";
     unsigned uid, gid;
     snprintf(path, sizeof path, "%s/%d/status", proc, pid);
     FILE *file = fopen(path, "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+    bool found = file != NULL && fgets(line, sizeof line, file) != NULL &&
+                 sscanf(line, "Name: %31s", name) == 1 && is_daemon(name);
+    while (found && fgets(line, sizeof line, file) != NULL) {
         if (sscanf(line, "Uid: %*u %u", &uid) == 1) {
             ret->uid = uid;
             ret->has_user = true;
@@ -113,6 +121,7 @@ static void look_at_status(const char *proc, int pid, struct doctor_process *ret
     if (file != NULL) {
         fclose(file);
     }
+    return found;
 }
 
 static void look_up_user(const char *name, struct doctor_process *ret)
@@ -130,11 +139,10 @@ static void look_up_user(const char *name, struct doctor_process *ret)
 void doctor_process_look(const char *proc, int pid, const char *user, struct doctor_process *ret)
 {
     *ret = (struct doctor_process){.running = pid > 0};
-    if (pid > 0) {
-        look_at_environment(proc, pid, ret);
-        look_at_status(proc, pid, ret);
-    } else {
+    if (pid == 0) {
         look_up_user(user, ret);
+    } else if (look_at_status(proc, pid, ret)) {
+        look_at_environment(proc, pid, ret);
     }
 }
 

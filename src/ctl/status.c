@@ -217,8 +217,9 @@ static int print_listeners(const struct ctl *ctl, const json_t *listeners)
     return r;
 }
 
-/* A row for each of the words but the one that is nothing to look at. Returns how many. */
-static size_t add_ends(struct table *table, const char *what, const json_t *counts, const char *good)
+/* A row for each of the words but those two that are nothing to look at. Returns how many. */
+static size_t add_ends(struct table *table, const char *what, const json_t *counts, const char *good,
+                       const char *other)
 {
     size_t rows = 0;
     json_t *count;
@@ -227,7 +228,7 @@ static size_t add_ends(struct table *table, const char *what, const json_t *coun
     {
         char times[VIEW_CELL_MAX];
         const char *cells[] = {what, word, number(view_u64(count, ""), times)};
-        if (strcmp(word, good) != 0) {
+        if (strcmp(word, good) != 0 && strcmp(word, other) != 0) {
             table_add(table, cells);
             rows++;
         }
@@ -242,8 +243,8 @@ static int print_sessions(const struct ctl *ctl, const json_t *status)
     struct table table;
     int r = 0;
     table_init(&table, columns, ARRAY_SIZE(columns));
-    size_t rows = add_ends(&table, "ended", view_at(status, "sessions/ended"), "no_error");
-    rows += add_ends(&table, "open refused", view_at(status, "sessions/opens_refused"), "");
+    size_t rows = add_ends(&table, "ended", view_at(status, "sessions/ended"), "no_error", "");
+    rows += add_ends(&table, "open refused", view_at(status, "sessions/opens_refused"), "", "");
     if (rows > 0) {
         fputc('\n', ctl->out);
         r = table_print(&table, ctl->out);
@@ -263,7 +264,7 @@ static int print_ends(const struct ctl *ctl, const json_t *routes)
     table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(routes, i, route)
     {
-        rows += add_ends(&table, view_text(route, "name"), json_object_get(route, "ended"), "finished");
+        rows += add_ends(&table, view_text(route, "name"), json_object_get(route, "ended"), "finished", "");
     }
     if (rows > 0) {
         fputc('\n', ctl->out);
@@ -274,7 +275,7 @@ static int print_ends(const struct ctl *ctl, const json_t *routes)
     return r;
 }
 
-/* Requests that were not simply answered, if there were any. */
+/* Requests that were neither simply answered nor kept, if there were any. */
 static int print_outcomes(const struct ctl *ctl, const json_t *routes)
 {
     static const struct table_column columns[] = {{"ROUTE", false}, {"OUTCOME", false}, {"REQUESTS", true}};
@@ -285,7 +286,8 @@ static int print_outcomes(const struct ctl *ctl, const json_t *routes)
     table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(routes, i, route)
     {
-        rows += add_ends(&table, view_text(route, "name"), view_at(route, "requests/outcomes"), "2xx");
+        rows +=
+            add_ends(&table, view_text(route, "name"), view_at(route, "requests/outcomes"), "2xx", "kept");
     }
     if (rows > 0) {
         fputc('\n', ctl->out);

@@ -313,6 +313,23 @@ static void fault_the_daemon_may_not_read_a_secret(void **state)
     expect_fault(fixture, "fail", "header", "file", "the daemon's user may not read", "namei -l ");
 }
 
+/* What a daemon in a container says its number is. */
+static void a_process_of_another_name_is_not_asked(void **state)
+{
+    struct fixture *fixture = *state;
+    struct daemon_process process;
+    char path[160];
+    process_open(fixture, &process, 0);
+    process_set(&process, "TOKEN", SECRET);
+    snprintf(path, sizeof path, "%s/status", process.directory);
+    write_file(path, "Name:\tbash\nUid:\t0\t0\t0\t0\n");
+    configure(fixture, headers, fixture->directory);
+    examine_process(fixture, &process);
+    const char *next =
+        expect_skipped(fixture, "header", "env", "the environment of the daemon is not to be seen");
+    assert_non_null(strstr(next, "sudo posternctl doctor"));
+}
+
 static void without_a_daemon_its_environment_is_not_known(void **state)
 {
     struct fixture *fixture = *state;
@@ -455,6 +472,7 @@ int main(void)
         WITH_HOST(faults_of_secrets),
         WITH_HOST(fault_a_secret_that_is_gone),
         WITH_HOST(fault_the_daemon_may_not_read_a_secret),
+        WITH_HOST(a_process_of_another_name_is_not_asked),
         WITH_HOST(without_a_daemon_its_environment_is_not_known),
         WITH_HOST(keys_of_the_environment),
         WITH_HOST(fault_no_keys_in_the_environment),
