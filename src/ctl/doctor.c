@@ -45,6 +45,7 @@ void doctor_host_init(struct doctor_host *host)
         .vsock_device = "/dev/vsock",
         .metadata = metadata != NULL ? metadata : "tcp://169.254.169.254:80",
         .patience_ms = 2000,
+        .refusal_ms = 500,
         .vsock_socket = without_vsock ? NULL : vsock_socket,
         .vsock_bind = without_vsock ? NULL : vsock_bind,
     };

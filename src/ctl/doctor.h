@@ -27,6 +27,7 @@ struct doctor_host {
     const char *vsock_device; /* "/dev/vsock" */
     const char *metadata;     /* the instance metadata service's address */
     unsigned patience_ms;     /* for each connection, and each handshake */
+    unsigned refusal_ms;      /* for an upstream that thinks better of it after the handshake */
     /* Makes and closes an AF_VSOCK socket; binds one, without listening. 0 or a negative errno value.
      * NULL: not to be tried here. */
     int (*vsock_socket)(void);

@@ -107,7 +107,8 @@ static void check_handshake(struct doctor *doctor, const struct config_route *ro
 {
     const struct tls_options options = options_of(route->forward);
     struct error err = ERROR_INIT;
-    if (probe_upstream_tls(&options, fd, doctor_deadline(doctor, route), &err) == 0) {
+    int r = probe_upstream_tls(&options, fd, doctor_deadline(doctor, route), doctor->host->refusal_ms, &err);
+    if (r == 0) {
         doctor_tell(doctor, FINDING_OK, "tls", route->name, "%s: certificate and name are right",
                     options.server_name);
     } else {
@@ -230,7 +231,10 @@ static void check_header(struct doctor *doctor, const struct config_route *route
         tell_unseen(doctor, route, "header", err.text);
     } else if (r != 0) {
         doctor_tell(doctor, FINDING_FAIL, "header", route->name, "%s: %s", name, err.text);
-        next_secret(doctor, find_culprit(tmpl, route, secrets));
+        const struct http_template_part *culprit = find_culprit(tmpl, route, secrets);
+        if (culprit != NULL) {
+            next_secret(doctor, culprit);
+        }
     } else if (check_secret_files(doctor, route, tmpl)) {
         doctor_tell(doctor, FINDING_OK, "header", route->name, "%s: its value is there", name);
     }

@@ -39,6 +39,18 @@ static bool is_wanted(const struct config *config)
     return false;
 }
 
+/* What we may not see, the daemon may. */
+static void tell_unread(struct doctor *doctor, const char *path, const char *what, int code)
+{
+    if (code == -EACCES || code == -EPERM) {
+        doctor_tell(doctor, FINDING_SKIPPED, "spool", path, "%s: %s", what, error_words(code));
+        doctor_next(doctor, "sudo posternctl doctor");
+    } else {
+        doctor_tell(doctor, FINDING_FAIL, "spool", path, "%s: %s", what, error_words(code));
+        doctor_next(doctor, "namei -l %s   # then move away what is there, or correct `spool.path`", path);
+    }
+}
+
 /* ---- The directory ---- */
 
 static void check_absent(struct doctor *doctor, const char *path)
@@ -67,8 +79,7 @@ static bool check_directory(struct doctor *doctor, const char *path)
         if (errno == ENOENT) {
             check_absent(doctor, path);
         } else {
-            doctor_tell(doctor, FINDING_SKIPPED, "spool", path, "%s", error_words(-errno));
-            doctor_next(doctor, "sudo posternctl doctor");
+            tell_unread(doctor, path, "the directory", -errno);
         }
     } else if (!S_ISDIR(status.st_mode)) {
         doctor_tell(doctor, FINDING_FAIL, "spool", path, "is no directory");
@@ -229,8 +240,7 @@ static void check_database(struct doctor *doctor, const char *path)
     if (fd < 0 && errno == ENOENT) {
         doctor_tell(doctor, FINDING_OK, "spool", path, "there is no database yet");
     } else if (fd < 0) {
-        doctor_tell(doctor, FINDING_SKIPPED, "spool", path, DATABASE ": %s", error_words(-errno));
-        doctor_next(doctor, "sudo posternctl doctor");
+        tell_unread(doctor, path, DATABASE, -errno);
     } else {
         pid_t holder = holder_of(fd);
         if (holder != 0) {

@@ -30,6 +30,7 @@ struct tls_probe {
     uv_timer_t timer;
     struct watcher watcher;
     struct tls_stream tls;
+    uint64_t refusal_ms;
     bool shaken, done;
     int result;
     struct error *err;
@@ -82,9 +83,8 @@ static void on_shaken(struct tls_stream *tls, int code, const struct error *err)
     probe->shaken = true;
     if (code != 0) {
         finish(probe, error_set(probe->err, code, "%s", err->text));
-    } else if (SSL_version(tls->ssl) != TLS1_3_VERSION) {
-        finish(probe, 0);
-    } else if (uv_timer_start(&probe->timer, on_time, PROBE_REFUSAL_MS, 0) != 0) {
+    } else if (SSL_version(tls->ssl) != TLS1_3_VERSION ||
+               uv_timer_start(&probe->timer, on_time, probe->refusal_ms, 0) != 0) {
         finish(probe, 0);
     }
 }
@@ -119,9 +119,10 @@ static int shake_hands(struct tls_probe *probe, struct tls_client *client, int f
     return probe->result;
 }
 
-static int probe_with(struct tls_client *client, int fd, uint64_t deadline, struct error *err)
+static int probe_with(struct tls_client *client, int fd, uint64_t deadline, uint64_t refusal_ms,
+                      struct error *err)
 {
-    struct tls_probe probe = {.err = err, .watcher.fd = -1};
+    struct tls_probe probe = {.refusal_ms = refusal_ms, .err = err, .watcher.fd = -1};
     int r = begin_loop(&probe.loop, err);
     if (r != 0) {
         close(fd);
@@ -135,12 +136,13 @@ static int probe_with(struct tls_client *client, int fd, uint64_t deadline, stru
     return r;
 }
 
-int probe_upstream_tls(const struct tls_options *options, int fd, uint64_t deadline, struct error *err)
+int probe_upstream_tls(const struct tls_options *options, int fd, uint64_t deadline, uint64_t refusal_ms,
+                       struct error *err)
 {
     struct tls_client *client = tls_client_new(options);
     int r = client != NULL ? tls_client_refresh(client, err) : error_errno(err, -ENOMEM, "TLS");
     if (r == 0) {
-        r = probe_with(client, fd, deadline, err);
+        r = probe_with(client, fd, deadline, refusal_ms, err);
     } else {
         close(fd);
     }

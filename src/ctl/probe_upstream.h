@@ -12,16 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* After a TLS 1.3 handshake, a server that does not like the client's certificate says so only when it has seen it: so long
- * it is listened to, unless it speaks up before. */
-#define PROBE_REFUSAL_MS 500
-
 /* Reads the files of `options`. 0, or a negative errno value with the file and the reason in `err`. */
 int probe_tls_files(const struct tls_options *options, struct error *err) MUST_CHECK;
 
 /* Shakes hands over the connected `fd`, which it closes in any case. 0, or a negative errno value: -ETIMEDOUT, or the peer, or what is
- * wrong with its certificate, in `err`. Sends no request. */
-int probe_upstream_tls(const struct tls_options *options, int fd, uint64_t deadline,
+ * wrong with its certificate, in `err`. Sends no request. A server that does not like the client's certificate says so only after a TLS
+ * 1.3 handshake: it is listened to for `refusal_ms`, unless it speaks up before. */
+int probe_upstream_tls(const struct tls_options *options, int fd, uint64_t deadline, uint64_t refusal_ms,
                        struct error *err) MUST_CHECK;
 
 /* Looks for AWS keys where `sign` says, in the environment as getenv() has it, and drops them again. 0 with the place in `*ret_from`,

@@ -76,6 +76,7 @@ static int setup(void **state)
         .vsock_device = "/dev/null",
         .metadata = "tcp://127.0.0.1:1",
         .patience_ms = 60000,
+        .refusal_ms = 60000,
         .vsock_socket = fake_vsock_socket,
         .vsock_bind = fake_vsock_bind,
     };

@@ -126,6 +126,81 @@ static void faults_of_an_upstream(void **state)
     authority_close(&authority);
 }
 
+/* TLS 1.2; and TLS 1.3 without tickets, so that nothing comes after the handshake. */
+static void upstreams_that_say_nothing_more(void **state)
+{
+    struct fixture *fixture = *state;
+    static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+    for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
+        struct authority authority;
+        struct certified server;
+        struct tls_peer peer = {.port = 0};
+        authority_open(&authority);
+        authority_certify(&authority, "server", "IP:127.0.0.1", 3600, &server);
+        SSL_CTX *context = certified_server(&server);
+        assert_int_equal(SSL_CTX_set_max_proto_version(context, versions[i]), 1);
+        assert_int_equal(SSL_CTX_set_num_tickets(context, 0), 1);
+        tls_peer_serve(&peer, context);
+        configure(fixture,
+                  "routes:\n"
+                  "  r: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:%u\", "
+                  "connect_timeout: 1m, tls: {ca: \"%s\"}}\n",
+                  peer.port, authority.ca_file);
+        fixture->host.refusal_ms = 1;
+        fixture->host.user = "root";
+        examine(fixture);
+        expect_ok(fixture, "tls", "r", "certificate and name are right");
+        tls_peer_stop(&peer);
+        authority_close(&authority);
+    }
+}
+
+struct leaver {
+    int listener;
+    bool politely;
+    SSL_CTX *context;
+};
+
+static void shake_hands_and_leave(void *data)
+{
+    const struct leaver *leaver = data;
+    int fd = accept(leaver->listener, NULL, NULL);
+    SSL *ssl = SSL_new(leaver->context);
+    if (SSL_set_fd(ssl, fd) == 1 && SSL_accept(ssl) == 1 && leaver->politely) {
+        SSL_shutdown(ssl);
+    }
+    SSL_free(ssl);
+    close(fd);
+}
+
+static void fault_an_upstream_that_leaves(void **state)
+{
+    struct fixture *fixture = *state;
+    for (unsigned politely = 0; politely < 2; politely++) {
+        struct authority authority;
+        struct certified server;
+        uv_thread_t thread;
+        unsigned port;
+        struct leaver leaver = {.listener = listen_on_loopback(&port, 8), .politely = politely};
+        authority_open(&authority);
+        authority_certify(&authority, "server", "IP:127.0.0.1", 3600, &server);
+        leaver.context = certified_server(&server);
+        assert_int_equal(SSL_CTX_set_num_tickets(leaver.context, 0), 1);
+        configure(fixture,
+                  "routes:\n"
+                  "  r: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:%u\", "
+                  "connect_timeout: 1m, tls: {ca: \"%s\"}}\n",
+                  port, authority.ca_file);
+        assert_int_equal(uv_thread_create(&thread, shake_hands_and_leave, &leaver), 0);
+        examine(fixture);
+        assert_int_equal(uv_thread_join(&thread), 0);
+        expect_fault(fixture, "fail", "tls", "r", "after the handshake", "openssl s_client");
+        SSL_CTX_free(leaver.context);
+        close(leaver.listener);
+        authority_close(&authority);
+    }
+}
+
 /* A server that speaks TLS 1.3 says so only after the handshake, earlier ones in it. */
 static void fault_a_client_certificate_is_wanted(void **state)
 {
@@ -158,7 +233,7 @@ static void fault_silence(void **state)
     struct fixture *fixture = *state;
     unsigned port;
     int fd = listen_on_loopback(&port, 8);
-    fixture->host.patience_ms = 200;
+    fixture->host.patience_ms = 1000;
     configure(fixture,
               "routes:\n  r: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:%u\"}\n",
               port);
@@ -453,8 +528,9 @@ static void faults_of_endpoints(void **state)
                        "sign: {aws: {service: s3, region: "
                        "us-east-1, credentials: container}}}\n");
     examine_process(fixture, &process);
-    expect_fault(fixture, "fail", "credentials", "role", "efused", "security-credentials/");
-    expect_fault(fixture, "fail", "credentials", "task", "efused", "show postern -p Environment");
+    expect_fault(fixture, "fail", "credentials", "role", "metadata service", "security-credentials/");
+    expect_fault(fixture, "fail", "credentials", "task", "credentials endpoint",
+                 "show postern -p Environment");
 }
 
 int main(void)
@@ -463,6 +539,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_HOST(an_upstream_by_the_routes_own_authority),
         WITH_HOST(faults_of_an_upstream),
+        WITH_HOST(upstreams_that_say_nothing_more),
+        WITH_HOST(fault_an_upstream_that_leaves),
         WITH_HOST(fault_a_client_certificate_is_wanted),
         WITH_HOST(fault_silence),
         WITH_HOST(faults_of_files),

@@ -146,6 +146,37 @@ static void fault_the_database_is_damaged(void **state)
                  "posternctl spool set-aside");
 }
 
+/* Things that are not what they should be, in its places. */
+static void fault_the_database_cannot_be_read(void **state)
+{
+    struct fixture *fixture = *state;
+    struct spot spot;
+    configure_spool(fixture, &spot, "1MiB");
+    assert_int_equal(mkdir(spot.path, 0700), 0);
+    assert_int_equal(mkdir(spot.database, 0700), 0);
+    examine(fixture);
+    expect_fault(fixture, "fail", "spool", spot.path, "the database cannot be read", "ls -l ");
+    assert_int_equal(rmdir(spot.database), 0);
+    assert_int_equal(symlink("elsewhere", spot.database), 0);
+    examine(fixture);
+    expect_fault(fixture, "fail", "spool", spot.path, "spool.db: Too many levels of symbolic links",
+                 "namei -l ");
+}
+
+static void fault_the_way_leads_through_a_file(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[128];
+    snprintf(path, sizeof path, "%s/spool", fixture->config);
+    configure(fixture,
+              "spool: {path: \"%s\"}\n"
+              "routes:\n  r: {type: forward, methods: [GET], paths: [/], to: \"http://127.0.0.1:1\", "
+              "delivery: spool}\n",
+              path);
+    examine(fixture);
+    expect_fault(fixture, "fail", "spool", path, "the directory: Not a directory", "namei -l ");
+}
+
 /* Holds it open in a process of its own, until the pipe is closed. */
 static pid_t hold(const struct spot *spot, int pipes[2])
 {
@@ -255,13 +286,14 @@ static void what_the_daemon_says(void **state)
     struct spool *spool = open_spool(&spot);
     daemon.server.spool.spool = spool;
     daemon.server.view.spool = &daemon.server.spool;
-    daemon.server.config.spool = (struct config_spool){.path = spot.path, .max_bytes = 600};
+    daemon.server.config.spool = (struct config_spool){.path = spot.path, .max_bytes = 550};
     assert_int_equal(spool_port_open(spool, on_wake, NULL, &port), 0);
     put(spool, port);
     bury(spool, port);
     examine_daemon(fixture, &daemon);
     expect_ok(fixture, "spool", spot.path, "the daemon keeps requests in it");
     expect_fault(fixture, "warn", "spool", spot.path, "1 records were given up", "--state dead");
+    expect_fault(fixture, "warn", "spool", spot.path, " of at most 550 B", "posternctl spool stats");
     spool_port_close(port);
     spool_close(spool);
 }
@@ -294,6 +326,8 @@ int main(void)
         WITH_HOST(fault_the_directory_is_anothers),
         WITH_HOST(fault_no_room),
         WITH_HOST(fault_the_database_is_damaged),
+        WITH_HOST(fault_the_database_cannot_be_read),
+        WITH_HOST(fault_the_way_leads_through_a_file),
         WITH_HOST(fault_another_process_has_it_open),
         WITH_HOST(what_the_daemon_says),
         WITH_HOST(fault_the_daemon_cannot_use_it),
