@@ -24,6 +24,12 @@ static const struct ctl_command commands[] = {
      "[--max-age DURATION] [--root FILE|HEX] [--allow-debug]",
      "whether an attestation document is to be believed, and what it says", ctl_attest},
     {"eif", "measure FILE", "the measurements of an enclave image", ctl_eif},
+    {"policy",
+     "kms --measurements FILE [--pcr 0,1,2,3,4,8] [--principal ARN] [--role-arn ARN] [--instance-id ID] "
+     "[--action NAME,...] [--allow-debug] | explain FILE [--measurements FILE] [--principal ARN] [--role-arn "
+     "ARN] "
+     "[--instance-id ID]",
+     "write a key policy for an enclave image, or tell what a key policy really allows", ctl_policy},
 };
 
 enum common_option { OPTION_JSON = -100, OPTION_SOCKET, OPTION_CONFIG, OPTION_HELP, OPTION_VERSION };

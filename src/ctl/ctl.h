@@ -50,6 +50,7 @@ int ctl_explain(struct ctl *ctl, int argc, char **argv);
 int ctl_doctor(struct ctl *ctl, int argc, char **argv);
 int ctl_eif(struct ctl *ctl, int argc, char **argv);
 int ctl_attest(struct ctl *ctl, int argc, char **argv);
+int ctl_policy(struct ctl *ctl, int argc, char **argv);
 int ctl_convert_allowlist(struct ctl *ctl, int argc, char **argv);
 
 /* The whole program but for its streams. */

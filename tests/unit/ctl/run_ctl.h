@@ -16,7 +16,7 @@ struct ran {
 /* Arguments end with NULL. Release with ran_release(). */
 static void run_ctl(struct ran *ran, ...)
 {
-    char *argv[16] = {strdup("posternctl")}; /* getopt_long() changes the order */
+    char *argv[24] = {strdup("posternctl")}; /* getopt_long() changes the order */
     int argc = 1;
     size_t out_size, err_size;
     va_list arguments;

@@ -1,0 +1,446 @@
+/*
+ * posternctl policy explain: what a key policy really allows, to whom, by evaluating it for each principal that it names, each of the
+ * operations that take a Recipient, and four callers.
+ */
+#include "ctl/policy.h"
+#include <errno.h>
+#include <jansson.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PRINCIPALS_MAX 64
+#define NO_STATEMENT   SIZE_MAX
+
+enum caller { UNATTESTED, ATTESTED, OTHER_IMAGE, DEBUG, CALLERS };
+
+static const char *const caller_names[CALLERS] = {"unattested", "attested", "other image", "debug"};
+static const char *const caller_keys[CALLERS] = {"unattested", "attested", "other_image", "debug"};
+
+static const char zero[] = "000000000000000000000000000000000000000000000000"
+                           "000000000000000000000000000000000000000000000000";
+
+/* Of an image that no policy names. */
+static const char other[] = "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"
+                            "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
+
+/* What lets a principal in by a way that no attestation guards. */
+static const struct {
+    const char *action, *how;
+} ways_around[] = {
+    {"kms:PutKeyPolicy", "write a key policy that lets it in; only whoever administers the key should"},
+    {"kms:CreateGrant", "give out the key's use by grants, which know no attestation"},
+    {"kms:ReEncryptFrom",
+     "have a ciphertext encrypted anew under a key of its own, and decrypt it with that"},
+    {"kms:ReplicateKey", "make a copy of a multi-region key, with a policy of its own"},
+};
+
+/* What is allowed to one principal. */
+struct table {
+    const char *principal; /* of the policy's, or the command line's */
+    struct iam_verdict cells[CALLERS][IAM_KMS_OPERATIONS];
+};
+
+struct explanation {
+    const struct policy_arguments *arguments;
+    struct iam_policy policy;
+    struct policy_warnings warnings;
+    char other_pcrs[IAM_KMS_PCRS][POLICY_PCR_HEX + 1];
+    struct table *tables; /* owned */
+    size_t count;
+    bool leaks;
+    bool only_attested;
+};
+
+/* ---- Who is asked about ---- */
+
+static int add_principal(struct explanation *all, const char *name, struct error *err)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        if (strcmp(all->tables[i].principal, name) == 0) {
+            return 0;
+        }
+    }
+    if (all->count == PRINCIPALS_MAX) {
+        return error_set(err, -E2BIG, "it names more than %d principals: say --principal", PRINCIPALS_MAX);
+    }
+    if (strchr(name, ':') || strlen(name) <= IAM_ACCOUNT_DIGITS) { /* else what a deleted one left */
+        all->tables[all->count++].principal = name;
+    }
+    return 0;
+}
+
+static int add_principals(struct explanation *all, struct error *err)
+{
+    if (all->arguments->principal) {
+        return add_principal(all, all->arguments->principal, err);
+    }
+    for (size_t i = 0; i < all->policy.count; i++) {
+        const json_t *principal = all->policy.statements[i].principal;
+        const json_t *list = json_is_string(principal) ? principal : json_object_get(principal, "AWS");
+        for (size_t j = 0; list && j < iam_list_size(list); j++) {
+            int rv = add_principal(all, json_string_value(iam_list_at(list, j)), err);
+            if (rv != 0) {
+                return rv;
+            }
+        }
+    }
+    return 0;
+}
+
+/* ---- What they may ---- */
+
+/*
+ * Another image differs from the measured one in PCR0 and PCR8, and in its kernel (PCR1) or in its application (PCR2), maybe not in both:
+ * all images that a release of nitro-cli builds have the same kernel, and an application is at its kernel's mercy. All other PCRs may be the
+ * same.
+ */
+static bool is_of_image(unsigned pcr, unsigned same)
+{
+    return (pcr <= 2 && pcr != same) || pcr == 8;
+}
+
+/* Every digit another one. */
+static void make_other_image(struct explanation *all)
+{
+    for (unsigned i = 0; i < IAM_KMS_PCRS; i++) {
+        const char *pcr = all->arguments->measured.pcrs[i];
+        memcpy(all->other_pcrs[i], other, sizeof other);
+        for (size_t j = 0; pcr[j] != '\0'; j++) {
+            all->other_pcrs[i][j] = pcr[j] == 'f' ? '1' : 'f';
+        }
+    }
+}
+
+/* What is measured, and a PCR8 of zero for an image that is not signed. */
+static const char *attested_pcr(const struct explanation *all, unsigned index)
+{
+    const struct policy_measured *measured = &all->arguments->measured;
+
+    return index == 8 && measured->pcrs[8][0] == '\0' ? zero : measured->pcrs[index];
+}
+
+/* `same`: of another image, the PCR in which it is like the measured one. */
+static const char *pcr_of(const struct explanation *all, enum caller caller, unsigned index, unsigned same)
+{
+    if (caller == DEBUG) {
+        return zero;
+    }
+    return caller == OTHER_IMAGE && is_of_image(index, same) ? all->other_pcrs[index]
+                                                             : attested_pcr(all, index);
+}
+
+static void make_request(const struct explanation *all, const char *principal, enum caller caller,
+                         unsigned same, struct iam_kms_request *ret)
+{
+    iam_kms_request_init(ret, principal, NULL);
+    if (caller == UNATTESTED) {
+        return;
+    }
+    iam_kms_request_attested(ret, false);
+    for (unsigned i = 0; i < IAM_KMS_PCRS; i++) {
+        const char *pcr = pcr_of(all, caller, i, same);
+        if (pcr[0] != '\0') {
+            iam_kms_request_pcr(ret, i, pcr);
+        }
+    }
+}
+
+static void evaluate(const struct explanation *all, const char *principal, enum caller caller, unsigned same,
+                     struct iam_verdict verdicts[IAM_KMS_OPERATIONS])
+{
+    struct iam_kms_request request;
+
+    make_request(all, principal, caller, same, &request);
+    for (size_t i = 0; i < IAM_KMS_OPERATIONS; i++) {
+        request.request.action = iam_kms_operations[i];
+        iam_evaluate(&all->policy, &request.request, &verdicts[i]);
+    }
+}
+
+/* How much there is to fear. */
+static int badness(const struct iam_verdict *verdict)
+{
+    if (verdict->decision == IAM_ALLOWED) {
+        return 2;
+    }
+    return verdict->decision == IAM_UNKNOWN ? 1 : 0;
+}
+
+static void fill(const struct explanation *all, struct table *table)
+{
+    struct iam_verdict alike[IAM_KMS_OPERATIONS];
+
+    for (enum caller caller = 0; caller < CALLERS; caller++) {
+        evaluate(all, table->principal, caller, 1, table->cells[caller]);
+    }
+    evaluate(all, table->principal, OTHER_IMAGE, 2, alike);
+    for (size_t i = 0; i < IAM_KMS_OPERATIONS; i++) {
+        if (badness(&alike[i]) > badness(&table->cells[OTHER_IMAGE][i])) {
+            table->cells[OTHER_IMAGE][i] = alike[i];
+        }
+    }
+}
+
+static bool refused(const struct iam_verdict *verdict)
+{
+    return verdict->decision == IAM_NOT_ALLOWED || verdict->decision == IAM_DENIED;
+}
+
+static bool any_cell(const struct explanation *all,
+                     bool (*is)(enum caller caller, const struct iam_verdict *verdict))
+{
+    for (size_t i = 0; i < all->count * CALLERS * IAM_KMS_OPERATIONS; i++) {
+        enum caller caller = (enum caller)(i / IAM_KMS_OPERATIONS % CALLERS);
+        const struct table *table = &all->tables[i / IAM_KMS_OPERATIONS / CALLERS];
+        if (is(caller, &table->cells[caller][i % IAM_KMS_OPERATIONS])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_leak(enum caller caller, const struct iam_verdict *verdict)
+{
+    return caller != ATTESTED && !refused(verdict);
+}
+
+static bool is_purpose(enum caller caller, const struct iam_verdict *verdict)
+{
+    return caller == ATTESTED && verdict->decision == IAM_ALLOWED;
+}
+
+static void look_for_ways_around(struct explanation *all, const char *principal)
+{
+    struct iam_kms_request request;
+    struct iam_verdict verdict;
+
+    make_request(all, principal, UNATTESTED, 0, &request);
+    for (size_t i = 0; i < ARRAY_SIZE(ways_around); i++) {
+        request.request.action = ways_around[i].action;
+        iam_evaluate(&all->policy, &request.request, &verdict);
+        if (!refused(&verdict)) {
+            policy_warn(&all->warnings, verdict.decision == IAM_ALLOWED ? verdict.statement : NO_STATEMENT,
+                        "%s %s %s: it can %s", principal,
+                        verdict.decision == IAM_ALLOWED ? "may" : "perhaps may", ways_around[i].action,
+                        ways_around[i].how);
+        }
+    }
+}
+
+/* ---- What is shown ---- */
+
+static const char *word(const struct explanation *all, enum caller caller, const struct iam_verdict *verdict)
+{
+    if (caller == ATTESTED && !all->arguments->measurements) {
+        return "-";
+    }
+    if (verdict->decision == IAM_ALLOWED) {
+        return verdict->through_account ? "by account" : "allowed";
+    }
+    return verdict->decision == IAM_UNKNOWN ? "unknown" : "refused";
+}
+
+/* The policy may be anybody's, and a terminal obeys what it is shown. */
+static void put(const struct ctl *ctl, const char *text)
+{
+    struct text safe = TEXT_INIT;
+
+    text_add_json(&safe, text, strlen(text));
+    fputs(text_string(&safe), ctl->out);
+    text_release(&safe);
+}
+
+static void print_table(const struct ctl *ctl, const struct explanation *all, const struct table *table)
+{
+    put(ctl, strcmp(table->principal, "*") == 0 ? "* (anybody with an account at AWS)" : table->principal);
+    fprintf(ctl->out, "\n  %-22s", "");
+    for (enum caller caller = 0; caller < CALLERS; caller++) {
+        fprintf(ctl->out, caller + 1 < CALLERS ? "%-13s" : "%s", caller_names[caller]);
+    }
+    for (size_t i = 0; i < IAM_KMS_OPERATIONS; i++) {
+        fprintf(ctl->out, "\n  %-22s", iam_kms_operations[i] + 4);
+        for (enum caller caller = 0; caller < CALLERS; caller++) {
+            fprintf(ctl->out, caller + 1 < CALLERS ? "%-13s" : "%s",
+                    word(all, caller, &table->cells[caller][i]));
+        }
+    }
+    fputs("\n", ctl->out);
+}
+
+/* The first thing of each kind that the table leaves open. */
+static void print_footnotes(const struct ctl *ctl, const struct explanation *all)
+{
+    const struct iam_verdict *account = NULL, *unknown = NULL;
+
+    for (size_t i = 0; i < all->count * CALLERS * IAM_KMS_OPERATIONS; i++) {
+        enum caller caller = (enum caller)(i / IAM_KMS_OPERATIONS % CALLERS);
+        const struct iam_verdict *verdict =
+            &all->tables[i / IAM_KMS_OPERATIONS / CALLERS].cells[caller][i % IAM_KMS_OPERATIONS];
+        bool shown = caller != ATTESTED || all->arguments->measurements;
+        account = shown && !account && verdict->through_account ? verdict : account;
+        unknown = shown && !unknown && verdict->decision == IAM_UNKNOWN ? verdict : unknown;
+    }
+    if (account) {
+        fprintf(ctl->out, "by account: Statement[%zu] leaves it to the policies of the account\n",
+                account->statement);
+    }
+    if (unknown) {
+        fputs("unknown: ", ctl->out);
+        put(ctl, unknown->why.text);
+        fputs("\n", ctl->out);
+    }
+}
+
+static void print_warnings(const struct ctl *ctl, const struct explanation *all)
+{
+    for (size_t i = 0; i < all->warnings.count; i++) {
+        const struct policy_warning *warning = &all->warnings.list[i];
+        fputs("warning: ", ctl->out);
+        if (warning->statement != NO_STATEMENT) {
+            const char *sid = all->policy.statements[warning->statement].sid;
+            fprintf(ctl->out, "Statement[%zu]%s", warning->statement, sid ? " (" : ": ");
+            put(ctl, sid ? sid : "");
+            fputs(sid ? "): " : "", ctl->out);
+        }
+        put(ctl, text_string(&warning->text));
+        fputs("\n", ctl->out);
+    }
+    if (all->warnings.more) {
+        fputs("warning: and more\n", ctl->out);
+    }
+}
+
+static const char *verdict_words(const struct explanation *all)
+{
+    if (all->only_attested) {
+        return all->arguments->measurements ? "only the attested enclave gets in"
+                                            : "nobody gets in without an attestation of an image it names";
+    }
+    return all->leaks ? "others than the attested enclave get in, or may"
+                      : "the attested enclave does not get in, or may not";
+}
+
+static json_t *table_json(const struct explanation *all, const struct table *table)
+{
+    json_t *callers = json_object();
+
+    for (enum caller caller = 0; caller < CALLERS; caller++) {
+        json_t *operations = json_object();
+        for (size_t i = 0; i < IAM_KMS_OPERATIONS; i++) {
+            const char *is = word(all, caller, &table->cells[caller][i]);
+            json_object_set_new(operations, iam_kms_operations[i] + 4,
+                                strcmp(is, "-") == 0
+                                    ? json_null()
+                                    : json_string(strcmp(is, "by account") == 0 ? "by_account" : is));
+        }
+        json_object_set_new(callers, caller_keys[caller], operations);
+    }
+    return json_pack("{s:s, s:o}", "principal", table->principal, "callers", callers);
+}
+
+static json_t *warning_json(const struct policy_warning *warning)
+{
+    return json_pack("{s:o, s:s}", "statement",
+                     warning->statement == NO_STATEMENT ? json_null()
+                                                        : json_integer((json_int_t)warning->statement),
+                     "text", text_string(&warning->text));
+}
+
+static json_t *to_json(const struct explanation *all)
+{
+    json_t *tables = json_array(), *warnings = json_array();
+
+    for (size_t i = 0; i < all->count; i++) {
+        json_array_append_new(tables, table_json(all, &all->tables[i]));
+    }
+    for (size_t i = 0; i < all->warnings.count; i++) {
+        json_array_append_new(warnings, warning_json(&all->warnings.list[i]));
+    }
+    return json_pack("{s:b, s:s, s:o, s:o}", "only_attested", all->only_attested, "verdict",
+                     verdict_words(all), "principals", tables, "warnings", warnings);
+}
+
+static int tell(const struct ctl *ctl, const struct explanation *all)
+{
+    int code = CTL_DONE;
+
+    if (ctl->json) {
+        code = ctl_print_json(ctl, to_json(all));
+    } else {
+        for (size_t i = 0; i < all->count; i++) {
+            print_table(ctl, all, &all->tables[i]);
+        }
+        print_footnotes(ctl, all);
+        print_warnings(ctl, all);
+        fprintf(ctl->out, "%s\n", verdict_words(all));
+    }
+    return all->only_attested ? code : CTL_FAILED;
+}
+
+/* ---- The whole ---- */
+
+static int explain(const struct ctl *ctl, struct explanation *all)
+{
+    struct error err = ERROR_INIT;
+
+    all->count = 0;
+    all->tables = calloc(PRINCIPALS_MAX, sizeof *all->tables);
+    if (!all->tables) {
+        return ctl_failed(ctl, "cannot explain the policy: out of memory");
+    }
+    if (add_principals(all, &err) != 0) {
+        return ctl_failed(ctl, err.text);
+    }
+    make_other_image(all);
+    policy_look(&all->policy, &all->warnings);
+    for (size_t i = 0; i < all->count; i++) {
+        fill(all, &all->tables[i]);
+        look_for_ways_around(all, all->tables[i].principal);
+    }
+    all->leaks = any_cell(all, is_leak);
+    all->only_attested = !all->leaks && (!all->arguments->measurements || any_cell(all, is_purpose));
+    return tell(ctl, all);
+}
+
+static int read_policy(const struct ctl *ctl, const char *file, struct iam_policy *policy)
+{
+    struct error err = ERROR_INIT;
+    struct text mistakes = TEXT_INIT;
+    size_t size = 0;
+    char *data = policy_load(file, IAM_POLICY_MAX, &size, &err);
+
+    if (!data) {
+        return ctl_failed(ctl, err.text);
+    }
+    int rv = iam_policy_read(policy, data, size, &mistakes);
+    free(data);
+    if (rv != 0) {
+        ctl_failed(ctl, rv == -ENOMEM ? "cannot read the policy: out of memory" : text_string(&mistakes));
+    }
+    text_release(&mistakes);
+    return rv == 0 ? CTL_DONE : CTL_FAILED;
+}
+
+int policy_explain(const struct ctl *ctl, struct policy_arguments *arguments)
+{
+    struct error err = ERROR_INIT;
+
+    if (policy_measure(arguments, &err) != 0) {
+        return ctl_failed(ctl, err.text);
+    }
+    struct explanation *all = calloc(1, sizeof *all);
+    if (!all) {
+        return ctl_failed(ctl, "cannot explain the policy: out of memory");
+    }
+    all->arguments = arguments;
+    int code = read_policy(ctl, arguments->file, &all->policy);
+    if (code == CTL_DONE) {
+        code = explain(ctl, all);
+        iam_policy_release(&all->policy);
+    }
+    policy_warnings_release(&all->warnings);
+    free(all->tables);
+    free(all);
+    return code;
+}
