@@ -101,9 +101,8 @@ static void make_wait(struct cache_entry *entry, struct resolve_request *request
 }
 
 /* Under the lock: neither waits nor is ready any more. */
-static void take_back(struct resolve_request *request)
+static void take_back(struct resolver *resolver, struct resolve_request *request)
 {
-    struct resolver *resolver = request->resolver;
     struct cache_entry *entry = request->entry;
 
     if (request->ready) {
@@ -322,7 +321,7 @@ void resolve_cancel(struct resolve_request *request)
     if (resolver == NULL)
         return;
     uv_mutex_lock(&resolver->common->lock);
-    take_back(request);
+    take_back(resolver, request);
     uv_mutex_unlock(&resolver->common->lock);
     let_go(request);
 }
@@ -333,16 +332,19 @@ static void call_back(struct resolver *resolver, struct resolve_request *request
     const struct cache_entry *entry = request->entry;
     enum reason why = REASON_NONE;
     struct resolved answer;
+    bool stale = false;
 
     uv_mutex_lock(&resolver->common->lock);
-    if (entry->content == CACHE_ADDRESSES)
+    if (entry->content == CACHE_ADDRESSES) {
         cache_fill_answer(entry, &answer);
-    else
+        stale = answer.stale;
+    } else {
         why = entry->failure;
-    take_back(request);
+    }
+    take_back(resolver, request);
     uv_mutex_unlock(&resolver->common->lock);
     let_go(request);
-    if (why == REASON_NONE && answer.stale)
+    if (stale)
         count(&resolver->common->stats->stale_served);
     request->cb(request, why, why == REASON_NONE ? &answer : NULL);
 }
@@ -503,12 +505,13 @@ static void give_up(struct resolver *resolver, struct cache_entry *entry)
 
 static void end_questions(struct resolver *resolver)
 {
-    struct resolve_request *request;
+    struct resolve_request *request, *next;
     struct resolve_query *query;
 
     uv_mutex_lock(&resolver->common->lock);
-    while ((request = LIST_FIRST(&resolver->requests)) != NULL) {
-        take_back(request);
+    for (request = LIST_FIRST(&resolver->requests); request != NULL; request = next) {
+        next = LIST_NEXT(request, own_link);
+        take_back(resolver, request);
         let_go(request);
     }
     while ((query = TAILQ_FIRST(&resolver->asked)) != NULL)
