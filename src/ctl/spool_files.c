@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- Export ---- */
@@ -102,11 +103,26 @@ static int may_be_set_aside(const char *path, struct error *err)
     return r == -EUCLEAN ? 0 : error_set(err, r, "%s", why.text);
 }
 
+/* Root acts as the spool's user: what is looked at is that user's alone, and so is what is made. */
+static int become_owner(const char *path, struct error *err)
+{
+    struct stat st;
+    if (geteuid() != 0 || stat(path, &st) != 0 || st.st_uid == 0) {
+        return 0; /* what is wrong with the path is told by who looks at it next */
+    }
+    if (setegid(st.st_gid) != 0 || seteuid(st.st_uid) != 0) {
+        return error_errno(err, -errno, "cannot act as user %u, whose spool %s is", (unsigned)st.st_uid,
+                           path);
+    }
+    return 0;
+}
+
 static int set_aside(const struct ctl *ctl, const char *path)
 {
     char name[NAME_MAX + 1];
     struct error err = ERROR_INIT;
-    if (may_be_set_aside(path, &err) != 0 || spool_set_aside(path, name, sizeof name, &err) != 0) {
+    if (become_owner(path, &err) != 0 || may_be_set_aside(path, &err) != 0 ||
+        spool_set_aside(path, name, sizeof name, &err) != 0) {
         return ctl_failed(ctl, err.text);
     }
     if (ctl->json) {

@@ -1,6 +1,8 @@
 """The bad days of a forward route: upstreams that are down, slow, hostile, or not who they should be, each told by its word, and none
 of them the end of what comes after."""
+import pathlib
 import ssl
+import tempfile
 import threading
 
 import pytest
@@ -191,8 +193,12 @@ def test_a_dead_connection_that_was_kept(forward):  # noqa: F811
 # ---- TLS
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
+def authority():
+    """In a folder that the daemon may read whoever it is."""
+    with tempfile.TemporaryDirectory(prefix="postern-") as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        yield Authority(folder)
 
 
 def secure(forward, store, authority, route=None, **tls):  # noqa: F811
@@ -246,6 +252,7 @@ def test_a_client_s_certificate(forward, authority):  # noqa: F811
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(authority.file)
     certificate, key = authority.certify("parent.example")
+    key.chmod(0o644)
     with Store(tls=context) as store:
         daemon = secure(forward, store, authority, cert=str(certificate), key=str(key))
         assert ask(daemon).status == 200
@@ -254,10 +261,9 @@ def test_a_client_s_certificate(forward, authority):  # noqa: F811
         assert answer.status == 502 and len(store.seen) == 1
 
 
-def test_no_files(forward, authority, tmp_path):  # noqa: F811
+def test_no_files(forward, authority, folder):  # noqa: F811
     with Store(tls=authority.server_context("localhost")) as store:
-        ca = tmp_path / "ca.pem"
-        tmp_path.chmod(0o755)
+        ca = folder / "ca.pem"
         daemon = forward(f"https://localhost:{store.port}", listen="unix", route={"tls": {"ca": str(ca)}})
         line, answer = refused(daemon, "tls_unavailable", 500)
         assert str(ca) in line["detail"] and str(ca).encode() not in answer.body
