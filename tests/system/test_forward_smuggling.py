@@ -1,6 +1,6 @@
 """Requests that servers are known to read in different ways, sent to a forward route with real servers behind it: each is refused, or the
-upstream has seen one request, with the meaning that was judged. The requests are those of tests/unit/http/smuggling.table, and, where
-$POSTERN_HTTP_REQUESTS names a file of JSON lines with `b64`, some of those in it."""
+upstream has seen one request, with the meaning that was judged. The requests are those of tests/unit/http/smuggling.table, and some of
+those in a file of JSON lines with `b64`, where there is one: $POSTERN_HTTP_REQUESTS, or shared/data/http-requests.jsonl beside the project."""
 import base64
 import json
 import os
@@ -137,11 +137,14 @@ def test_the_table(forward, upstream):  # noqa: F811
     assert [seen.path for seen in store.seen] == ["/base/honest"]
 
 
+BESIDE = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "http-requests.jsonl"
+
+
 def others():
-    name = os.environ.get("POSTERN_HTTP_REQUESTS")
-    if name is None or not pathlib.Path(name).exists():
-        pytest.skip("$POSTERN_HTTP_REQUESTS does not name a file of requests")
-    requests = [base64.b64decode(json.loads(line)["b64"]) for line in pathlib.Path(name).read_text().splitlines()]
+    file = pathlib.Path(os.environ.get("POSTERN_HTTP_REQUESTS", BESIDE))
+    if not file.exists():
+        pytest.skip(f"there is no file of others' requests at {file}")
+    requests = [base64.b64decode(json.loads(line)["b64"]) for line in file.read_text().splitlines()]
     return random.Random(7).sample(requests, min(len(requests), 150))
 
 
