@@ -407,6 +407,7 @@ OWN_NAMESPACES = [part for part in NAMESPACES if part != "--net"]
 def test_another_is_asked_to_end_with_the_app(home, run):
     """It says something last, which is still shipped, however long that takes; then their init exits with the app's status."""
     daemon = home(listener={"mode": "0666"})  # in a namespace of its own, root is nobody where the daemon is
+    daemon.folder.chmod(0o711)
     one = run(python(OTHER % "leave"), wrapper=OWN_NAMESPACES, at=daemon.at, log="logs", stop_timeout="10m", log_flush="1m")
     assert one.wait() == 5, one.err()
     wait_until(lambda: daemon.lines("stdout") == ["asked to end"])
