@@ -285,7 +285,7 @@ static void fault_the_daemon_may_not_read_a_file(void **state)
               "\"%s\"}}\n",
               authority.ca_file, mine.cert_file, mine.key_file);
     examine_process(fixture, &process);
-    expect_fault(fixture, "fail", "tls", "r", "the daemon's user may not read", mine.key_file);
+    expect_fault(fixture, "fail", "tls", "r", "the daemon's user may not read", authority.directory);
     authority_close(&authority);
 }
 
