@@ -8,9 +8,9 @@
  * Version 1, which needs no token, is never spoken: it is what a request that was smuggled past somebody could ask. A token that
  * the service no longer knows (401) is replaced once in a look.
  */
-#include "forward/credentials_json.h"
+#include "aws/credentials_json.h"
+#include "aws/credentials_local.h"
 #include "forward/credentials_load.h"
-#include "forward/credentials_local.h"
 #include <ctype.h>
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -21,11 +21,6 @@
 
 #define ENDPOINT   "http://169.254.169.254"
 #define ENDPOINT_6 "http://[fd00:ec2::254]"
-
-#define TOKEN_LIFE_S     "21600"
-#define TOKEN_USE_FOR_MS UINT64_C(21000000) /* some minutes less */
-
-#define ROLES "/latest/meta-data/iam/security-credentials/"
 
 static void came(void *data, int code, const struct fetched *fetched, const struct error *err);
 
@@ -46,56 +41,38 @@ static int ask(struct credentials_load *load, const char *method, const char *ta
 static int ask_for(struct credentials_load *load, enum instance_step step, struct error *err)
 {
     struct credentials_instance *instance = &load->instance;
-    const struct fetch_header life = {"x-aws-ec2-metadata-token-ttl-seconds", TOKEN_LIFE_S};
+    const struct fetch_header life = {"x-aws-ec2-metadata-token-ttl-seconds", INSTANCE_TOKEN_LIFE_S};
     const struct fetch_header token = {"x-aws-ec2-metadata-token", instance->token};
-    char path[sizeof ROLES + INSTANCE_ROLE_MAX];
+    char path[sizeof INSTANCE_ROLES_PATH + INSTANCE_ROLE_MAX];
     instance->step = step;
     switch (step) {
     case INSTANCE_TOKEN:
-        return ask(load, "PUT", "/latest/api/token", &life, err);
+        return ask(load, "PUT", INSTANCE_TOKEN_PATH, &life, err);
     case INSTANCE_ROLE:
-        return ask(load, "GET", ROLES, &token, err);
+        return ask(load, "GET", INSTANCE_ROLES_PATH, &token, err);
     default:
-        snprintf(path, sizeof path, ROLES "%s", instance->role);
+        snprintf(path, sizeof path, INSTANCE_ROLES_PATH "%s", instance->role);
         return ask(load, "GET", path, &token, err);
     }
 }
 
 /* ---- Answers ---- */
 
-static bool is_token(const struct fetched *fetched)
-{
-    return fetched->size > 0 && fetched->size <= INSTANCE_TOKEN_MAX &&
-           http_run(fetched->body, fetched->size, HTTP_TOKEN | HTTP_TARGET) == fetched->size;
-}
-
 static int take_token(struct credentials_load *load, const struct fetched *fetched, struct error *err)
 {
     struct credentials_instance *instance = &load->instance;
-    if (!is_token(fetched)) {
-        return error_set(err, -EBADMSG, "what it gives as a token is none");
+    int rv = credentials_instance_token(fetched->body, fetched->size, instance->token, err);
+    if (rv != 0) {
+        return rv;
     }
-    snprintf(instance->token, sizeof instance->token, "%s", fetched->body);
-    instance->token_until = loop_now(load->loop) + TOKEN_USE_FOR_MS;
+    instance->token_until = loop_now(load->loop) + INSTANCE_TOKEN_USE_FOR_MS;
     return ask_for(load, INSTANCE_ROLE, err);
 }
 
-/* The first line. Names of roles have letters, digits and +=,.@_- in them (IAM API Reference). */
 static int take_role(struct credentials_load *load, const struct fetched *fetched, struct error *err)
 {
-    char *role = load->instance.role;
-    size_t size = strcspn(fetched->body, "\r\n");
-    bool good = size > 0 && size <= INSTANCE_ROLE_MAX;
-    for (size_t i = 0; i < size && good; i++) {
-        unsigned char c = (unsigned char)fetched->body[i];
-        good = isalnum(c) || strchr("+=,.@_-", c) != NULL;
-    }
-    if (!good) {
-        return error_set(err, -EBADMSG, "what it gives as the name of a role is none");
-    }
-    memcpy(role, fetched->body, size);
-    role[size] = '\0';
-    return ask_for(load, INSTANCE_KEYS, err);
+    int rv = credentials_instance_role(fetched->body, load->instance.role, err);
+    return rv == 0 ? ask_for(load, INSTANCE_KEYS, err) : rv;
 }
 
 /* Returns 1 when the look goes on, 0 when it has ended with keys, or a negative errno value. */
@@ -117,19 +94,6 @@ static int take_answer(struct credentials_load *load, const struct fetched *fetc
     }
 }
 
-static int explain_status(enum instance_step step, int status, struct error *err)
-{
-    if (step == INSTANCE_TOKEN && status == 403) {
-        return error_set(err, -EACCES,
-                         "it is turned off for this instance (status 403); turn it on with `aws "
-                         "ec2 modify-instance-metadata-options --http-endpoint enabled`");
-    }
-    if (step != INSTANCE_TOKEN && status == 404) {
-        return error_set(err, -ENODATA, "the instance has no role (status 404); attach an instance profile");
-    }
-    return error_set(err, -EBADMSG, "it answers with status %d", status);
-}
-
 static int take_status(struct credentials_load *load, const struct fetched *fetched, struct error *err)
 {
     struct credentials_instance *instance = &load->instance;
@@ -141,7 +105,7 @@ static int take_status(struct credentials_load *load, const struct fetched *fetc
         instance->token[0] = '\0';
         return ask_for(load, INSTANCE_TOKEN, err);
     }
-    return explain_status(instance->step, fetched->status, err);
+    return credentials_instance_explain(instance->step, fetched->status, err);
 }
 
 static void explain_silence(enum instance_step step, int code, struct error *err)
@@ -175,12 +139,12 @@ static void came(void *data, int code, const struct fetched *fetched, const stru
 
 /* ---- The start ---- */
 
-static int find_endpoint(struct fetch_url *ret, struct error *err)
+static int find_endpoint(struct credentials_url *ret, struct error *err)
 {
     const char *told = credentials_env("AWS_EC2_METADATA_SERVICE_ENDPOINT");
     const char *mode = credentials_env("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE");
     bool ipv6 = mode != NULL && strcasecmp(mode, "ipv6") == 0;
-    int rv = fetch_url_parse(told != NULL ? told : ipv6 ? ENDPOINT_6 : ENDPOINT, ret, err);
+    int rv = credentials_url_parse(told != NULL ? told : ipv6 ? ENDPOINT_6 : ENDPOINT, ret, err);
     if (rv == 0 && ret->target[0] != '\0' && strcmp(ret->target, "/") != 0) {
         rv = error_set(err, -EINVAL, "it has a path; expected http://ADDRESS[:PORT]");
     }

@@ -1,7 +1,7 @@
 /* Looking for AWS keys: see credentials_load.h. */
 #include "forward/credentials_load.h"
 
-#include "forward/credentials_local.h"
+#include "aws/credentials_local.h"
 #include <errno.h>
 #include <limits.h>
 #include <openssl/crypto.h>

@@ -15,19 +15,18 @@
 #ifndef POSTERN_FORWARD_CREDENTIALS_LOAD_H
 #define POSTERN_FORWARD_CREDENTIALS_LOAD_H
 
+#include "aws/credentials_endpoint.h"
+#include "aws/credentials_file.h"
+#include "aws/credentials_keys.h"
 #include "base/compiler.h"
 #include "base/error.h"
 #include "config/config.h"
-#include "forward/credentials_file.h"
-#include "forward/credentials_keys.h"
 #include "forward/fetch.h"
 #include "net/loop.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 #define CREDENTIALS_FETCH_TIMEOUT_MS 2000
-#define INSTANCE_TOKEN_MAX           1024
-#define INSTANCE_ROLE_MAX            128
 
 struct credentials_found {
     struct credentials_keys keys;
@@ -37,11 +36,9 @@ struct credentials_found {
 /* `found` is the callback's to take, or NULL and `err` says why. */
 typedef void (*credentials_load_cb)(void *data, struct credentials_found *found, const struct error *err);
 
-enum instance_step { INSTANCE_TOKEN, INSTANCE_ROLE, INSTANCE_KEYS };
-
 /* Where we are with the metadata service. */
 struct credentials_instance {
-    struct fetch_url url;
+    struct credentials_url url;
     enum instance_step step;
     bool renewed;                       /* the token, in this look: it is done once */
     uint64_t token_until;               /* by loop_now() */

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define FETCH_REQUEST_MAX (FETCH_TARGET_MAX + FETCH_HEADERS_MAX * (FETCH_HEADER_MAX + 64) + 256)
+#define FETCH_REQUEST_MAX (CREDENTIALS_TARGET_MAX + FETCH_HEADERS_MAX * (FETCH_HEADER_MAX + 64) + 256)
 
 struct fetch {
     struct loop *loop;
@@ -200,7 +200,7 @@ static int make_request(struct text *out, const struct fetch_options *options, s
 {
     const char *target = options->target != NULL ? options->target : options->url->target;
     size_t size = strlen(target);
-    if (http_run(target, size, HTTP_TARGET) != size || size > FETCH_TARGET_MAX) {
+    if (http_run(target, size, HTTP_TARGET) != size || size > CREDENTIALS_TARGET_MAX) {
         return error_set(err, -EINVAL,
                          "the path is too long, or has characters in it that have no place there");
     }
@@ -249,7 +249,7 @@ static struct fetch *make(struct loop *loop, const struct fetch_options *options
 struct fetch *fetch_start(struct loop *loop, const struct fetch_options *options, fetch_cb cb, void *data,
                           struct error *err)
 {
-    if (!fetch_is_near(&options->url->to)) {
+    if (!credentials_url_is_near(&options->url->to)) {
         error_set(
             err, -EACCES,
             "http://%s is not asked for credentials, which would cross a network in plain text; expected "

@@ -10,31 +10,16 @@
 #ifndef POSTERN_FORWARD_FETCH_H
 #define POSTERN_FORWARD_FETCH_H
 
+#include "aws/credentials_url.h"
 #include "base/compiler.h"
 #include "base/error.h"
-#include "net/addr.h"
 #include "net/loop.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 #define FETCH_HEAD_MAX   ((size_t)8 * 1024)
 #define FETCH_BODY_MAX   ((size_t)32 * 1024)
-#define FETCH_TARGET_MAX ((size_t)1024)
 #define FETCH_HEADER_MAX ((size_t)8 * 1024) /* of a value */
-
-/* Where an endpoint is: "http://169.254.170.2/v2/credentials/1". */
-struct fetch_url {
-    struct addr to;     /* a literal address */
-    char authority[64]; /* for the Host header */
-    const char *target; /* path and query, within the text that was read; "" if there is none */
-};
-
-/* Reads http://ADDRESS[:PORT][/PATH][?QUERY]; `localhost` counts as 127.0.0.1. 0 or -EINVAL, with what was expected in `err`. */
-int fetch_url_parse(const char *text, struct fetch_url *ret, struct error *err) MUST_CHECK;
-
-/* Whether it is an address of this machine (127.0.0.0/8, ::1), or a link-local one, or of the network that EC2's services of one
- * machine have (fd00:ec2::/32). */
-bool fetch_is_near(const struct addr *addr);
 
 struct fetch_header {
     const char *name;
@@ -45,7 +30,7 @@ struct fetch_header {
 
 struct fetch_options {
     const char *method;                             /* GET or PUT; no body */
-    const struct fetch_url *url;                    /* copied, as is all of this */
+    const struct credentials_url *url;              /* copied, as is all of this */
     const char *target;                             /* instead of the URL's; NULL: the URL's */
     struct fetch_header headers[FETCH_HEADERS_MAX]; /* up to the first without a name */
     uint64_t timeout_ms;                            /* for all of it */

@@ -1,5 +1,5 @@
 /* The shared credentials file: what is taken out of it is fit for a header, and what is refused is told without it. */
-#include "forward/credentials_file.h"
+#include "aws/credentials_file.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* The answers of the endpoints for credentials: keys that are fit for a header, or an error. */
-#include "forward/credentials_json.h"
+#include "aws/credentials_json.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -44,18 +44,18 @@ static void test_urls(void **state)
         "http://127.1/",
         "http://[127.0.0.1]/",
     };
-    struct fetch_url url;
+    struct credentials_url url;
     struct error err;
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
-        assert_int_equal(fetch_url_parse(good[i].text, &url, &err), 0);
+        assert_int_equal(credentials_url_parse(good[i].text, &url, &err), 0);
         assert_string_equal(url.to.host, good[i].host);
         assert_int_equal(url.to.port, good[i].port);
         assert_string_equal(url.authority, good[i].authority);
         assert_string_equal(url.target, good[i].target);
     }
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-        if (fetch_url_parse(bad[i], &url, &err) != -EINVAL) {
+        if (credentials_url_parse(bad[i], &url, &err) != -EINVAL) {
             fail_msg("%s passed", bad[i]);
         }
         assert_non_null(strstr(err.text, "http://ADDRESS"));
@@ -64,9 +64,9 @@ static void test_urls(void **state)
 
 static bool is_near(const char *text)
 {
-    struct fetch_url url;
-    assert_int_equal(fetch_url_parse(text, &url, NULL), 0);
-    return fetch_is_near(&url.to);
+    struct credentials_url url;
+    assert_int_equal(credentials_url_parse(text, &url, NULL), 0);
+    return credentials_url_is_near(&url.to);
 }
 
 static void test_near(void **state)
@@ -82,7 +82,7 @@ static void test_near(void **state)
     assert_false(is_near("http://169.253.0.1"));
     assert_false(is_near("http://[fd00:ec3::254]"));
     assert_false(is_near("http://[2001:db8::1]"));
-    assert_false(fetch_is_near(&name));
+    assert_false(credentials_url_is_near(&name));
 }
 
 /* ---- Requests ---- */
@@ -131,8 +131,8 @@ static void ended(void *data, int code, const struct fetched *fetched, const str
 static struct fetch *start(struct bench *bench, const char *method, const char *path, uint64_t timeout_ms)
 {
     char text[128];
-    struct fetch_url url;
-    assert_int_equal(fetch_url_parse(endpoint_url(&bench->endpoint, path, text), &url, &bench->err), 0);
+    struct credentials_url url;
+    assert_int_equal(credentials_url_parse(endpoint_url(&bench->endpoint, path, text), &url, &bench->err), 0);
     const struct fetch_options options = {.method = method,
                                           .url = &url,
                                           .headers = {{"x-token", "secret=="}},
@@ -226,8 +226,8 @@ static void test_can_be_cancelled(void **state)
 static struct fetch *start_with(struct bench *bench, const char *url_text, const char *target,
                                 const char *value)
 {
-    struct fetch_url url;
-    assert_int_equal(fetch_url_parse(url_text, &url, &bench->err), 0);
+    struct credentials_url url;
+    assert_int_equal(credentials_url_parse(url_text, &url, &bench->err), 0);
     const struct fetch_options options = {.method = "GET",
                                           .url = &url,
                                           .target = target,

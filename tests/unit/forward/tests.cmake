@@ -12,8 +12,6 @@ target_link_libraries(endpoint PUBLIC loopback PRIVATE postern_net postern_optio
 target_include_directories(endpoint PUBLIC forward)
 postern_unit_test(forward fetch FAULTS USES endpoint)
 postern_unit_test(forward signing FAULTS USES endpoint LINK_OPTIONS -Wl,--wrap=log_end)
-postern_unit_test(forward credentials_file FAULTS)
-postern_unit_test(forward credentials_json FAULTS)
 postern_unit_test(forward credentials FAULTS USES endpoint LINK_OPTIONS -Wl,--wrap=credentials_now_ms)
 
 add_library(certificates STATIC "${PROJECT_SOURCE_DIR}/tests/lib/certificates.c")

@@ -4,8 +4,8 @@
  * A key that would not do in a header (an access key ID, a session token), or could not be what was meant (blanks,
  * line breaks, nothing at all), is refused where it comes in, by name and never by value.
  */
-#ifndef POSTERN_FORWARD_CREDENTIALS_KEYS_H
-#define POSTERN_FORWARD_CREDENTIALS_KEYS_H
+#ifndef POSTERN_AWS_CREDENTIALS_KEYS_H
+#define POSTERN_AWS_CREDENTIALS_KEYS_H
 
 #include "aws/sign.h"
 #include "base/compiler.h"

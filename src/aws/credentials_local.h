@@ -2,12 +2,12 @@
  * AWS keys out of this machine's own places: the environment, and the shared credentials file. Read at once, without
  * waiting.
  */
-#ifndef POSTERN_FORWARD_CREDENTIALS_LOCAL_H
-#define POSTERN_FORWARD_CREDENTIALS_LOCAL_H
+#ifndef POSTERN_AWS_CREDENTIALS_LOCAL_H
+#define POSTERN_AWS_CREDENTIALS_LOCAL_H
 
+#include "aws/credentials_keys.h"
 #include "base/compiler.h"
 #include "base/error.h"
-#include "forward/credentials_keys.h"
 #include <stddef.h>
 
 /* AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN. 0; -ENOENT: the first of them is not set; -EINVAL, -ENOMEM. */

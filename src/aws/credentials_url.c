@@ -1,5 +1,5 @@
-/* Where an endpoint for credentials is: see fetch.h. */
-#include "forward/fetch.h"
+/* Where an endpoint for credentials is: see credentials_url.h. */
+#include "aws/credentials_url.h"
 
 #include "http/syntax.h"
 #include <arpa/inet.h>
@@ -20,7 +20,7 @@ static bool is_near_6(const struct in6_addr *ip)
     return IN6_IS_ADDR_LOOPBACK(ip) || IN6_IS_ADDR_LINKLOCAL(ip) || memcmp(ip, ec2, sizeof ec2) == 0;
 }
 
-bool fetch_is_near(const struct addr *addr)
+bool credentials_url_is_near(const struct addr *addr)
 {
     unsigned char ip4[4];
     struct in6_addr ip6;
@@ -39,7 +39,7 @@ static int refuse(struct error *err)
         "it is no URL of the form http://ADDRESS[:PORT][/PATH], with an IP address or localhost");
 }
 
-static int read_host(struct http_span host, uint16_t port, struct fetch_url *ret, struct error *err)
+static int read_host(struct http_span host, uint16_t port, struct credentials_url *ret, struct error *err)
 {
     char text[ADDR_TEXT_MAX];
     bool is_6 = memchr(host.data, ':', host.size) != NULL;
@@ -52,9 +52,9 @@ static int read_host(struct http_span host, uint16_t port, struct fetch_url *ret
     return 0;
 }
 
-int fetch_url_parse(const char *text, struct fetch_url *ret, struct error *err)
+int credentials_url_parse(const char *text, struct credentials_url *ret, struct error *err)
 {
-    *ret = (struct fetch_url){.target = ""};
+    *ret = (struct credentials_url){.target = ""};
     if (strncmp(text, SCHEME, sizeof SCHEME - 1) != 0) {
         return refuse(err);
     }

@@ -1,5 +1,5 @@
-/* Tests of forward/credentials_json.c: answers with keys, and those without. */
-#include "forward/credentials_json.h"
+/* Tests of aws/credentials_json.c: answers with keys, and those without. */
+#include "aws/credentials_json.h"
 
 #include "fault.h"
 #include <errno.h>

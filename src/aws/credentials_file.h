@@ -13,12 +13,12 @@
  *
  * The file is read again when it is another one or has changed (as http/values.h does it).
  */
-#ifndef POSTERN_FORWARD_CREDENTIALS_FILE_H
-#define POSTERN_FORWARD_CREDENTIALS_FILE_H
+#ifndef POSTERN_AWS_CREDENTIALS_FILE_H
+#define POSTERN_AWS_CREDENTIALS_FILE_H
 
+#include "aws/credentials_keys.h"
 #include "base/compiler.h"
 #include "base/error.h"
-#include "forward/credentials_keys.h"
 #include <stdbool.h>
 #include <sys/stat.h>
 

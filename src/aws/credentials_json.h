@@ -2,12 +2,12 @@
  * What the endpoints for credentials answer: a JSON object with AccessKeyId, SecretAccessKey, Token and Expiration, and for the
  * metadata service Code.
  */
-#ifndef POSTERN_FORWARD_CREDENTIALS_JSON_H
-#define POSTERN_FORWARD_CREDENTIALS_JSON_H
+#ifndef POSTERN_AWS_CREDENTIALS_JSON_H
+#define POSTERN_AWS_CREDENTIALS_JSON_H
 
+#include "aws/credentials_keys.h"
 #include "base/compiler.h"
 #include "base/error.h"
-#include "forward/credentials_keys.h"
 #include <time.h>
 
 /* Keys without an Expiration are asked for anew after this long. */

@@ -1,5 +1,5 @@
 /* AWS keys in memory: see credentials_keys.h. */
-#include "forward/credentials_keys.h"
+#include "aws/credentials_keys.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>

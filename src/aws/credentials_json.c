@@ -1,5 +1,5 @@
 /* The answers of the endpoints for credentials: see credentials_json.h. */
-#include "forward/credentials_json.h"
+#include "aws/credentials_json.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* Tests of forward/credentials_file.c: what is a profile, what is none, and when the file is read again. */
-#include "forward/credentials_file.h"
+/* Tests of aws/credentials_file.c: what is a profile, what is none, and when the file is read again. */
+#include "aws/credentials_file.h"
 
 #include "fault.h"
 #include <errno.h>

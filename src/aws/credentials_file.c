@@ -1,5 +1,5 @@
 /* The shared credentials file: see credentials_file.h. */
-#include "forward/credentials_file.h"
+#include "aws/credentials_file.h"
 
 #include <ctype.h>
 #include <errno.h>

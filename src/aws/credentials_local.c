@@ -1,5 +1,5 @@
 /* AWS keys out of this machine's own places: see credentials_local.h. */
-#include "forward/credentials_local.h"
+#include "aws/credentials_local.h"
 
 #include <errno.h>
 #include <stdio.h>
