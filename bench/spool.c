@@ -52,8 +52,9 @@ static void on_wake(void *arg)
     struct bench *bench = arg;
     uint64_t one = 1;
 
-    if (write(bench->wake, &one, sizeof(one)) != sizeof(one))
+    if (write(bench->wake, &one, sizeof(one)) != sizeof(one)) {
         abort();
+    }
 }
 
 static void send_some(struct client *client)
@@ -65,14 +66,17 @@ static void send_some(struct client *client)
         size_t size = client->left < bench->size ? client->left : bench->size;
         int64_t n;
 
-        if (size > 256U * 1024)
+        if (size > 256U * 1024) {
             size = 256U * 1024;
+        }
         n = spool_put_write(client->put, bench->body, size, &err);
-        if (n < 0)
+        if (n < 0) {
             die("writing", (int)n, err.text);
+        }
         client->left -= (size_t)n;
-        if ((size_t)n < size)
+        if ((size_t)n < size) {
             return;
+        }
     }
     spool_put_commit(client->put);
 }
@@ -95,8 +99,9 @@ static void begin(struct client *client)
     struct error err = ERROR_INIT;
     int r = spool_put_begin(client->bench->port, &request, &ops, client, &client->put, &err);
 
-    if (r < 0)
+    if (r < 0) {
         die("beginning", r, err.text);
+    }
     client->left = client->bench->size;
     send_some(client);
 }
@@ -107,13 +112,15 @@ static void on_done(void *arg, int result, uint64_t id, const struct error *err)
     struct bench *bench = client->bench;
 
     (void)id;
-    if (result < 0)
+    if (result < 0) {
         die("putting", result, err->text);
+    }
     bench->done++;
-    if (now_ns() < bench->stop_at)
+    if (now_ns() < bench->stop_at) {
         begin(client);
-    else
+    } else {
         bench->active--;
+    }
 }
 
 static void wait_for_wake(struct bench *bench)
@@ -122,8 +129,9 @@ static void wait_for_wake(struct bench *bench)
     uint64_t count;
 
     poll(&ready, 1, -1);
-    if (read(bench->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
+    if (read(bench->wake, &count, sizeof(count)) < 0 && errno != EAGAIN) {
         abort();
+    }
     spool_port_run(bench->port);
 }
 
@@ -139,16 +147,20 @@ static double disk_rate(const char *folder, size_t size, double seconds)
 
     snprintf(path, sizeof(path), "%s/disk", folder);
     fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    if (fd < 0 || !data)
+    if (fd < 0 || !data) {
         die(path, -errno, strerror(errno));
-    for (size_t at = 0; at < file; at += size)
-        if (pwrite(fd, data, size, (off_t)at) < 0)
+    }
+    for (size_t at = 0; at < file; at += size) {
+        if (pwrite(fd, data, size, (off_t)at) < 0) {
             die(path, -errno, strerror(errno));
+        }
+    }
     fsync(fd);
     start = now_ns();
     while ((double)(now_ns() - start) < seconds * 1e9) {
-        if (pwrite(fd, data, size, (off_t)(n * size % file)) < 0 || fdatasync(fd) != 0)
+        if (pwrite(fd, data, size, (off_t)(n * size % file)) < 0 || fdatasync(fd) != 0) {
             die(path, -errno, strerror(errno));
+        }
         n++;
     }
     seconds = (double)(now_ns() - start) / 1e9;
@@ -173,11 +185,14 @@ static uint64_t written(void)
     char line[128];
     uint64_t bytes = 0;
 
-    while (io && fgets(line, sizeof(line), io))
-        if (strncmp(line, "wchar: ", 7) == 0)
+    while (io && fgets(line, sizeof(line), io)) {
+        if (strncmp(line, "wchar: ", 7) == 0) {
             bytes = strtoull(line + 7, NULL, 10);
-    if (io)
+        }
+    }
+    if (io) {
         fclose(io);
+    }
     return bytes;
 }
 
@@ -187,8 +202,9 @@ static void open_spool(struct bench *bench, const char *path)
     struct error err = ERROR_INIT;
     int r = spool_open(&options, &bench->spool, &err);
 
-    if (r < 0 || spool_port_open(bench->spool, on_wake, bench, &bench->port) < 0)
+    if (r < 0 || spool_port_open(bench->spool, on_wake, bench, &bench->port) < 0) {
         die("opening", r, err.text);
+    }
 }
 
 static double put_for(struct bench *bench, unsigned clients, double seconds)
@@ -196,16 +212,18 @@ static double put_for(struct bench *bench, unsigned clients, double seconds)
     struct client *all = calloc(clients, sizeof(*all));
     uint64_t start = now_ns();
 
-    if (!all)
+    if (!all) {
         die("starting", -ENOMEM, "");
+    }
     bench->stop_at = start + (uint64_t)(seconds * 1e9);
     bench->active = clients;
     for (unsigned i = 0; i < clients; i++) {
         all[i].bench = bench;
         begin(&all[i]);
     }
-    while (bench->active > 0)
+    while (bench->active > 0) {
         wait_for_wake(bench);
+    }
     free(all);
     return (double)(now_ns() - start) / 1e9;
 }
@@ -226,8 +244,9 @@ int main(int argc, char **argv)
 
     snprintf(path, sizeof(path), "%s/bench-spool", folder);
     bench.body = calloc(1, 256U * 1024);
-    if (!bench.body)
+    if (!bench.body) {
         die("starting", -ENOMEM, "");
+    }
     open_spool(&bench, path);
     put_for(&bench, clients, 0.5); /* the log takes its size */
     bench.done = 0;

@@ -24,8 +24,9 @@ static int send_words(struct postern_stream *stream, char **words, struct poster
 {
     for (; *words; words++) {
         if (postern_write(stream, *words, strlen(*words), PATIENCE_MS, err) < 0 ||
-            postern_write(stream, "\n", 1, PATIENCE_MS, err) < 0)
+            postern_write(stream, "\n", 1, PATIENCE_MS, err) < 0) {
             return err->status;
+        }
     }
     return postern_finish(stream, err);
 }
@@ -36,8 +37,9 @@ static int print_answer(struct postern_stream *stream, struct postern_error *err
     char buffer[4096];
     ssize_t n;
 
-    while ((n = postern_read(stream, buffer, sizeof buffer, PATIENCE_MS, err)) > 0)
+    while ((n = postern_read(stream, buffer, sizeof buffer, PATIENCE_MS, err)) > 0) {
         fwrite(buffer, 1, (size_t)n, stdout);
+    }
     return (int)n;
 }
 
@@ -52,14 +54,16 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s ROUTE TEXT...\n", argv[0]);
         return 2;
     }
-    if (postern_connect(NULL, NULL, &door, &err) < 0)
+    if (postern_connect(NULL, NULL, &door, &err) < 0) {
         return fail("connecting", &err);
+    }
     if (postern_open(door, argv[1], NULL, &stream, &err) < 0) {
         postern_disconnect(door, 0);
         return fail("opening", &err);
     }
-    if (send_words(stream, argv + 2, &err) < 0 || print_answer(stream, &err) < 0)
+    if (send_words(stream, argv + 2, &err) < 0 || print_answer(stream, &err) < 0) {
         status = fail(argv[1], &err);
+    }
     postern_close(stream);
     postern_disconnect(door, 1000);
     return status;

@@ -42,10 +42,12 @@ static ssize_t send_some(struct job *job, struct postern_error *err)
     while (job->to_send > 0 && n > 0) {
         size_t size = job->to_send < sizeof zeros ? job->to_send : sizeof zeros;
         n = postern_write(job->stream, zeros, size, 0, err);
-        if (n > 0)
+        if (n > 0) {
             job->to_send -= (size_t)n;
-        if (n > 0 && job->to_send == 0)
+        }
+        if (n > 0 && job->to_send == 0) {
             n = postern_finish(job->stream, err);
+        }
     }
     return n;
 }
@@ -60,10 +62,12 @@ static void step(struct job *job)
         end(job, &err);
         return;
     }
-    while ((n = postern_read(job->stream, buffer, sizeof buffer, 0, &err)) > 0)
+    while ((n = postern_read(job->stream, buffer, sizeof buffer, 0, &err)) > 0) {
         received += (size_t)n;
-    if (n != -EAGAIN)
+    }
+    if (n != -EAGAIN) {
         end(job, n < 0 ? &err : NULL);
+    }
 }
 
 static void turn(struct postern *door)
@@ -74,8 +78,9 @@ static void turn(struct postern *door)
 
     poll(&one, 1, postern_timeout(door));
     postern_process(door);
-    while ((stream = postern_next(door, &events)))
+    while ((stream = postern_next(door, &events))) {
         step(postern_user(stream));
+    }
 }
 
 int main(int argc, char **argv)
@@ -108,11 +113,13 @@ int main(int argc, char **argv)
         running++;
         step(&jobs[i]);
     }
-    while (running > 0)
+    while (running > 0) {
         turn(door);
+    }
     postern_drain(door, 1000, NULL);
-    while (postern_wait_ready(door, 0, NULL) != -ESHUTDOWN)
+    while (postern_wait_ready(door, 0, NULL) != -ESHUTDOWN) {
         turn(door);
+    }
     postern_disconnect(door, 0);
     free(jobs);
     printf("%zu streams, %zu bytes came back\n", count, received);

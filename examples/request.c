@@ -29,8 +29,9 @@ static int send_body(struct postern_request *request, struct postern_error *err)
     while ((size = fread(buffer, 1, sizeof buffer, stdin)) > 0) {
         for (size_t at = 0; at < size; at += (size_t)n) {
             n = postern_request_write(request, buffer + at, size - at, PATIENCE_MS, err);
-            if (n < 0)
+            if (n < 0) {
                 return n == -EPIPE ? 0 : (int)n;
+            }
         }
     }
     n = postern_request_finish(request, err);
@@ -42,8 +43,9 @@ static int print_answer(struct postern_request *request, struct postern_error *e
     char buffer[16384];
     ssize_t n;
 
-    while ((n = postern_request_read(request, buffer, sizeof buffer, PATIENCE_MS, err)) > 0)
+    while ((n = postern_request_read(request, buffer, sizeof buffer, PATIENCE_MS, err)) > 0) {
         fwrite(buffer, 1, (size_t)n, stdout);
+    }
     return (int)n;
 }
 
@@ -53,15 +55,19 @@ static int exchange(struct postern_request *request)
     const char *after;
     int status;
 
-    if (send_body(request, &err) < 0)
+    if (send_body(request, &err) < 0) {
         return fail("sending", &err);
+    }
     status = postern_request_status(request, PATIENCE_MS, &err);
-    if (status < 0)
+    if (status < 0) {
         return fail("waiting for the answer", &err);
-    if (print_answer(request, &err) < 0)
+    }
+    if (print_answer(request, &err) < 0) {
         return fail("reading the answer", &err);
-    if (status >= 200 && status < 300)
+    }
+    if (status >= 200 && status < 300) {
         return 0;
+    }
     after = postern_request_header(request, "retry-after");
     fprintf(stderr, "request: the answer is %d%s%s\n", status, after ? ", retry after " : "",
             after ? after : "");
@@ -80,8 +86,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s ROUTE PATH < BODY\n", argv[0]);
         return 2;
     }
-    if (postern_connect(NULL, NULL, &door, &err) < 0)
+    if (postern_connect(NULL, NULL, &door, &err) < 0) {
         return fail("connecting", &err);
+    }
     postern_request_options_init(&options);
     options.path = argv[2];
     options.body_length = POSTERN_BODY_UNKNOWN;

@@ -16,8 +16,9 @@ void diags_init(struct diags *diags, const char *file)
 
 void diags_release(struct diags *diags)
 {
-    for (size_t i = 0; i < diags->count; i++)
+    for (size_t i = 0; i < diags->count; i++) {
         free(diags->list[i].message);
+    }
     free(diags->list);
     diags_init(diags, diags->file);
 }
@@ -33,14 +34,16 @@ static void insert(struct diags *diags, struct place place, char *message)
 {
     size_t at = diags->count;
 
-    if (!diags->list)
+    if (!diags->list) {
         diags->list = calloc(DIAGS_MAX, sizeof(*diags->list));
+    }
     if (!diags->list) {
         free(message);
         return;
     }
-    while (at > 0 && is_before(place, diags->list[at - 1].place))
+    while (at > 0 && is_before(place, diags->list[at - 1].place)) {
         at--;
+    }
     memmove(&diags->list[at + 1], &diags->list[at], (diags->count - at) * sizeof(*diags->list));
     diags->list[at] = (struct diag){.place = place, .message = message};
     diags->count++;
@@ -53,13 +56,15 @@ void diags_add(struct diags *diags, struct place place, const char *format, ...)
     int length;
 
     diags->total++;
-    if (diags->count == DIAGS_MAX)
+    if (diags->count == DIAGS_MAX) {
         return;
+    }
     va_start(args, format);
     length = vasprintf(&message, format, args);
     va_end(args);
-    if (length >= 0)
+    if (length >= 0) {
         insert(diags, place, message);
+    }
 }
 
 void diags_format(struct diags *diags, struct text *out)
@@ -68,14 +73,17 @@ void diags_format(struct diags *diags, struct text *out)
         const struct diag *diag = &diags->list[i];
 
         text_add(out, diags->file);
-        if (diag->place.line > 0)
+        if (diag->place.line > 0) {
             text_addf(out, ":%u", diag->place.line);
-        if (diag->place.line > 0 && diag->place.column > 0)
+        }
+        if (diag->place.line > 0 && diag->place.column > 0) {
             text_addf(out, ":%u", diag->place.column);
+        }
         text_addf(out, ": %s\n", diag->message);
     }
-    if (diags->total > diags->count)
+    if (diags->total > diags->count) {
         text_addf(out, "%s: %zu more mistakes are not shown\n", diags->file, diags->total - diags->count);
+    }
 }
 
 static size_t least(size_t a, size_t b)
@@ -89,8 +97,9 @@ static size_t distance(const char *a, size_t a_length, const char *b, size_t b_l
 {
     size_t rows[3][WORD_MAX + 1];
 
-    for (size_t j = 0; j <= b_length; j++)
+    for (size_t j = 0; j <= b_length; j++) {
         rows[0][j] = j;
+    }
     for (size_t i = 1; i <= a_length; i++) {
         size_t *row = rows[i % 3];
         const size_t *above = rows[(i + 2) % 3];
@@ -99,8 +108,9 @@ static size_t distance(const char *a, size_t a_length, const char *b, size_t b_l
         row[0] = i;
         for (size_t j = 1; j <= b_length; j++) {
             row[j] = least(above[j - 1] + (a[i - 1] != b[j - 1]), least(above[j], row[j - 1]) + 1);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
                 row[j] = least(row[j], swapped[j - 2] + 1);
+            }
         }
     }
     return rows[a_length % 3][b_length];
@@ -112,14 +122,16 @@ const char *diags_nearest(const char *word, const char *const *candidates, size_
     size_t best = length / 3 > 1 ? length / 3 : 1;
     const char *nearest = NULL;
 
-    if (length == 0 || length > WORD_MAX)
+    if (length == 0 || length > WORD_MAX) {
         return NULL;
+    }
     for (size_t i = 0; i < count; i++) {
         size_t candidate_length = strnlen(candidates[i], WORD_MAX + 1);
         size_t far;
 
-        if (candidate_length > WORD_MAX)
+        if (candidate_length > WORD_MAX) {
             continue;
+        }
         far = distance(word, length, candidates[i], candidate_length);
         if (far < best || (far == best && !nearest)) {
             best = far;

@@ -35,8 +35,9 @@ int error_set(struct error *err, int code, const char *format, ...)
     va_list args;
     size_t length;
 
-    if (!err)
+    if (!err) {
         return code;
+    }
     va_start(args, format);
     length = format_cut(text, sizeof(text), format, args);
     va_end(args);
@@ -50,8 +51,9 @@ int error_errno(struct error *err, int code, const char *format, ...)
     va_list args;
     size_t length;
 
-    if (!err)
+    if (!err) {
         return code;
+    }
     va_start(args, format);
     length = format_cut(text, sizeof(text), format, args);
     va_end(args);
@@ -67,8 +69,9 @@ void error_prefix(struct error *err, const char *format, ...)
     va_list args;
     size_t length;
 
-    if (!err)
+    if (!err) {
         return;
+    }
     va_start(args, format);
     length = format_cut(text, sizeof(text), format, args);
     va_end(args);
@@ -85,8 +88,9 @@ const char *error_words(int code)
     static _Thread_local char unknown[32];
     const char *words = code <= 0 && code > INT_MIN ? strerrordesc_np(-code) : NULL;
 
-    if (words)
+    if (words) {
         return words;
+    }
     snprintf(unknown, sizeof(unknown), "unknown error %d", code);
     return unknown;
 }

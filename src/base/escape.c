@@ -15,8 +15,9 @@ size_t escape_plain(const char *data, size_t length)
 {
     size_t i = 0;
 
-    while (i < length && is_plain((unsigned char)data[i]))
+    while (i < length && is_plain((unsigned char)data[i])) {
         i++;
+    }
     return i;
 }
 
@@ -51,17 +52,20 @@ static size_t decode(const char *data, size_t length, uint32_t *ret_char)
     uint32_t c;
     size_t size = lead_length((unsigned char)data[0], &c);
 
-    if (size == 0 || size > length)
+    if (size == 0 || size > length) {
         return 0;
+    }
     for (size_t i = 1; i < size; i++) {
         unsigned char byte = (unsigned char)data[i];
 
-        if ((byte & 0xc0U) != 0x80)
+        if ((byte & 0xc0U) != 0x80) {
             return 0;
+        }
         c = c << 6 | (byte & 0x3fU);
     }
-    if (c < least[size] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+    if (c < least[size] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) {
         return 0;
+    }
     *ret_char = c;
     return size;
 }

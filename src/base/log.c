@@ -45,16 +45,18 @@ static bool is_journal(int fd)
     char name[64];
     struct stat st;
 
-    if (!stream || fstat(fd, &st) < 0)
+    if (!stream || fstat(fd, &st) < 0) {
         return false;
+    }
     snprintf(name, sizeof(name), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
     return strcmp(stream, name) == 0;
 }
 
 static int look_at(int fd)
 {
-    if (isatty(fd))
+    if (isatty(fd)) {
         return OUTPUT_TERMINAL;
+    }
     return is_journal(fd) ? OUTPUT_JOURNAL : OUTPUT_PLAIN;
 }
 
@@ -81,14 +83,16 @@ int log_open(int fd, enum log_level level, enum log_format format)
     struct log_queue *queue;
     int r;
 
-    if (state.queue)
+    if (state.queue) {
         return -EALREADY;
+    }
     /* The C library reads the time zone's file, and allocates, when first asked; not in the middle
      * of a line. */
     tzset();
     r = log_queue_start(fd, &queue);
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     log_set(level, format);
     atomic_store_explicit(&state.output, look_at(fd), memory_order_relaxed);
     state.fd = fd;
@@ -100,8 +104,9 @@ void log_close(void)
 {
     struct log_queue *queue = state.queue;
 
-    if (!queue)
+    if (!queue) {
         return;
+    }
     state.queue = NULL;
     /* A reader that is stuck is not waited for again with each of the last lines. */
     state.patience_ms = log_queue_stop(queue, CLOSE_PATIENCE_MS) ? DIRECT_PATIENCE_MS : 0;
@@ -136,12 +141,14 @@ static bool write_line(const char *data, size_t length)
         struct pollfd ready = {.fd = state.fd, .events = POLLOUT};
         ssize_t n = poll(&ready, 1, state.patience_ms);
 
-        if (n > 0)
+        if (n > 0) {
             n = write(state.fd, data, length);
-        else if (n == 0)
+        } else if (n == 0) {
             return false;
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
+        }
+        if (n < 0 && errno != EINTR && errno != EAGAIN) {
             return false;
+        }
         if (n > 0) {
             data += n;
             length -= (size_t)n;
@@ -164,8 +171,9 @@ static bool write_line_quietly(const char *data, size_t length)
     sigpending(&pending);
     pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
     written = write_line(data, length);
-    if (!written && !sigismember(&pending, SIGPIPE))
+    if (!written && !sigismember(&pending, SIGPIPE)) {
         sigtimedwait(&sigpipe, NULL, &at_once);
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = saved; /* of what the caller is about to report */
     return written;
@@ -173,11 +181,13 @@ static bool write_line_quietly(const char *data, size_t length)
 
 void log_end(struct log_line *line)
 {
-    if (!line->wanted)
+    if (!line->wanted) {
         return;
+    }
     log_line_finish(line);
-    if (state.queue)
+    if (state.queue) {
         log_queue_push(state.queue, line->data, line->length);
-    else if (!write_line_quietly(line->data, line->length))
+    } else if (!write_line_quietly(line->data, line->length)) {
         log_count_dropped(1);
+    }
 }

@@ -28,8 +28,9 @@ bool log_take_token(_Atomic uint64_t *state, uint32_t per_second, uint32_t burst
 
     do {
         next = (full_at > now ? full_at : now) + token;
-        if (next - now > bucket)
+        if (next - now > bucket) {
             return false;
+        }
     } while (!atomic_compare_exchange_weak_explicit(state, &full_at, next, memory_order_relaxed,
                                                     memory_order_relaxed));
     return true;
@@ -41,14 +42,16 @@ void log_begin_limited(struct log_line *line, struct log_limit *limit, enum log_
     uint64_t suppressed;
 
     line->wanted = false;
-    if (!log_wanted(level))
+    if (!log_wanted(level)) {
         return;
+    }
     if (!log_take_token(&limit->state, limit->per_second, limit->burst, now_ns())) {
         atomic_fetch_add_explicit(&limit->suppressed, 1, memory_order_relaxed);
         return;
     }
     log_begin(line, level, event);
     suppressed = atomic_exchange_explicit(&limit->suppressed, 0, memory_order_relaxed);
-    if (suppressed > 0)
+    if (suppressed > 0) {
         log_u64(line, "suppressed", suppressed);
+    }
 }

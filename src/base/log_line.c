@@ -30,8 +30,9 @@ static const struct {
 
 static bool put(struct log_line *line, const char *data, size_t length)
 {
-    if (length > LOG_LINE_MAX - END_ROOM - line->length)
+    if (length > LOG_LINE_MAX - END_ROOM - line->length) {
         return false;
+    }
     memcpy(line->data + line->length, data, length);
     line->length += length;
     return true;
@@ -50,8 +51,9 @@ static bool put_escaped(struct log_line *line, const char *data, size_t length)
         size_t used = escape_plain(data, length);
 
         if (used > 0) {
-            if (!put(line, data, used))
+            if (!put(line, data, used)) {
                 return false;
+            }
         } else if (!put(line, escaped, escape_json(data, length, escaped, &used))) {
             return false;
         }
@@ -76,8 +78,9 @@ static size_t put_fitting(struct log_line *line, const char *data, size_t length
         } else {
             size_t size = escape_json(data + at, length - at, escaped, &used);
 
-            if (size > room)
+            if (size > room) {
                 break;
+            }
             put(line, escaped, size);
         }
         at += used;
@@ -93,11 +96,14 @@ static bool put_quoted(struct log_line *line, const char *value)
 /* Whether a value can stand in a text line without quotes. */
 static bool is_word(const char *value)
 {
-    if (!*value)
+    if (!*value) {
         return false;
-    for (; *value; value++)
-        if (*value <= ' ' || *value > '~' || *value == '"' || *value == '\\' || *value == '=')
+    }
+    for (; *value; value++) {
+        if (*value <= ' ' || *value > '~' || *value == '"' || *value == '\\' || *value == '=') {
             return false;
+        }
+    }
     return true;
 }
 
@@ -130,8 +136,9 @@ static void start(struct log_line *line, enum log_level level, const char *event
     line->full = false;
     line->level = level;
     line->length = 0;
-    if (look.journal)
+    if (look.journal) {
         put(line, priority, sizeof(priority));
+    }
     put_string(line, line->json ? "{\"ts\":\"" : "");
     put_stamp(line);
     put_string(line, line->json ? "\",\"level\":\"" : " ");
@@ -144,15 +151,17 @@ static void start(struct log_line *line, enum log_level level, const char *event
 void log_begin(struct log_line *line, enum log_level level, const char *event)
 {
     line->wanted = log_wanted(level);
-    if (line->wanted)
+    if (line->wanted) {
         start(line, level, event);
+    }
 }
 
 static bool put_name(struct log_line *line, const char *name, const char *suffix)
 {
-    if (line->json)
+    if (line->json) {
         return put(line, ",\"", 2) && put_string(line, name) && put_string(line, suffix) &&
                put(line, "\":", 2);
+    }
     return put(line, " ", 1) && put_string(line, name) && put(line, "=", 1);
 }
 
@@ -160,8 +169,9 @@ static bool put_name(struct log_line *line, const char *name, const char *suffix
  * did not, no later one is taken, so that what is missing is always the end. */
 static void settle(struct log_line *line, size_t mark, bool fits)
 {
-    if (fits)
+    if (fits) {
         return;
+    }
     line->length = mark;
     line->full = true;
 }
@@ -170,8 +180,9 @@ void log_str(struct log_line *line, const char *name, const char *value)
 {
     size_t mark = line->length;
 
-    if (!line->wanted || line->full || !value)
+    if (!line->wanted || line->full || !value) {
         return;
+    }
     settle(line, mark,
            put_name(line, name, "") &&
                (!line->json && is_word(value) ? put_string(line, value) : put_quoted(line, value)));
@@ -182,8 +193,9 @@ void log_u64(struct log_line *line, const char *name, uint64_t value)
     char digits[24];
     size_t mark = line->length;
 
-    if (!line->wanted || line->full)
+    if (!line->wanted || line->full) {
         return;
+    }
     snprintf(digits, sizeof(digits), "%" PRIu64, value);
     settle(line, mark, put_name(line, name, "") && put_string(line, digits));
 }
@@ -193,8 +205,9 @@ size_t log_text(struct log_line *line, const char *name, const char *data, size_
     const char *flag = line->wanted && line->json ? "\",\"continues\":true" : "\" continues=true";
     size_t mark = line->length, taken;
 
-    if (!line->wanted || line->full)
+    if (!line->wanted || line->full) {
         return length;
+    }
     if (!put_name(line, name, "") || !put(line, "\"", 1) ||
         line->length + strlen(flag) > LOG_LINE_MAX - END_ROOM) {
         settle(line, mark, false);
@@ -210,12 +223,14 @@ void log_ms(struct log_line *line, const char *name, uint64_t ms)
     char words[UNITS_TEXT_MAX];
     size_t mark = line->length;
 
-    if (!line->wanted || line->full)
+    if (!line->wanted || line->full) {
         return;
-    if (line->json)
+    }
+    if (line->json) {
         snprintf(words, sizeof(words), "%" PRIu64, ms);
-    else
+    } else {
         units_human_duration(ms, words);
+    }
     settle(line, mark, put_name(line, name, "_ms") && put_string(line, words));
 }
 
@@ -223,8 +238,9 @@ void log_line_finish(struct log_line *line)
 {
     const char *end = line->json ? "}\n" : "\n";
 
-    if (line->full)
+    if (line->full) {
         end = line->json ? ",\"truncated\":true}\n" : " truncated=true\n";
+    }
     memcpy(line->data + line->length, end, strlen(end));
     line->length += strlen(end);
 }
@@ -236,11 +252,13 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
     va_list args;
 
     log_begin(&line, level, event);
-    if (!line.wanted)
+    if (!line.wanted) {
         return;
+    }
     va_start(args, format);
-    if (vsnprintf(detail, sizeof(detail), format, args) >= 0)
+    if (vsnprintf(detail, sizeof(detail), format, args) >= 0) {
         log_str(&line, "detail", detail);
+    }
     va_end(args);
     log_end(&line);
 }

@@ -65,8 +65,9 @@ static bool add(struct log_queue *queue, const char *data, size_t length)
     size_t end = (queue->start + queue->used) % RING_SIZE;
     size_t first = length < RING_SIZE - end ? length : RING_SIZE - end;
 
-    if (length > RING_SIZE - queue->used)
+    if (length > RING_SIZE - queue->used) {
         return false;
+    }
     memcpy(queue->ring + end, data, first);
     memcpy(queue->ring, data + first, length - first);
     queue->used += length;
@@ -79,15 +80,17 @@ void log_queue_push(struct log_queue *queue, const char *data, size_t length)
 
     pthread_mutex_lock(&queue->lock);
     added = add(queue, data, length);
-    if (!added)
+    if (!added) {
         queue->untold++;
+    }
     if (queue->used >= queue->wake_at) {
         queue->wake_at = SIZE_MAX;
         pthread_cond_signal(&queue->wake);
     }
     pthread_mutex_unlock(&queue->lock);
-    if (!added)
+    if (!added) {
         log_count_dropped(1);
+    }
 }
 
 /* In the place where the lines are missing, as soon as there is room. */
@@ -95,16 +98,19 @@ static void tell_dropped(struct log_queue *queue)
 {
     struct log_line line;
 
-    if (queue->untold == 0)
+    if (queue->untold == 0) {
         return;
+    }
     log_begin(&line, LOG_LEVEL_WARN, "log lines dropped");
-    if (!line.wanted)
+    if (!line.wanted) {
         return;
+    }
     log_u64(&line, "lines", queue->untold);
     log_u64(&line, "since_start", log_dropped());
     log_line_finish(&line);
-    if (add(queue, line.data, line.length))
+    if (add(queue, line.data, line.length)) {
         queue->untold = 0;
+    }
 }
 
 /* Waits until `enough` bytes are used, `ms` have passed (0: however long it takes), or the queue closes. */
@@ -114,9 +120,10 @@ static void wait_for(struct log_queue *queue, size_t enough, unsigned ms)
     int r = 0;
 
     queue->wake_at = enough;
-    while (!queue->closing && queue->used < enough && r != ETIMEDOUT)
+    while (!queue->closing && queue->used < enough && r != ETIMEDOUT) {
         r = ms > 0 ? pthread_cond_clockwait(&queue->wake, &queue->lock, CLOCK_MONOTONIC, &until)
                    : pthread_cond_wait(&queue->wake, &queue->lock);
+    }
     queue->wake_at = SIZE_MAX;
 }
 
@@ -128,12 +135,15 @@ static size_t write_batch(int fd, const struct iovec parts[2])
         struct pollfd ready = {.fd = fd, .events = POLLOUT};
         ssize_t n = writev(fd, parts, 2);
 
-        if (n > 0)
+        if (n > 0) {
             return (size_t)n;
-        if (n == 0 || (errno != EINTR && errno != EAGAIN))
+        }
+        if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
             return 0;
-        if (errno == EAGAIN)
+        }
+        if (errno == EAGAIN) {
             poll(&ready, 1, -1);
+        }
     }
 }
 
@@ -150,8 +160,9 @@ static uint64_t count_lines(const struct log_queue *queue)
 {
     uint64_t lines = 0;
 
-    for (size_t i = queue->held; i < queue->used; i++)
+    for (size_t i = queue->held; i < queue->used; i++) {
         lines += queue->ring[(queue->start + i) % RING_SIZE] == '\n';
+    }
     return lines;
 }
 
@@ -198,8 +209,9 @@ static void *run(void *arg)
     pthread_mutex_lock(&queue->lock);
     for (;;) {
         wait_for(queue, queue->held + 1, 0);
-        if (queue->used <= queue->held)
+        if (queue->used <= queue->held) {
             break;
+        }
         write_some(queue);
         wait_for(queue, BATCH_SIZE, GATHER_MS);
     }
@@ -207,8 +219,9 @@ static void *run(void *arg)
     abandoned = queue->abandoned;
     pthread_cond_signal(&queue->done);
     pthread_mutex_unlock(&queue->lock);
-    if (abandoned)
+    if (abandoned) {
         destroy(queue);
+    }
     return NULL;
 }
 
@@ -220,8 +233,9 @@ static int start_thread(struct log_queue *queue)
 
     sigfillset(&all);
     r = pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (r != 0)
+    if (r != 0) {
         return -r;
+    }
     r = pthread_create(&queue->thread, NULL, run, queue);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return -r;
@@ -265,8 +279,9 @@ bool log_queue_stop(struct log_queue *queue, unsigned patience_ms)
     pthread_mutex_lock(&queue->lock);
     queue->closing = true;
     pthread_cond_signal(&queue->wake);
-    while (!queue->finished && r != ETIMEDOUT)
+    while (!queue->finished && r != ETIMEDOUT) {
         r = pthread_cond_clockwait(&queue->done, &queue->lock, CLOCK_MONOTONIC, &until);
+    }
     finished = queue->finished;
     if (!finished) {
         queue->abandoned = true;

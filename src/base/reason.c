@@ -53,8 +53,10 @@ const char *reason_advice(enum reason reason)
 
 enum reason reason_find(const char *word)
 {
-    for (unsigned i = 0; i < REASON_COUNT; i++)
-        if (strcmp(rows[i].word, word) == 0)
+    for (unsigned i = 0; i < REASON_COUNT; i++) {
+        if (strcmp(rows[i].word, word) == 0) {
             return (enum reason)i;
+        }
+    }
     return REASON_COUNT;
 }

@@ -24,8 +24,9 @@ void text_clear(struct text *text)
 {
     text->length = 0;
     text->failed = false;
-    if (text->data)
+    if (text->data) {
         text->data[0] = '\0';
+    }
 }
 
 /* Makes room for `more` bytes and the terminator; false sets `failed`, and the text stays as it was. */
@@ -35,17 +36,20 @@ static bool reserve(struct text *text, size_t more)
     size_t capacity;
     char *data;
 
-    if (text->failed)
+    if (text->failed) {
         return false;
+    }
     if (more > limit || text->length > limit - more) {
         text->failed = true;
         return false;
     }
-    if (text->length + more < text->capacity)
+    if (text->length + more < text->capacity) {
         return true;
+    }
     capacity = text->capacity ? text->capacity : FIRST_CAPACITY;
-    while (capacity <= text->length + more)
+    while (capacity <= text->length + more) {
         capacity *= 2;
+    }
     data = realloc(text->data, capacity);
     if (!data) {
         text->failed = true;
@@ -63,10 +67,12 @@ void text_add(struct text *text, const char *string)
 
 void text_add_bytes(struct text *text, const void *data, size_t length)
 {
-    if (!reserve(text, length))
+    if (!reserve(text, length)) {
         return;
-    if (length > 0)
+    }
+    if (length > 0) {
         memcpy(text->data + text->length, data, length);
+    }
     text->length += length;
     text->data[text->length] = '\0';
 }
@@ -92,16 +98,18 @@ void text_addv(struct text *text, const char *format, va_list args)
     size_t room;
     int length;
 
-    if (!reserve(text, 0))
+    if (!reserve(text, 0)) {
         return;
+    }
     va_copy(again, args);
     room = text->capacity - text->length;
     length = vsnprintf(text->data + text->length, room, format, args);
     if (length < 0) {
         text->failed = true;
     } else if (reserve(text, (size_t)length)) {
-        if ((size_t)length >= room)
+        if ((size_t)length >= room) {
             vsnprintf(text->data + text->length, (size_t)length + 1, format, again);
+        }
         text->length += (size_t)length;
     }
     text->data[text->length] = '\0';
@@ -114,10 +122,11 @@ void text_add_json(struct text *text, const char *data, size_t length)
         char escaped[ESCAPE_MAX];
         size_t used = escape_plain(data, length);
 
-        if (used > 0)
+        if (used > 0) {
             text_add_bytes(text, data, used);
-        else
+        } else {
             text_add_bytes(text, escaped, escape_json(data, length, escaped, &used));
+        }
         data += used;
         length -= used;
     }

@@ -34,10 +34,12 @@ struct sum {
 /* Adds what the digits at `text` say, times ten for each; returns the first character that is not one. */
 static const char *read_digits(const char *text, struct sum *sum)
 {
-    for (; *text >= '0' && *text <= '9'; text++)
+    for (; *text >= '0' && *text <= '9'; text++) {
         if (__builtin_mul_overflow(sum->value, 10, &sum->value) ||
-            __builtin_add_overflow(sum->value, (uint64_t)(*text - '0'), &sum->value))
+            __builtin_add_overflow(sum->value, (uint64_t)(*text - '0'), &sum->value)) {
             sum->overflow = true;
+        }
+    }
     return text;
 }
 
@@ -50,13 +52,16 @@ static const char *read_part(const char *text, const struct unit *units, size_t 
     const char *name = read_digits(text, &part);
     size_t length = 0;
 
-    while ((name[length] >= 'a' && name[length] <= 'z') || (name[length] >= 'A' && name[length] <= 'Z'))
+    while ((name[length] >= 'a' && name[length] <= 'z') || (name[length] >= 'A' && name[length] <= 'Z')) {
         length++;
-    if (name == text || length == 0)
+    }
+    if (name == text || length == 0) {
         return NULL;
+    }
     for (size_t i = 0; i < count; i++) {
-        if (strlen(units[i].name) != length || strncmp(units[i].name, name, length) != 0)
+        if (strlen(units[i].name) != length || strncmp(units[i].name, name, length) != 0) {
             continue;
+        }
         total->overflow |= part.overflow || __builtin_mul_overflow(part.value, units[i].worth, &part.value) ||
                            __builtin_add_overflow(total->value, part.value, &total->value);
         *ret_index = i;
@@ -67,8 +72,9 @@ static const char *read_part(const char *text, const struct unit *units, size_t 
 
 static int finish(const struct sum *sum, uint64_t max, uint64_t *ret)
 {
-    if (sum->overflow || sum->value > max)
+    if (sum->overflow || sum->value > max) {
         return -ERANGE;
+    }
     *ret = sum->value;
     return 0;
 }
@@ -78,8 +84,9 @@ int units_parse_u64(const char *text, uint64_t max, uint64_t *ret)
     struct sum sum = {0};
     const char *end = read_digits(text, &sum);
 
-    if (end == text || *end)
+    if (end == text || *end) {
         return -EINVAL;
+    }
     return finish(&sum, max, ret);
 }
 
@@ -96,8 +103,9 @@ int units_parse_duration(const char *text, uint64_t *ret_ms)
         size_t unit;
 
         text = read_part(text, durations, ARRAY_SIZE(durations), &sum, &unit);
-        if (!text || unit < next)
+        if (!text || unit < next) {
             return -EINVAL;
+        }
         next = unit + 1;
     } while (*text);
     return finish(&sum, UINT64_MAX, ret_ms);
@@ -114,8 +122,9 @@ int units_parse_size(const char *text, uint64_t *ret_bytes)
         return 0;
     }
     end = read_part(text, sizes, ARRAY_SIZE(sizes), &sum, &unit);
-    if (!end || *end)
+    if (!end || *end) {
         return -EINVAL;
+    }
     return finish(&sum, UINT64_MAX, ret_bytes);
 }
 
@@ -129,10 +138,12 @@ static void format_parts(uint64_t ms, size_t parts, char buffer[UNITS_TEXT_MAX])
         uint64_t count = ms / durations[i].worth;
 
         ms %= durations[i].worth;
-        if (count == 0)
+        if (count == 0) {
             continue;
-        if (length == 0 && i + parts < last)
+        }
+        if (length == 0 && i + parts < last) {
             last = i + parts;
+        }
         length += (size_t)snprintf(buffer + length, UNITS_TEXT_MAX - length, "%" PRIu64 "%s", count,
                                    durations[i].name);
     }
@@ -140,10 +151,11 @@ static void format_parts(uint64_t ms, size_t parts, char buffer[UNITS_TEXT_MAX])
 
 const char *units_format_duration(uint64_t ms, char buffer[UNITS_TEXT_MAX])
 {
-    if (ms == 0)
+    if (ms == 0) {
         memcpy(buffer, "0s", sizeof("0s"));
-    else
+    } else {
         format_parts(ms, ARRAY_SIZE(durations), buffer);
+    }
     return buffer;
 }
 
@@ -151,8 +163,9 @@ const char *units_format_size(uint64_t bytes, char buffer[UNITS_TEXT_MAX])
 {
     const struct unit *unit = sizes;
 
-    while (unit->worth > 1 && (bytes == 0 || bytes % unit->worth != 0))
+    while (unit->worth > 1 && (bytes == 0 || bytes % unit->worth != 0)) {
         unit++;
+    }
     snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 "%s", bytes / unit->worth, unit->name);
     return buffer;
 }
@@ -172,14 +185,17 @@ static bool format_figures(uint64_t value, uint64_t worth, uint64_t carry, const
         whole++;
         rest = 0;
     }
-    if (whole >= carry)
+    if (whole >= carry) {
         return false;
-    for (; decimals > 0 && rest % 10 == 0; decimals--)
+    }
+    for (; decimals > 0 && rest % 10 == 0; decimals--) {
         rest /= 10;
-    if (decimals == 0)
+    }
+    if (decimals == 0) {
         snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 "%s", whole, suffix);
-    else
+    } else {
         snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 ".%0*u%s", whole, (int)decimals, rest, suffix);
+    }
     return true;
 }
 
@@ -190,16 +206,18 @@ const char *units_human_size(uint64_t bytes, char buffer[UNITS_TEXT_MAX])
 
     for (;; i--) {
         snprintf(suffix, sizeof(suffix), " %s", sizes[i].name);
-        if (format_figures(bytes, sizes[i].worth, i > 0 ? 1024 : UINT64_MAX, suffix, buffer))
+        if (format_figures(bytes, sizes[i].worth, i > 0 ? 1024 : UINT64_MAX, suffix, buffer)) {
             return buffer;
+        }
     }
 }
 
 const char *units_human_duration(uint64_t ms, char buffer[UNITS_TEXT_MAX])
 {
-    if (ms < 1000)
+    if (ms < 1000) {
         snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 "ms", ms);
-    else if (!format_figures(ms, 1000, 60, "s", buffer))
+    } else if (!format_figures(ms, 1000, 60, "s", buffer)) {
         format_parts(ms < 60000 ? 60000 : ms, 2, buffer);
+    }
     return buffer;
 }

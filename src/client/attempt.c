@@ -13,8 +13,9 @@
 
 static void drop_socket(struct attempt *attempt)
 {
-    if (attempt->fd >= 0)
+    if (attempt->fd >= 0) {
         close(attempt->fd);
+    }
     attempt->fd = -1;
     attempt->greeting_begun = false;
 }
@@ -22,8 +23,9 @@ static void drop_socket(struct attempt *attempt)
 void attempt_end(struct attempt *attempt)
 {
     drop_socket(attempt);
-    if (attempt->found)
+    if (attempt->found) {
         freeaddrinfo(attempt->found);
+    }
     attempt->found = attempt->next = NULL;
 }
 
@@ -39,10 +41,12 @@ static int fail(struct attempt *attempt, int code, struct error *err)
 /* Connected: the stream is there, unless a greeting comes first. */
 static int greet(struct attempt *attempt)
 {
-    if (attempt->to.kind != ADDR_HYBRID)
+    if (attempt->to.kind != ADDR_HYBRID) {
         return 0;
-    if (!attempt->greeting_begun)
+    }
+    if (!attempt->greeting_begun) {
         hybrid_greeting_init(&attempt->greeting, attempt->to.port);
+    }
     attempt->greeting_begun = true;
     return hybrid_greeting_step(&attempt->greeting, attempt->fd);
 }
@@ -53,8 +57,9 @@ static int dial(struct attempt *attempt, const struct sockaddr_any *to)
     bool pending;
     int fd = sock_connect(to, &attempt->options, &pending);
 
-    if (fd < 0)
+    if (fd < 0) {
         return fd == -EAGAIN ? -ECONNREFUSED : fd;
+    }
     attempt->fd = fd;
     attempt->sockets++;
     return pending ? -EAGAIN : greet(attempt);
@@ -82,10 +87,11 @@ static int look_up(struct attempt *attempt, struct error *err)
 
     snprintf(port, sizeof port, "%u", attempt->to.port);
     code = getaddrinfo(attempt->to.host, port, &wanted, &attempt->found);
-    if (code != 0)
+    if (code != 0) {
         return error_set(err, code == EAI_MEMORY ? -ENOMEM : -EHOSTUNREACH,
                          "cannot connect to %s: the name was not found (%s); give an address instead",
                          addr_format(&attempt->to, text), gai_strerror(code));
+    }
     attempt->next = attempt->found;
     return 0;
 }

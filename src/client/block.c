@@ -7,8 +7,9 @@ struct block *block_new(size_t *live)
 {
     struct block *block = malloc(sizeof(*block));
 
-    if (!block)
+    if (!block) {
         return NULL;
+    }
     block->references = 1;
     block->live = live;
     ++*live;
@@ -23,8 +24,9 @@ struct block *block_hold(struct block *block)
 
 void block_release(struct block *block)
 {
-    if (!block || --block->references > 0)
+    if (!block || --block->references > 0) {
         return;
+    }
     --*block->live;
     free(block);
 }

@@ -23,14 +23,16 @@
 
 void connection_lock(const struct connection *connection)
 {
-    if (connection->config.lock)
+    if (connection->config.lock) {
         connection->config.lock(connection->user);
+    }
 }
 
 void connection_unlock(const struct connection *connection)
 {
-    if (connection->config.unlock)
+    if (connection->config.unlock) {
         connection->config.unlock(connection->user);
+    }
 }
 
 /* ---- Losing a link, and the wait before the next ---- */
@@ -39,8 +41,9 @@ static uint32_t jitter(uint32_t whole)
 {
     uint32_t random;
 
-    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0) {
         random = (uint32_t)clock_us();
+    }
     return whole - whole / 2 + random % (whole / 2 + 1);
 }
 
@@ -48,8 +51,9 @@ static uint32_t backoff(const struct connection *connection)
 {
     uint32_t whole = connection->config.backoff_min;
 
-    for (unsigned i = 0; i < connection->failures && whole < connection->config.backoff_max; i++)
+    for (unsigned i = 0; i < connection->failures && whole < connection->config.backoff_max; i++) {
         whole = whole > UINT32_MAX / 2 ? UINT32_MAX : whole * 2;
+    }
     return jitter(whole < connection->config.backoff_max ? whole : connection->config.backoff_max);
 }
 
@@ -63,15 +67,18 @@ void connection_lost(struct link *link, const struct connection_loss *loss)
 {
     struct connection *connection = link->connection;
 
-    if (connection->current != link)
+    if (connection->current != link) {
         return;
+    }
     connection->current = NULL;
     connection->ping = PING_NONE;
-    if (link->ready_at != 0 && clock_ms() - link->ready_at >= STEADY_MS)
+    if (link->ready_at != 0 && clock_ms() - link->ready_at >= STEADY_MS) {
         connection->failures = 0;
+    }
     put_off(connection);
-    if (connection->events.down)
+    if (connection->events.down) {
         connection->events.down(connection, loss);
+    }
 }
 
 /* ---- What sessions tell of themselves ---- */
@@ -81,16 +88,18 @@ static void on_ready(struct session *session, const struct control_hello *peer U
     struct link *link = session_user(session);
 
     link->ready_at = clock_ms();
-    if (link->connection->events.ready)
+    if (link->connection->events.ready) {
         link->connection->events.ready(link->connection);
+    }
 }
 
 static void on_streams(struct session *session)
 {
     struct link *link = session_user(session);
 
-    if (link->connection->current == link && link->connection->events.ready)
+    if (link->connection->current == link && link->connection->events.ready) {
         link->connection->events.ready(link->connection);
+    }
 }
 
 static void lost_session(struct link *link, uint32_t code, const char *what, const char *text)
@@ -130,14 +139,16 @@ static void on_pong(struct session *session, uint64_t rtt_ms UNUSED)
     struct link *link = session_user(session);
     struct connection *connection = link->connection;
 
-    if (connection->current != link)
+    if (connection->current != link) {
         return;
+    }
     if (connection->ping == PING_WAITS) {
         send_ping(connection);
     } else if (connection->ping == PING_SENT) {
         connection->ping = PING_NONE;
-        if (connection->events.pong)
+        if (connection->events.pong) {
             connection->events.pong(connection, clock_us() - connection->pinged_at);
+        }
     }
 }
 
@@ -156,14 +167,17 @@ static int check(const struct addr *to, const struct connection_config *config, 
 {
     char text[ADDR_TEXT_MAX];
 
-    if (to->kind == ADDR_VSOCK && (to->cid_by_name || to->cid == ADDR_CID_ANY))
+    if (to->kind == ADDR_VSOCK && (to->cid_by_name || to->cid == ADDR_CID_ANY)) {
         return error_set(err, -EINVAL,
                          "cannot connect to %s: the CID has to be a number, `parent` or `local`",
                          addr_format(to, text));
-    if (config->connect_timeout == 0 || config->backoff_min == 0 || config->backoff_max < config->backoff_min)
+    }
+    if (config->connect_timeout == 0 || config->backoff_min == 0 ||
+        config->backoff_max < config->backoff_min) {
         return error_set(
             err, -EINVAL,
             "the connect timeout and the backoff are at least 1 ms, and its least at most its most");
+    }
     return session_config_check(&config->session, err);
 }
 
@@ -172,13 +186,16 @@ static int open_descriptors(struct connection *connection)
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
 
     connection->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (connection->epoll < 0)
+    if (connection->epoll < 0) {
         return -errno;
-    if (!connection->config.lock)
+    }
+    if (!connection->config.lock) {
         return 0;
+    }
     connection->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (connection->wake < 0 || epoll_ctl(connection->epoll, EPOLL_CTL_ADD, connection->wake, &event) != 0)
+    if (connection->wake < 0 || epoll_ctl(connection->epoll, EPOLL_CTL_ADD, connection->wake, &event) != 0) {
         return -errno;
+    }
     return 0;
 }
 
@@ -200,11 +217,13 @@ int connection_new(const struct addr *to, const struct connection_config *config
     struct connection *connection;
     int status = check(to, config, err);
 
-    if (status != 0)
+    if (status != 0) {
         return status;
+    }
     connection = calloc(1, sizeof(*connection));
-    if (!connection)
+    if (!connection) {
         return error_set(err, -ENOMEM, "out of memory for a connection");
+    }
     connection->to = *to;
     connection->config = *config;
     connection->config.session.role = SESSION_CLIENT;
@@ -239,15 +258,18 @@ static void bury(struct connection *connection, bool all)
 
 void connection_free(struct connection *connection)
 {
-    if (!connection)
+    if (!connection) {
         return;
+    }
     bury(connection, true);
     block_release(connection->input);
     block_release(connection->spare);
-    if (connection->epoll >= 0)
+    if (connection->epoll >= 0) {
         close(connection->epoll);
-    if (connection->wake >= 0)
+    }
+    if (connection->wake >= 0) {
         close(connection->wake);
+    }
     free(connection);
 }
 
@@ -286,10 +308,12 @@ int connection_timeout(const struct connection *connection)
 {
     uint64_t next = next_deadline(connection), now = clock_ms();
 
-    if (next == LINK_NEVER)
+    if (next == LINK_NEVER) {
         return -1;
-    if (next <= now)
+    }
+    if (next <= now) {
         return 0;
+    }
     return next - now < INT32_MAX ? (int)(next - now) : INT32_MAX;
 }
 
@@ -305,8 +329,9 @@ void connection_wake(struct connection *connection)
 /* What changed may come sooner than the thread that waits was told. */
 static void wake_if_sooner(struct connection *connection)
 {
-    if (connection->waiting && next_deadline(connection) < connection->waiting_until)
+    if (connection->waiting && next_deadline(connection) < connection->waiting_until) {
         connection_wake(connection);
+    }
 }
 
 static size_t count_links(const struct connection *connection)
@@ -314,8 +339,9 @@ static size_t count_links(const struct connection *connection)
     const struct link *link;
     size_t count = 0;
 
-    TAILQ_FOREACH (link, &connection->links, entry)
+    TAILQ_FOREACH (link, &connection->links, entry) {
         count++;
+    }
     return count;
 }
 
@@ -332,8 +358,9 @@ static void begin_link(struct connection *connection)
         struct connection_loss loss = {-ENOMEM, CODE_NO_ERROR, "cannot connect: out of memory"};
         connection->wanted = false;
         put_off(connection);
-        if (connection->events.down)
+        if (connection->events.down) {
             connection->events.down(connection, &loss);
+        }
         return;
     }
     connection->wanted = false;
@@ -347,8 +374,9 @@ static int wait_for_events(struct connection *connection, int wait_ms, struct ep
     int timeout = connection_timeout(connection);
     int count;
 
-    if (timeout < 0 || (wait_ms >= 0 && wait_ms < timeout))
+    if (timeout < 0 || (wait_ms >= 0 && wait_ms < timeout)) {
         timeout = wait_ms;
+    }
     connection->waiting_until = timeout < 0 ? LINK_NEVER : clock_ms() + (uint64_t)timeout;
     connection->waiting = true;
     connection_unlock(connection);
@@ -375,15 +403,18 @@ void connection_process(struct connection *connection, int wait_ms)
     struct link *link;
 
     for (int i = 0; i < count; i++) {
-        if (events[i].data.ptr)
+        if (events[i].data.ptr) {
             link_on_ready(events[i].data.ptr, events[i].events);
-        else
+        } else {
             forget_wakes(connection);
+        }
     }
-    TAILQ_FOREACH (link, &connection->links, entry)
+    TAILQ_FOREACH (link, &connection->links, entry) {
         link_tick(link, now);
-    if (connection->wanted && now >= connection->not_before)
+    }
+    if (connection->wanted && now >= connection->not_before) {
         begin_link(connection);
+    }
     connection_flush(connection);
     bury(connection, false);
 }
@@ -393,8 +424,9 @@ void connection_flush(struct connection *connection)
     struct link *link;
     uint64_t now = clock_ms();
 
-    TAILQ_FOREACH (link, &connection->links, entry)
+    TAILQ_FOREACH (link, &connection->links, entry) {
         link_flush(link, now);
+    }
     wake_if_sooner(connection);
 }
 
@@ -402,8 +434,9 @@ void connection_flush(struct connection *connection)
 
 void connection_connect(struct connection *connection)
 {
-    if (connection->current || connection->draining)
+    if (connection->current || connection->draining) {
         return;
+    }
     connection->wanted = true;
     wake_if_sooner(connection);
 }
@@ -418,16 +451,18 @@ int connection_open(struct connection *connection, const struct control_open *op
 {
     int status;
 
-    if (connection->draining)
+    if (connection->draining) {
         return -ESHUTDOWN;
+    }
     if (!connection_is_ready(connection)) {
         connection_connect(connection);
         return -EAGAIN;
     }
     session_set_now(connection->current->session, clock_ms());
     status = session_open(connection->current->session, open, user, ret);
-    if (status != -ESHUTDOWN)
+    if (status != -ESHUTDOWN) {
         return status;
+    }
     /* All its numbers are used up, or it ended and has not told so yet. */
     link_drain(connection->current, 0);
     connection->current = NULL;
@@ -437,8 +472,9 @@ int connection_open(struct connection *connection, const struct control_open *op
 
 bool connection_ping(struct connection *connection)
 {
-    if (!connection_is_ready(connection))
+    if (!connection_is_ready(connection)) {
         return false;
+    }
     session_set_now(connection->current->session, clock_ms());
     send_ping(connection);
     return true;
@@ -451,8 +487,9 @@ void connection_drain(struct connection *connection, uint32_t deadline_ms)
     connection->draining = true;
     connection->wanted = false;
     connection->current = NULL;
-    TAILQ_FOREACH (link, &connection->links, entry)
+    TAILQ_FOREACH (link, &connection->links, entry) {
         link_drain(link, deadline_ms);
+    }
     wake_if_sooner(connection);
 }
 
@@ -476,9 +513,11 @@ struct block *connection_input(struct connection *connection)
 /* One to read into next must be there before this one is given away. */
 struct block *connection_block(struct connection *connection)
 {
-    if (!connection->delivering || connection->blocks * BLOCK_SIZE > connection->config.session.budget)
+    if (!connection->delivering || connection->blocks * BLOCK_SIZE > connection->config.session.budget) {
         return NULL;
-    if (!connection->spare)
+    }
+    if (!connection->spare) {
         connection->spare = block_new(&connection->blocks);
+    }
     return connection->spare ? block_hold(connection->input) : NULL;
 }

@@ -8,8 +8,9 @@
 
 int postern_fail(struct postern_error *err, int status, const char *message)
 {
-    if (!err)
+    if (!err) {
         return status;
+    }
     err->status = status;
     err->code = CODE_NO_ERROR;
     err->word = "";
@@ -58,17 +59,19 @@ int postern_fail_with(struct postern_error *err, const struct failure *failure)
 {
     const char *more = failure->message ? failure->message : advice(failure->code);
 
-    if (!err)
+    if (!err) {
         return failure->status;
+    }
     err->status = failure->status;
     err->code = failure->code;
     err->word = failure->code != CODE_NO_ERROR ? code_word(failure->code) : "";
     err->retryable = failure->retryable;
-    if (failure->status == -ENOTCONN && failure->message)
+    if (failure->status == -ENOTCONN && failure->message) {
         snprintf(err->message, sizeof(err->message), "%s", failure->message);
-    else
+    } else {
         snprintf(err->message, sizeof(err->message), "%s%s%s%s%s", words(failure->status),
                  err->word[0] ? ": " : "", err->word, more ? ": " : "", more ? more : "");
+    }
     return failure->status;
 }
 

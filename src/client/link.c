@@ -44,8 +44,9 @@ int link_new(struct connection *connection, struct link **ret)
 void link_free(struct link *link)
 {
     attempt_end(&link->attempt);
-    if (link->fd >= 0)
+    if (link->fd >= 0) {
         close(link->fd);
+    }
     session_free(link->session);
     free(link->out);
     free(link);
@@ -57,10 +58,12 @@ static int watch(struct link *link, int fd, uint32_t events)
     struct epoll_event event = {.events = events, .data.ptr = link};
     int command = link->watched_fd == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
-    if (link->watched_fd == fd && link->watched == events)
+    if (link->watched_fd == fd && link->watched == events) {
         return 0;
-    if (epoll_ctl(link->connection->epoll, command, fd, &event) != 0)
+    }
+    if (epoll_ctl(link->connection->epoll, command, fd, &event) != 0) {
         return -errno;
+    }
     link->watched_fd = fd;
     link->watched = events;
     return 0;
@@ -72,8 +75,9 @@ static void die(struct link *link)
     link->state = LINK_DEAD;
     link->deadline = LINK_NEVER;
     attempt_end(&link->attempt);
-    if (link->sending) /* its descriptor must not become another's under the sender's hands */
+    if (link->sending) { /* its descriptor must not become another's under the sender's hands */
         (void)shutdown(link->fd, SHUT_RDWR);
+    }
 }
 
 static void fail(struct link *link, int status, const struct error *err)
@@ -91,8 +95,9 @@ static int new_session(struct link *link)
     struct session_config config = link->connection->config.session;
 
     /* It spreads streams in a table, and is no secret where the kernel has no randomness yet. */
-    if (getrandom(&config.hash_seed, sizeof(config.hash_seed), GRND_NONBLOCK) < 0)
+    if (getrandom(&config.hash_seed, sizeof(config.hash_seed), GRND_NONBLOCK) < 0) {
         config.hash_seed = (uint32_t)clock_us();
+    }
     link->session = session_new(&config, &link->connection->session_events, link, clock_ms());
     return link->session ? 0 : -ENOMEM;
 }
@@ -106,10 +111,12 @@ static void begin_session(struct link *link)
     attempt_end(&link->attempt);
     link->deadline = LINK_NEVER;
     link->state = LINK_SESSION;
-    if (status == 0)
+    if (status == 0) {
         status = watch(link, link->fd, EPOLLIN);
-    if (status != 0)
+    }
+    if (status != 0) {
         fail(link, error_errno(&err, status, "cannot use the connection to the daemon"), &err);
+    }
 }
 
 static void attempt_result(struct link *link, int status, struct error *err)
@@ -121,14 +128,16 @@ static void attempt_result(struct link *link, int status, struct error *err)
     if (status == -EAGAIN) {
         status = watch(link, attempt_fd(&link->attempt),
                        attempt_wants(&link->attempt) == POLLIN ? EPOLLIN : EPOLLOUT);
-        if (status == 0)
+        if (status == 0) {
             return;
+        }
         error_errno(err, status, "cannot wait for the connection to the daemon");
     }
-    if (status == 0)
+    if (status == 0) {
         begin_session(link);
-    else
+    } else {
         fail(link, status, err);
+    }
 }
 
 void link_begin(struct link *link)
@@ -154,8 +163,9 @@ static void step(struct link *link)
     connection_unlock(connection);
     status = attempt_step(&link->attempt, &err);
     connection_lock(connection);
-    if (link->attempt.sockets != sockets) /* closing the old one took it out of the set */
+    if (link->attempt.sockets != sockets) { /* closing the old one took it out of the set */
         link->watched_fd = -1;
+    }
     attempt_result(link, status, &err);
 }
 
@@ -200,26 +210,30 @@ static bool send_some(struct link *link)
         link->out_at += (size_t)n;
         return true;
     }
-    if (error == EINTR)
+    if (error == EINTR) {
         return true;
-    if (error == EAGAIN)
+    }
+    if (error == EAGAIN) {
         link->blocked = true;
-    else
+    } else {
         go_mute(link);
+    }
     return false;
 }
 
 static void begin_closing(struct link *link)
 {
     link->state = LINK_CLOSING;
-    if (!link->mute)
+    if (!link->mute) {
         (void)shutdown(link->fd, SHUT_WR);
+    }
 }
 
 void link_flush(struct link *link, uint64_t now)
 {
-    if (link->state != LINK_SESSION || link->sending || link->blocked)
+    if (link->state != LINK_SESSION || link->sending || link->blocked) {
         return;
+    }
     link->sending = true;
     for (int sends = 0; has_output(link) && sends < SENDS_AT_ONCE;) {
         if (link->out_at == link->out_end) {
@@ -232,10 +246,12 @@ void link_flush(struct link *link, uint64_t now)
         }
     }
     link->sending = false;
-    if (link->state == LINK_SESSION && session_is_over(link->session) && !has_output(link))
+    if (link->state == LINK_SESSION && session_is_over(link->session) && !has_output(link)) {
         begin_closing(link);
-    if (link->state != LINK_DEAD && watch(link, link->fd, EPOLLIN | (link->blocked ? EPOLLOUT : 0)) != 0)
+    }
+    if (link->state != LINK_DEAD && watch(link, link->fd, EPOLLIN | (link->blocked ? EPOLLOUT : 0)) != 0) {
         go_mute(link); /* nobody would tell when it may go on */
+    }
 }
 
 static ssize_t receive(struct link *link, struct block *block)
@@ -244,8 +260,9 @@ static ssize_t receive(struct link *link, struct block *block)
 
     connection_unlock(link->connection);
     n = recv(link->fd, block->bytes, sizeof block->bytes, 0);
-    if (n < 0)
+    if (n < 0) {
         n = -errno;
+    }
     connection_lock(link->connection);
     return n;
 }
@@ -269,14 +286,18 @@ static void read_some(struct link *link)
         struct block *block = connection_input(link->connection);
         ssize_t n = receive(link, block);
 
-        if (n == -EAGAIN || n == -EINTR)
+        if (n == -EAGAIN || n == -EINTR) {
             return;
-        if (!session_is_over(link->session))
+        }
+        if (!session_is_over(link->session)) {
             take(link, block, n);
-        if (n <= 0)
+        }
+        if (n <= 0) {
             die(link);
-        if (n < (ssize_t)sizeof block->bytes)
+        }
+        if (n < (ssize_t)sizeof block->bytes) {
             return;
+        }
     }
 }
 
@@ -286,24 +307,29 @@ void link_on_ready(struct link *link, uint32_t events)
         step(link);
         return;
     }
-    if (events & EPOLLOUT)
+    if (events & EPOLLOUT) {
         link->blocked = false;
-    if (link->state != LINK_DEAD && events & ~(uint32_t)EPOLLOUT)
+    }
+    if (link->state != LINK_DEAD && events & ~(uint32_t)EPOLLOUT) {
         read_some(link);
+    }
 }
 
 void link_tick(struct link *link, uint64_t now)
 {
-    if (link->state == LINK_SESSION && now >= session_next_deadline(link->session))
+    if (link->state == LINK_SESSION && now >= session_next_deadline(link->session)) {
         session_tick(link->session, now);
-    if (now < link->deadline)
+    }
+    if (now < link->deadline) {
         return;
+    }
     if (link->state == LINK_ATTEMPT && !link->abandoned) {
         give_up(link);
         return;
     }
-    if (link->state == LINK_SESSION && !session_is_over(link->session))
+    if (link->state == LINK_SESSION && !session_is_over(link->session)) {
         session_receive_end(link->session, now);
+    }
     die(link);
 }
 
@@ -316,10 +342,12 @@ bool link_is_done(const struct link *link)
 {
     struct session_stats stats = {.channels = 0};
 
-    if (link->state != LINK_DEAD || link->sending)
+    if (link->state != LINK_DEAD || link->sending) {
         return false;
-    if (link->session)
+    }
+    if (link->session) {
         session_stats(link->session, &stats);
+    }
     return stats.channels == 0;
 }
 
@@ -327,8 +355,9 @@ uint64_t link_next_deadline(const struct link *link)
 {
     uint64_t next = link->state == LINK_SESSION ? session_next_deadline(link->session) : SESSION_NEVER;
 
-    if (link_is_done(link) || (has_output(link) && !link->sending && !link->blocked))
+    if (link_is_done(link) || (has_output(link) && !link->sending && !link->blocked)) {
         return 0;
+    }
     return next < link->deadline ? next : link->deadline;
 }
 

@@ -8,11 +8,13 @@
 
 int postern_enter(struct postern *postern, struct postern_error *err)
 {
-    if (getpid() != postern->owner)
+    if (getpid() != postern->owner) {
         return postern_fail(err, -ECHILD,
                             "the connection belongs to the process that made it: make another after fork()");
-    if (postern->threaded)
+    }
+    if (postern->threaded) {
         pthread_mutex_lock(&postern->lock);
+    }
     return 0;
 }
 
@@ -20,28 +22,33 @@ bool postern_enter_to_end(struct postern *postern)
 {
     bool ours = getpid() == postern->owner;
 
-    if (!ours)
+    if (!ours) {
         postern->inherited = true;
-    if (!postern->threaded)
+    }
+    if (!postern->threaded) {
         return true;
-    if (!ours)
+    }
+    if (!ours) {
         return pthread_mutex_trylock(&postern->lock) == 0;
+    }
     pthread_mutex_lock(&postern->lock);
     return true;
 }
 
 void postern_flush(struct postern *postern)
 {
-    if (postern->connection && !postern->inherited)
+    if (postern->connection && !postern->inherited) {
         connection_flush(postern->connection);
+    }
     streams_free_ended(postern);
 }
 
 void postern_leave(struct postern *postern)
 {
     postern_flush(postern);
-    if (postern->threaded)
+    if (postern->threaded) {
         pthread_mutex_unlock(&postern->lock);
+    }
 }
 
 void postern_reference(struct postern *postern)
@@ -54,14 +61,16 @@ void postern_unreference(struct postern *postern)
     bool last = --postern->references == 0;
 
     postern_leave(postern);
-    if (last)
+    if (last) {
         postern_free(postern);
+    }
 }
 
 void postern_free(struct postern *postern)
 {
-    if (postern->threaded)
+    if (postern->threaded) {
         pthread_mutex_destroy(&postern->lock);
+    }
     failure_clear(&postern->loss);
     free(postern);
 }
@@ -70,8 +79,9 @@ struct deadline postern_deadline(const struct postern *postern, int timeout_ms)
 {
     struct deadline deadline = {.timeout_ms = postern->threaded ? timeout_ms : 0};
 
-    if (deadline.timeout_ms <= 0)
+    if (deadline.timeout_ms <= 0) {
         return deadline;
+    }
     (void)clock_gettime(CLOCK_MONOTONIC, &deadline.at);
     deadline.at.tv_sec += timeout_ms / 1000;
     deadline.at.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
@@ -99,14 +109,16 @@ int postern_wait(struct postern *postern, struct waiters *list, unsigned events,
     struct waiter waiter;
     int error;
 
-    if (until->timeout_ms == 0)
+    if (until->timeout_ms == 0) {
         return -EAGAIN;
+    }
     waiter_init(&waiter, events);
     TAILQ_INSERT_TAIL(list, &waiter, entry);
-    if (until->timeout_ms < 0)
+    if (until->timeout_ms < 0) {
         error = pthread_cond_wait(&waiter.wake, &postern->lock);
-    else
+    } else {
         error = pthread_cond_timedwait(&waiter.wake, &postern->lock, &until->at);
+    }
     TAILQ_REMOVE(list, &waiter, entry);
     (void)pthread_cond_destroy(&waiter.wake);
     return error == 0 ? 0 : -ETIMEDOUT;
@@ -117,7 +129,8 @@ void postern_wake(struct waiters *list, unsigned events)
     struct waiter *waiter;
 
     TAILQ_FOREACH (waiter, list, entry) {
-        if (waiter->events & events)
+        if (waiter->events & events) {
             (void)pthread_cond_signal(&waiter->wake);
+        }
     }
 }

@@ -15,12 +15,14 @@ int postern_read_struct(void *ret, size_t known, const void *given, size_t size,
     const unsigned char *bytes = given;
 
     for (size_t i = known; i < size; i++) {
-        if (bytes[i] != 0)
+        if (bytes[i] != 0) {
             return postern_fail(err, -EINVAL,
                                 "an option is set that this version of libpostern does not know");
+        }
     }
-    if (size < sizeof(size_t))
+    if (size < sizeof(size_t)) {
         return postern_fail(err, -EINVAL, "the options were not initialized with postern_..._options_init()");
+    }
     memcpy(ret, given, size < known ? size : known);
     return 0;
 }
@@ -49,12 +51,15 @@ int postern_read_options(const struct postern_options *given, struct postern *po
     struct postern_options options = {0};
     int status = given ? postern_read_struct(&options, sizeof(options), given, given->size, err) : 0;
 
-    if (status != 0)
+    if (status != 0) {
         return status;
-    if (options.flags & ~POSTERN_LAZY)
+    }
+    if (options.flags & ~POSTERN_LAZY) {
         return postern_fail(err, -EINVAL, "a flag is set that this version of libpostern does not know");
-    if (options.build && strlen(options.build) >= sizeof(postern->build))
+    }
+    if (options.build && strlen(options.build) >= sizeof(postern->build)) {
         return postern_fail(err, -EINVAL, "options: `build` is longer than 64 bytes");
+    }
     connection_config_default(ret);
     set_timers(ret, &options);
     postern->open_timeout = ret->session.open_timeout;
@@ -71,24 +76,28 @@ int postern_read_address(const char *address, struct addr *ret, struct postern_e
 {
     struct error why = ERROR_INIT;
 
-    if (!address)
+    if (!address) {
         address = getenv("POSTERN_ADDRESS");
-    if (!address || address[0] == '\0')
+    }
+    if (!address || address[0] == '\0') {
         address = POSTERN_DEFAULT_ADDRESS;
+    }
     return addr_parse(address, ret, &why) == 0 ? 0 : postern_fail(err, -EINVAL, why.text);
 }
 
 static int read_meta(const struct postern_open_options *options, struct control_open *open,
                      struct postern_error *err)
 {
-    if (options->meta_count > CONTROL_META_MAX || (options->meta_count > 0 && !options->meta))
+    if (options->meta_count > CONTROL_META_MAX || (options->meta_count > 0 && !options->meta)) {
         return postern_fail(err, -EINVAL, "a stream has at most 16 meta entries");
+    }
     for (size_t i = 0; i < options->meta_count; i++) {
         const struct postern_meta *meta = &options->meta[i];
         struct control_meta_entry *entry = &open->meta[i];
 
-        if (!meta->key || !meta->value)
+        if (!meta->key || !meta->value) {
             return postern_fail(err, -EINVAL, "a meta entry has no key or no value");
+        }
         entry->key = control_text(meta->key);
         entry->binary = meta->length > 0;
         entry->value =
@@ -107,25 +116,30 @@ int postern_read_request(const char *route, const struct postern_open_options *g
     struct breach breach;
     int status = given ? postern_read_struct(&options, sizeof(options), given, given->size, err) : 0;
 
-    if (status != 0)
+    if (status != 0) {
         return status;
-    if (options.timeout_ms != 0 && options.timeout_ms < *ret_timeout)
+    }
+    if (options.timeout_ms != 0 && options.timeout_ms < *ret_timeout) {
         *ret_timeout = options.timeout_ms;
+    }
     open.timeout_ms = *ret_timeout;
     open.kind = options.kind;
     status = read_meta(&options, &open, err);
-    if (status != 0)
+    if (status != 0) {
         return status;
+    }
     *ret_length = control_encode_open(&open, bytes, sizeof(bytes));
     /* What the daemon would not take is not sent. */
-    if (*ret_length == 0 || !control_decode_open(bytes, *ret_length, &open, &breach))
+    if (*ret_length == 0 || !control_decode_open(bytes, *ret_length, &open, &breach)) {
         return postern_fail(
             err, -EINVAL,
             "a route has 1 to 255 bytes of printable ASCII, meta has no key twice, keys of at most "
             "64 bytes and values of at most 1024, and about 4000 in all");
+    }
     *ret = malloc(*ret_length);
-    if (!*ret)
+    if (!*ret) {
         return postern_fail(err, -ENOMEM, "out of memory for a stream");
+    }
     memcpy(*ret, bytes, *ret_length);
     return 0;
 }

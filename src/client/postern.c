@@ -47,10 +47,12 @@ static void on_down(struct connection *connection, const struct connection_loss 
                           .message = loss->message};
 
     failure_set(&postern->loss, &why, strlen(loss->message));
-    if (postern->ping == PING_ASKED)
+    if (postern->ping == PING_ASKED) {
         answer_ping(postern, 0, true);
-    if (postern->hopeful > 0 || !TAILQ_EMPTY(&postern->queued))
+    }
+    if (postern->hopeful > 0 || !TAILQ_EMPTY(&postern->queued)) {
         connection_connect(connection);
+    }
     postern->losses++;
     postern_wake(&postern->waiters, POSTERN_CHANGED);
 }
@@ -70,8 +72,9 @@ static int until_expiry(const struct postern *postern, int wait_ms)
     uint64_t now = clock_ms();
     uint64_t left = postern->expire_at > now ? postern->expire_at - now : 0;
 
-    if (wait_ms >= 0 && (uint64_t)wait_ms < left)
+    if (wait_ms >= 0 && (uint64_t)wait_ms < left) {
         return wait_ms;
+    }
     return left < INT32_MAX ? (int)left : wait_ms;
 }
 
@@ -80,14 +83,16 @@ static void turn(struct postern *postern, int wait_ms)
     connection_process(postern->connection, until_expiry(postern, wait_ms));
     streams_expire(postern, clock_ms());
     postern_flush(postern);
-    if (connection_is_over(postern->connection))
+    if (connection_is_over(postern->connection)) {
         postern_wake(&postern->waiters, POSTERN_CHANGED);
+    }
 }
 
 void postern_expire_at(struct postern *postern, uint64_t when)
 {
-    if (when >= postern->expire_at)
+    if (when >= postern->expire_at) {
         return;
+    }
     postern->expire_at = when;
     connection_wake(postern->connection);
 }
@@ -97,8 +102,9 @@ static void *run(void *arg)
     struct postern *postern = arg;
 
     pthread_mutex_lock(&postern->lock);
-    while (!postern->stopping)
+    while (!postern->stopping) {
         turn(postern, -1);
+    }
     pthread_mutex_unlock(&postern->lock);
     return NULL;
 }
@@ -131,8 +137,9 @@ static void init(struct postern *postern, bool threaded)
     TAILQ_INIT(&postern->ended);
     TAILQ_INIT(&postern->news);
     TAILQ_INIT(&postern->waiters);
-    if (threaded)
+    if (threaded) {
         (void)pthread_mutex_init(&postern->lock, NULL); /* cannot fail without attributes */
+    }
 }
 
 static int make(struct postern *postern, const char *address, const struct postern_options *options,
@@ -147,10 +154,12 @@ static int make(struct postern *postern, const char *address, const struct poste
     struct addr to;
     int status = postern_read_address(address, &to, err);
 
-    if (status == 0)
+    if (status == 0) {
         status = postern_read_options(options, postern, &config, err);
-    if (status != 0)
+    }
+    if (status != 0) {
         return status;
+    }
     if (postern->threaded) {
         config.lock = lock;
         config.unlock = unlock;
@@ -170,8 +179,9 @@ static struct postern *new_postern(const char *address, const struct postern_opt
     }
     init(postern, threaded);
     *ret_status = make(postern, address, options, err);
-    if (*ret_status == 0)
+    if (*ret_status == 0) {
         return postern;
+    }
     postern_free(postern);
     return NULL;
 }
@@ -182,8 +192,9 @@ int postern_start(const char *address, const struct postern_options *options, st
     int status;
     struct postern *postern = new_postern(address, options, false, &status, err);
 
-    if (!postern)
+    if (!postern) {
         return status;
+    }
     connection_connect(postern->connection);
     turn(postern, 0);
     *ret = postern;
@@ -208,10 +219,12 @@ static int wait_for_first(struct postern *postern, struct postern_error *err)
     const struct deadline forever = {.timeout_ms = -1}; /* the try has a deadline of its own */
     int status = 0;
 
-    while (!connection_is_ready(postern->connection) && postern->losses == 0 && status == 0)
+    while (!connection_is_ready(postern->connection) && postern->losses == 0 && status == 0) {
         status = postern_wait(postern, &postern->waiters, POSTERN_CHANGED, &forever);
-    if (!connection_is_ready(postern->connection))
+    }
+    if (!connection_is_ready(postern->connection)) {
         status = postern_fail_with(err, &postern->loss);
+    }
     return status;
 }
 
@@ -222,8 +235,9 @@ int postern_connect(const char *address, const struct postern_options *options, 
     int status;
     struct postern *postern = new_postern(address, options, true, &status, err);
 
-    if (!postern)
+    if (!postern) {
         return status;
+    }
     connection_connect(postern->connection);
     status = start_thread(postern, err);
     if (status != 0) {
@@ -236,10 +250,11 @@ int postern_connect(const char *address, const struct postern_options *options, 
         status = wait_for_first(postern, err);
         pthread_mutex_unlock(&postern->lock);
     }
-    if (status == 0)
+    if (status == 0) {
         *ret = postern;
-    else
+    } else {
         postern_disconnect(postern, 0);
+    }
     return status;
 }
 
@@ -247,12 +262,15 @@ int postern_connect(const char *address, const struct postern_options *options, 
 
 static int ready_status(struct postern *postern, int waited, struct postern_error *err)
 {
-    if (connection_is_ready(postern->connection))
+    if (connection_is_ready(postern->connection)) {
         return 0;
-    if (connection_is_over(postern->connection))
+    }
+    if (connection_is_over(postern->connection)) {
         return postern_fail(err, -ESHUTDOWN, "the connection was drained, and is over");
-    if (postern->loss.status != 0)
+    }
+    if (postern->loss.status != 0) {
         return postern_fail_with(err, &postern->loss);
+    }
     return postern_fail_wait(err, waited, "waiting for the daemon");
 }
 
@@ -261,14 +279,16 @@ int postern_wait_ready(struct postern *postern, int timeout_ms, struct postern_e
     struct deadline until;
     int status = postern_enter(postern, err);
 
-    if (status != 0)
+    if (status != 0) {
         return status;
+    }
     until = postern_deadline(postern, timeout_ms);
     postern->hopeful++;
     connection_connect(postern->connection);
     while (!connection_is_ready(postern->connection) && !connection_is_over(postern->connection) &&
-           status == 0)
+           status == 0) {
         status = postern_wait(postern, &postern->waiters, POSTERN_CHANGED, &until);
+    }
     postern->hopeful--;
     status = ready_status(postern, status, err);
     postern_leave(postern);
@@ -280,12 +300,15 @@ static int take_answer(struct postern *postern, uint32_t *ret_us, struct postern
 {
     const struct failure lost = {.status = -ENOTCONN, .code = CODE_LOST, .retryable = true};
 
-    if (postern->ping == PING_ANSWERED)
+    if (postern->ping == PING_ANSWERED) {
         postern->ping = PING_IDLE;
-    if (postern->ping_lost)
+    }
+    if (postern->ping_lost) {
         return postern_fail_with(err, &lost);
-    if (ret_us)
+    }
+    if (ret_us) {
         *ret_us = postern->ping_us;
+    }
     return 0;
 }
 
@@ -295,8 +318,9 @@ static int ask(struct postern *postern, struct postern_error *err)
                                    .retryable = true,
                                    .message = "there is no connection to the daemon"};
 
-    if (!connection_ping(postern->connection))
+    if (!connection_ping(postern->connection)) {
         return postern_fail_with(err, postern->loss.status != 0 ? &postern->loss : &nobody);
+    }
     postern->ping = PING_ASKED;
     postern_flush(postern);
     return 0;
@@ -308,12 +332,15 @@ static int ping(struct postern *postern, int timeout_ms, uint32_t *ret_us, struc
     unsigned before = postern->pongs;
     int status = postern->ping == PING_IDLE ? ask(postern, err) : 0;
 
-    if (status != 0)
+    if (status != 0) {
         return status;
-    while (postern->ping == PING_ASKED && postern->pongs == before && status == 0)
+    }
+    while (postern->ping == PING_ASKED && postern->pongs == before && status == 0) {
         status = postern_wait(postern, &postern->waiters, POSTERN_CHANGED, &until);
-    if (postern->ping == PING_ASKED && postern->pongs == before)
+    }
+    if (postern->ping == PING_ASKED && postern->pongs == before) {
         return postern_fail_wait(err, status, "waiting for the answer to a ping");
+    }
     return take_answer(postern, ret_us, err);
 }
 
@@ -321,8 +348,9 @@ int postern_ping(struct postern *postern, int timeout_ms, uint32_t *ret_us, stru
 {
     int status = postern_enter(postern, err);
 
-    if (status != 0)
+    if (status != 0) {
         return status;
+    }
     status = ping(postern, timeout_ms, ret_us, err);
     postern_leave(postern);
     return status;
@@ -336,10 +364,12 @@ int postern_drain(struct postern *postern, uint32_t deadline_ms, struct postern_
     struct postern_stream *stream;
     int status = postern_enter(postern, err);
 
-    if (status != 0)
+    if (status != 0) {
         return status;
-    while ((stream = TAILQ_FIRST(&postern->queued)))
+    }
+    while ((stream = TAILQ_FIRST(&postern->queued))) {
         stream_fail(stream, &why);
+    }
     connection_drain(postern->connection, deadline_ms);
     postern_leave(postern);
     return 0;
@@ -352,8 +382,9 @@ static void give_up_streams(struct postern *postern)
     struct postern_stream *stream;
 
     TAILQ_FOREACH (stream, &postern->streams, in_streams) {
-        if (stream->lingers)
+        if (stream->lingers) {
             continue;
+        }
         stream_drop_pieces(stream);
         stream_fail(stream, &why);
     }
@@ -366,8 +397,9 @@ static void drain_and_wait(struct postern *postern, int timeout_ms)
 
     connection_drain(postern->connection, timeout_ms > 0 ? (uint32_t)timeout_ms : 0);
     postern_flush(postern);
-    while (!connection_is_over(postern->connection) && status == 0)
+    while (!connection_is_over(postern->connection) && status == 0) {
         status = postern_wait(postern, &postern->waiters, POSTERN_CHANGED, &until);
+    }
 }
 
 static void stop_thread(struct postern *postern)
@@ -386,20 +418,23 @@ static void free_lingering(struct postern *postern)
 
     while (stream) {
         struct postern_stream *next = TAILQ_NEXT(stream, in_streams);
-        if (stream->lingers)
+        if (stream->lingers) {
             stream_free(stream);
+        }
         stream = next;
     }
 }
 
 void postern_disconnect(struct postern *postern, int timeout_ms)
 {
-    if (!postern || !postern_enter_to_end(postern))
+    if (!postern || !postern_enter_to_end(postern)) {
         return;
+    }
     give_up_streams(postern);
     if (postern->threaded && !postern->inherited) {
-        if (timeout_ms != 0)
+        if (timeout_ms != 0) {
             drain_and_wait(postern, timeout_ms);
+        }
         stop_thread(postern);
     }
     free_lingering(postern);
@@ -419,8 +454,9 @@ int postern_timeout(struct postern *postern)
 {
     int timeout;
 
-    if (postern_enter(postern, NULL) != 0)
+    if (postern_enter(postern, NULL) != 0) {
         return -1;
+    }
     timeout = until_expiry(postern, connection_timeout(postern->connection));
     postern_leave(postern);
     return timeout;
@@ -428,8 +464,9 @@ int postern_timeout(struct postern *postern)
 
 void postern_process(struct postern *postern)
 {
-    if (postern->threaded || postern_enter(postern, NULL) != 0)
+    if (postern->threaded || postern_enter(postern, NULL) != 0) {
         return;
+    }
     turn(postern, 0);
     postern_leave(postern);
 }
@@ -438,8 +475,9 @@ struct postern_stream *postern_next(struct postern *postern, unsigned *ret_event
 {
     struct postern_stream *stream;
 
-    if (postern_enter(postern, NULL) != 0)
+    if (postern_enter(postern, NULL) != 0) {
         return NULL;
+    }
     stream = TAILQ_FIRST(&postern->news);
     if (stream) {
         TAILQ_REMOVE(&postern->news, stream, in_news);

@@ -10,9 +10,10 @@
 
 static int may_open(const struct postern *postern, struct postern_error *err)
 {
-    if (postern->count >= postern->max_streams)
+    if (postern->count >= postern->max_streams) {
         return postern_fail(err, -EMFILE,
                             "cannot open a stream: `max_streams` are open; close some, or raise it");
+    }
     return 0;
 }
 
@@ -25,8 +26,9 @@ static int begin(struct postern *postern, const char *route, const struct poster
     size_t length;
     int status = postern_read_request(route, options, &timeout, &request, &length, err);
 
-    if (status != 0)
+    if (status != 0) {
         return status;
+    }
     if (stream_new(postern, &stream) < 0) {
         free(request);
         return postern_fail(err, -ENOMEM, "cannot open a stream: out of memory");
@@ -45,11 +47,13 @@ int postern_open(struct postern *postern, const char *route, const struct poster
 {
     int status = postern_enter(postern, err);
 
-    if (status != 0)
+    if (status != 0) {
         return status;
+    }
     status = may_open(postern, err);
-    if (status == 0)
+    if (status == 0) {
         status = begin(postern, route, options, ret, err);
+    }
     if (status == 0) {
         streams_open_queued(postern);
         postern_expire_at(postern, (*ret)->open_by);
@@ -62,16 +66,19 @@ void postern_close(struct postern_stream *stream)
 {
     struct postern *postern = stream ? stream->postern : NULL;
 
-    if (!stream)
+    if (!stream) {
         return;
-    if (!postern_enter_to_end(postern))
+    }
+    if (!postern_enter_to_end(postern)) {
         return;
+    }
     postern->count--;
     postern_reference(postern); /* for this function's sake: the stream's may be the last */
-    if (stream->finished && stream->channel)
+    if (stream->finished && stream->channel) {
         stream_linger(stream);
-    else
+    } else {
         stream_end(stream);
+    }
     postern_unreference(postern);
 }
 
@@ -79,8 +86,9 @@ void postern_reset(struct postern_stream *stream, uint32_t code)
 {
     struct failure why = {.status = -ESHUTDOWN, .code = code != CODE_NO_ERROR ? code : CODE_CANCEL};
 
-    if (postern_enter(stream->postern, NULL) != 0)
+    if (postern_enter(stream->postern, NULL) != 0) {
         return;
+    }
     stream_drop_pieces(stream);
     stream->heard_end = false;
     stream_fail(stream, &why);
@@ -103,8 +111,9 @@ static int wait_for(struct postern_stream *stream, unsigned event, const struct 
 {
     int status = postern_wait(stream->postern, &stream->waiters, event, until);
 
-    if (status == -EAGAIN)
+    if (status == -EAGAIN) {
         stream->wants |= (uint8_t)event;
+    }
     return status;
 }
 
@@ -113,17 +122,20 @@ int postern_wait_opened(struct postern_stream *stream, int timeout_ms, struct po
     struct deadline until;
     int status = postern_enter(stream->postern, err);
 
-    if (status != 0)
+    if (status != 0) {
         return status;
+    }
     until = postern_deadline(stream->postern, timeout_ms);
-    while (!stream->answered && stream->read_failure.status == 0 && status == 0)
+    while (!stream->answered && stream->read_failure.status == 0 && status == 0) {
         status = wait_for(stream, POSTERN_OPENED, &until);
-    if (stream->answered)
+    }
+    if (stream->answered) {
         status = 0;
-    else if (stream->read_failure.status != 0)
+    } else if (stream->read_failure.status != 0) {
         status = postern_fail_with(err, &stream->read_failure);
-    else
+    } else {
         status = postern_fail_wait(err, status, "waiting for the stream to be opened");
+    }
     postern_leave(stream->postern);
     return status;
 }
@@ -146,8 +158,9 @@ static int wait_for_bytes(struct postern_stream *stream, struct reader *reader, 
     int status = 0;
 
     TAILQ_INSERT_TAIL(&stream->readers, reader, entry);
-    while (reader->filled == 0 && STAILQ_EMPTY(&stream->pieces) && !reading_is_over(stream) && status == 0)
+    while (reader->filled == 0 && STAILQ_EMPTY(&stream->pieces) && !reading_is_over(stream) && status == 0) {
         status = wait_for(stream, POSTERN_READABLE, until);
+    }
     TAILQ_REMOVE(&stream->readers, reader, entry);
     return status;
 }
@@ -164,10 +177,12 @@ static ssize_t read_bytes(struct postern_stream *stream, void *buffer, size_t si
         status = wait_for_bytes(stream, &reader, &until);
         taken = reader.filled + stream_take(stream, reader.at, reader.room);
     }
-    if (taken > 0)
+    if (taken > 0) {
         return (ssize_t)taken;
-    if (stream->read_failure.status != 0)
+    }
+    if (stream->read_failure.status != 0) {
         return postern_fail_with(err, &stream->read_failure);
+    }
     return stream->heard_end ? 0 : postern_fail_wait(err, status, "reading");
 }
 
@@ -176,12 +191,14 @@ ssize_t postern_read(struct postern_stream *stream, void *buffer, size_t size, i
 {
     ssize_t result = postern_enter(stream->postern, err);
 
-    if (result != 0)
+    if (result != 0) {
         return result;
-    if (size == 0)
+    }
+    if (size == 0) {
         result = postern_fail(err, -EINVAL, "cannot read 0 bytes");
-    else
+    } else {
         result = read_bytes(stream, buffer, clamp(size), timeout_ms, err);
+    }
     stream_settle(stream);
     postern_leave(stream->postern);
     return result;
@@ -192,10 +209,12 @@ ssize_t postern_read(struct postern_stream *stream, void *buffer, size_t size, i
 /* 0, or why nothing can be written. */
 static int may_write(const struct postern_stream *stream, struct postern_error *err)
 {
-    if (stream->write_failure.status != 0)
+    if (stream->write_failure.status != 0) {
         return postern_fail_with(err, &stream->write_failure);
-    if (stream->finished)
+    }
+    if (stream->finished) {
         return postern_fail(err, -ESHUTDOWN, "cannot write: postern_finish() was called");
+    }
     return 0;
 }
 
@@ -218,10 +237,12 @@ static int wait_until_taken(struct postern_stream *stream, struct writer *writer
             status = -EAGAIN;
         }
     }
-    if (writer->listed)
+    if (writer->listed) {
         TAILQ_REMOVE(&stream->writers, writer, entry);
-    if (stream->finished) /* it may be the end's turn */
+    }
+    if (stream->finished) { /* it may be the end's turn */
         stream_ask_to_send(stream);
+    }
     return status;
 }
 
@@ -232,10 +253,12 @@ static ssize_t write_bytes(struct postern_stream *stream, const void *data, size
     struct deadline until = postern_deadline(stream->postern, timeout_ms);
     int status = wait_until_taken(stream, &writer, &until, hear);
 
-    if (writer.left < size)
+    if (writer.left < size) {
         return (ssize_t)(size - writer.left);
-    if (stream->write_failure.status != 0)
+    }
+    if (stream->write_failure.status != 0) {
         return postern_fail_with(err, &stream->write_failure);
+    }
     return postern_fail_wait(err, status, "writing");
 }
 
@@ -244,11 +267,13 @@ static ssize_t enter_and_write(struct postern_stream *stream, const void *data, 
 {
     ssize_t result = postern_enter(stream->postern, err);
 
-    if (result != 0)
+    if (result != 0) {
         return result;
+    }
     result = may_write(stream, err);
-    if (result == 0 && size > 0)
+    if (result == 0 && size > 0) {
         result = write_bytes(stream, data, clamp(size), timeout_ms, hear, err);
+    }
     postern_leave(stream->postern);
     return result;
 }
@@ -269,8 +294,9 @@ int postern_finish(struct postern_stream *stream, struct postern_error *err)
 {
     int status = postern_enter(stream->postern, err);
 
-    if (status != 0)
+    if (status != 0) {
         return status;
+    }
     status = may_write(stream, err);
     if (status == 0) {
         stream->finished = true;

@@ -56,8 +56,9 @@ static struct patience patience_for(const struct postern_request *request, int t
 {
     struct patience patience = {.timeout_ms = request->stream->postern->threaded ? timeout_ms : 0};
 
-    if (patience.timeout_ms > 0)
+    if (patience.timeout_ms > 0) {
         patience.until = clock_ms() + (unsigned)timeout_ms;
+    }
     return patience;
 }
 
@@ -65,8 +66,9 @@ static int left_of(const struct patience *patience)
 {
     uint64_t now;
 
-    if (patience->timeout_ms <= 0)
+    if (patience->timeout_ms <= 0) {
         return patience->timeout_ms;
+    }
     now = clock_ms();
     return patience->until > now ? (int)(patience->until - now) : 0;
 }
@@ -85,8 +87,9 @@ static int fail_wait(const struct patience *patience, struct postern_error *err)
 /* `err` is left alone by what succeeds in the end. */
 static ssize_t tell(ssize_t result, const struct postern_error *why, struct postern_error *err)
 {
-    if (result < 0 && err)
+    if (result < 0 && err) {
         *err = *why;
+    }
     return result;
 }
 
@@ -100,8 +103,9 @@ static int fail_answer(const struct postern_request *request, struct postern_err
     char message[400];
     int status;
 
-    if (why == HTTP_REFUSED_NO_MEMORY)
+    if (why == HTTP_REFUSED_NO_MEMORY) {
         return postern_fail(err, -ENOMEM, "reading the answer: out of memory");
+    }
     if (why == HTTP_REFUSED_RESPONSE_CUT) {
         snprintf(message, sizeof(message), "%s; look at the daemon's log",
                  request->answered ? "the answer was cut off: the daemon ended the stream before it was whole"
@@ -115,16 +119,18 @@ static int fail_answer(const struct postern_request *request, struct postern_err
         status = -EPROTO;
     }
     postern_fail(err, status, message);
-    if (err)
+    if (err) {
         err->word = http_refusal_word(exactly);
+    }
     return status;
 }
 
 /* The other side has said its end. */
 static int hear_end(struct postern_request *request, struct postern_error *err)
 {
-    if (http_response_finish(&request->response, true) != HTTP_EVENT_END)
+    if (http_response_finish(&request->response, true) != HTTP_EVENT_END) {
         return fail_answer(request, err);
+    }
     request->over = true;
     return 0;
 }
@@ -134,8 +140,9 @@ static int take_head(struct postern_request *request, struct postern_error *err)
     const struct http_fields *fields = &request->response.reader.fields;
 
     for (unsigned i = 0; i < fields->count; i++) {
-        if (fields->list[i].crosses)
+        if (fields->list[i].crosses) {
             http_head_add(&request->head, fields->list[i].name, fields->list[i].value);
+        }
     }
     if (request->head.failed) {
         request->response.why = HTTP_REFUSED_NO_MEMORY;
@@ -154,10 +161,12 @@ static int parse_head(struct postern_request *request, struct postern_error *err
                                                request->in_end - request->in_at, &used, &piece);
 
     request->in_at += used;
-    if (event == HTTP_EVENT_REFUSED)
+    if (event == HTTP_EVENT_REFUSED) {
         return fail_answer(request, err);
-    if (event == HTTP_EVENT_HEAD && request->response.status >= 200)
+    }
+    if (event == HTTP_EVENT_HEAD && request->response.status >= 200) {
         return take_head(request, err);
+    }
     return 0;
 }
 
@@ -171,8 +180,9 @@ static int read_head(struct postern_request *request, const struct patience *pat
     while (!request->answered && status == 0) {
         if (request->in_at == request->in_end) {
             n = postern_read(request->stream, request->in, IN_SIZE, left_of(patience), err);
-            if (n <= 0)
+            if (n <= 0) {
                 return n < 0 ? (int)n : hear_end(request, err);
+            }
             request->in_at = 0;
             request->in_end = (size_t)n;
         }
@@ -205,8 +215,9 @@ static ssize_t fetch(struct postern_request *request, void *buffer, size_t size,
 {
     size_t n = request->in_end - request->in_at;
 
-    if (n == 0)
+    if (n == 0) {
         return postern_read(request->stream, buffer, size, left_of(patience), err);
+    }
     n = n < size ? n : size;
     memcpy(buffer, request->in + request->in_at, n);
     request->in_at += n;
@@ -220,13 +231,16 @@ static ssize_t read_body(struct postern_request *request, void *buffer, size_t s
     ssize_t n;
 
     while (filled == 0 && !request->over) {
-        if (request->response.why != HTTP_REFUSED_NONE)
+        if (request->response.why != HTTP_REFUSED_NONE) {
             return fail_answer(request, err);
+        }
         n = fetch(request, buffer, size, patience, err);
-        if (n < 0)
+        if (n < 0) {
             return n;
-        if (n == 0)
+        }
+        if (n == 0) {
             return hear_end(request, err);
+        }
         filled = decode(request, buffer, (size_t)n);
     }
     return (ssize_t)filled;
@@ -257,8 +271,9 @@ static int hear(struct postern_request *request, struct postern_error *err)
 {
     int status = read_head(request, &no_patience, err);
 
-    if (wants_no_more(request))
+    if (wants_no_more(request)) {
         give_up(request);
+    }
     return status == -EAGAIN ? 0 : status;
 }
 
@@ -267,10 +282,11 @@ static int may_send(struct postern_request *request, struct postern_error *err)
 {
     int status = request->answered && !request->over ? 0 : hear(request, err);
 
-    if (status < 0)
+    if (status < 0) {
         give_up(request);
-    else if (request->gave_up)
+    } else if (request->gave_up) {
         status = postern_fail(err, -EPIPE, "no more is wanted of the body: the answer tells why");
+    }
     return status;
 }
 
@@ -286,15 +302,18 @@ static ssize_t send_some(struct postern_request *request, const char *data, size
 
     do {
         n = may_send(request, err);
-        if (n < 0)
+        if (n < 0) {
             return n;
+        }
         n = postern_write_or_hear(request->stream, data, size, left_of(patience), err);
         heard = n == -EAGAIN && left_of(patience) != 0;
     } while (heard && !request->answered);
-    if (heard)
+    if (heard) {
         return postern_fail(err, -EAGAIN, "writing: the answer has begun, and wants to be read first");
-    if (n < 0 && !is_wait(n))
+    }
+    if (n < 0 && !is_wait(n)) {
         give_up(request);
+    }
     return is_wait(n) ? fail_wait(patience, err) : n;
 }
 
@@ -306,8 +325,9 @@ static int send_out(struct postern_request *request, const struct patience *pati
     while (has_out(request)) {
         n = send_some(request, request->out.data + request->out_at, request->out.length - request->out_at,
                       patience, err);
-        if (n < 0)
+        if (n < 0) {
             return (int)n;
+        }
         request->out_at += (size_t)n;
     }
     text_clear(&request->out);
@@ -332,8 +352,9 @@ static ssize_t put(struct postern_request *request, const char *data, size_t siz
 
     text_add_bytes(&request->out, prefix, http_body_prefix(&body, n, prefix));
     text_add_bytes(&request->out, data, n);
-    if (request->out.failed)
+    if (request->out.failed) {
         return take_back(&request->out, before, err);
+    }
     request->body = body;
     return (ssize_t)n;
 }
@@ -349,25 +370,31 @@ static ssize_t write_some(struct postern_request *request, const char *data, siz
 
     if (!first || (!chunked && size > CHUNK_MAX)) {
         status = send_out(request, patience, err);
-        if (status < 0)
+        if (status < 0) {
             return status;
+        }
     }
-    if (chunked || has_out(request))
+    if (chunked || has_out(request)) {
         return put(request, data, size, err);
+    }
     n = send_some(request, data, size, patience, err);
-    if (n > 0)
+    if (n > 0) {
         (void)http_body_prefix(&request->body, (size_t)n, (char[HTTP_CHUNK_PREFIX_MAX]){0});
+    }
     return n;
 }
 
 static int may_write(struct postern_request *request, size_t size, struct postern_error *err)
 {
-    if (request->finished && request->body.framing.body == HTTP_BODY_NONE)
+    if (request->finished && request->body.framing.body == HTTP_BODY_NONE) {
         return postern_fail(err, -EINVAL, "the request has no body: see `body_length`");
-    if (request->finished)
+    }
+    if (request->finished) {
         return postern_fail(err, -ESHUTDOWN, "cannot write: postern_request_finish() was called");
-    if (request->body.framing.body == HTTP_BODY_LENGTH && size > request->body.framing.length)
+    }
+    if (request->body.framing.body == HTTP_BODY_LENGTH && size > request->body.framing.length) {
         return postern_fail(err, -EINVAL, "this would be more than the `body_length` that was announced");
+    }
     return request->gave_up ? may_send(request, err) : 0;
 }
 
@@ -383,8 +410,9 @@ ssize_t postern_request_write(struct postern_request *request, const void *data,
         n = write_some(request, (const char *)data + taken, size - taken, &patience, &why);
         taken += n > 0 ? (size_t)n : 0;
     }
-    if (n >= 0)
+    if (n >= 0) {
         n = send_out(request, &patience, &why);
+    }
     return taken > 0 ? (ssize_t)taken : tell(n, &why, err);
 }
 
@@ -394,16 +422,20 @@ int postern_request_finish(struct postern_request *request, struct postern_error
     size_t before = request->out.length;
     int status;
 
-    if (request->body.framing.body == HTTP_BODY_NONE)
+    if (request->body.framing.body == HTTP_BODY_NONE) {
         return 0;
+    }
     status = may_write(request, 0, err);
-    if (status < 0)
+    if (status < 0) {
         return status;
-    if (request->body.framing.body == HTTP_BODY_LENGTH && request->body.framing.length > 0)
+    }
+    if (request->body.framing.body == HTTP_BODY_LENGTH && request->body.framing.length > 0) {
         return postern_fail(err, -EINVAL, "the body is shorter than the `body_length` that was announced");
+    }
     http_body_end(&request->body, &no_trailers, &request->out);
-    if (request->out.failed)
+    if (request->out.failed) {
         return take_back(&request->out, before, err);
+    }
     request->finished = true;
     (void)send_out(request, &no_patience, NULL); /* the others go on with it, and tell what it was */
     return 0;
@@ -426,8 +458,9 @@ static int wait_for_head(struct postern_request *request, const struct patience 
 {
     int status = request->answered ? 0 : send_rest(request, patience, err);
 
-    if (status == 0 || request->answered)
+    if (status == 0 || request->answered) {
         status = read_head(request, patience, err);
+    }
     return is_wait(status) ? fail_wait(patience, err) : status;
 }
 
@@ -447,15 +480,17 @@ ssize_t postern_request_read(struct postern_request *request, void *buffer, size
     struct postern_error why;
     ssize_t n;
 
-    if (size == 0)
+    if (size == 0) {
         return postern_fail(err, -EINVAL, "cannot read 0 bytes");
+    }
     n = wait_for_head(request, &patience, &why);
     if (n == 0) {
         (void)send_rest(request, &patience, &why);
         n = read_body(request, buffer, size, &patience, &why);
     }
-    if (is_wait(n))
+    if (is_wait(n)) {
         n = fail_wait(&patience, &why);
+    }
     return tell(n, &why, err);
 }
 
@@ -463,8 +498,9 @@ ssize_t postern_request_read(struct postern_request *request, void *buffer, size
 
 int postern_request_header_at(const struct postern_request *request, size_t index, struct postern_header *ret)
 {
-    if (!request->answered || index >= request->head.count)
+    if (!request->answered || index >= request->head.count) {
         return 0;
+    }
     ret->name = http_head_name(&request->head, (unsigned)index).data;
     ret->value = http_head_value(&request->head, (unsigned)index).data;
     return 1;
@@ -473,8 +509,9 @@ int postern_request_header_at(const struct postern_request *request, size_t inde
 const char *postern_request_header(const struct postern_request *request, const char *name)
 {
     for (unsigned i = 0; request->answered && i < request->head.count; i++) {
-        if (http_span_is_word(http_head_name(&request->head, i), name))
+        if (http_span_is_word(http_head_name(&request->head, i), name)) {
             return http_head_value(&request->head, i).data;
+        }
     }
     return NULL;
 }
@@ -483,12 +520,15 @@ uint64_t postern_request_length(const struct postern_request *request)
 {
     const struct http_response *response = &request->response;
 
-    if (!request->answered)
+    if (!request->answered) {
         return POSTERN_BODY_UNKNOWN;
-    if (response->told_length)
+    }
+    if (response->told_length) {
         return response->length;
-    if (response->framing.body == HTTP_BODY_LENGTH)
+    }
+    if (response->framing.body == HTTP_BODY_LENGTH) {
         return response->framing.length;
+    }
     return response->framing.body == HTTP_BODY_NONE ? 0 : POSTERN_BODY_UNKNOWN;
 }
 
@@ -517,8 +557,9 @@ static int begin(struct postern_request *request, const char *route,
     http_head_init(&request->head, 0);
     status = request_write_head(route, options, &plan, &request->out, err);
     http_response_init(&request->response, &limits, status == 0 && strcmp(plan.method, "HEAD") == 0);
-    if (status != 0)
+    if (status != 0) {
         return status;
+    }
     http_body_init(&request->body, plan.framing);
     request->finished = plan.framing.body == HTTP_BODY_NONE;
     return 0;
@@ -534,9 +575,10 @@ static int open_stream(struct postern_request *request, struct postern *postern,
     options.kind = POSTERN_KIND_HTTP;
     options.timeout_ms = timeout_ms;
     status = postern_open(postern, route, &options, &request->stream, err);
-    if (status == 0 && request->finished)
+    if (status == 0 && request->finished) {
         (void)send_out(request, &no_patience,
                        NULL); /* what went wrong is told by those who wait for the answer */
+    }
     return status;
 }
 
@@ -547,27 +589,33 @@ int postern_request(struct postern *postern, const char *route, const struct pos
     struct postern_request *request;
     int status = given ? postern_read_struct(&options, sizeof(options), given, given->size, err) : 0;
 
-    if (status != 0)
+    if (status != 0) {
         return status;
+    }
     request = calloc(1, sizeof(*request));
-    if (!request)
+    if (!request) {
         return postern_fail(err, -ENOMEM, "cannot make a request: out of memory");
+    }
     status = begin(request, route, &options, err);
-    if (status == 0)
+    if (status == 0) {
         status = open_stream(request, postern, route, options.timeout_ms, err);
-    if (status == 0)
+    }
+    if (status == 0) {
         *ret = request;
-    else
+    } else {
         free_request(request);
+    }
     return status;
 }
 
 void postern_request_close(struct postern_request *request)
 {
-    if (!request)
+    if (!request) {
         return;
-    if (request->over && request->finished && !request->gave_up && !has_out(request))
+    }
+    if (request->over && request->finished && !request->gave_up && !has_out(request)) {
         (void)postern_finish(request->stream, NULL); /* else it is over already */
+    }
     postern_close(request->stream);
     free_request(request);
 }

@@ -18,17 +18,20 @@ static int refuse(struct postern_error *err, const char *what, const char *which
 
 static int check_method(const char *method, struct postern_error *err)
 {
-    if (!http_span_all(http_span_of(method), HTTP_TOKEN))
+    if (!http_span_all(http_span_of(method), HTTP_TOKEN)) {
         return refuse(err, "a method is a word such as GET or POST", method);
-    if (strcmp(method, "CONNECT") == 0)
+    }
+    if (strcmp(method, "CONNECT") == 0) {
         return refuse(err, "a tunnel is no request: use postern_open()", method);
+    }
     return 0;
 }
 
 static int check_path(const char *path, struct postern_error *err)
 {
-    if (path[0] == '/' && http_span_all(http_span_of(path), HTTP_TARGET))
+    if (path[0] == '/' && http_span_all(http_span_of(path), HTTP_TARGET)) {
         return 0;
+    }
     return refuse(err, "a path begins with a slash, and what has no place in a URL is %-encoded", path);
 }
 
@@ -38,17 +41,21 @@ static int check_header(const struct postern_header *header, struct postern_erro
     struct http_folded folded;
     unsigned traits;
 
-    if (!header->name || !header->value)
+    if (!header->name || !header->value) {
         return postern_fail(err, -EINVAL, "a header has no name or no value");
-    if (!http_span_all(http_span_of(header->name), HTTP_TOKEN))
+    }
+    if (!http_span_all(http_span_of(header->name), HTTP_TOKEN)) {
         return refuse(err, "a header's name is a word without blanks and colons", header->name);
-    if (http_run(header->value, strlen(header->value), HTTP_VALUE) != strlen(header->value))
+    }
+    if (http_run(header->value, strlen(header->value), HTTP_VALUE) != strlen(header->value)) {
         return refuse(err, "a header's value is printable ASCII, in one line", header->name);
+    }
     http_fold(http_span_of(header->name), &folded);
     traits = http_name_traits(http_name_find(&folded));
-    if (traits & (HTTP_TRAIT_HOP | HTTP_TRAIT_FRAMING))
+    if (traits & (HTTP_TRAIT_HOP | HTTP_TRAIT_FRAMING)) {
         return refuse(err, "this header belongs to the connection, and is the library's to write",
                       header->name);
+    }
     return 0;
 }
 
@@ -57,10 +64,11 @@ static void add_length(struct http_head *head, const struct request_plan *plan)
     bool expected = strcmp(plan->method, "POST") == 0 || strcmp(plan->method, "PUT") == 0 ||
                     strcmp(plan->method, "PATCH") == 0;
 
-    if (plan->framing.body == HTTP_BODY_CHUNKED)
+    if (plan->framing.body == HTTP_BODY_CHUNKED) {
         http_head_add(head, HTTP_SPAN("transfer-encoding"), HTTP_SPAN("chunked"));
-    else if (plan->framing.body == HTTP_BODY_LENGTH || expected)
+    } else if (plan->framing.body == HTTP_BODY_LENGTH || expected) {
         http_head_add_number(head, "content-length", plan->framing.length);
+    }
 }
 
 /* The daemon writes its own Host; ours only has to be one. */
@@ -69,10 +77,11 @@ static void add_host(struct http_head *head, const char *route)
     struct http_span host;
     uint16_t port;
 
-    if (http_authority(http_span_of(route), &host, &port))
+    if (http_authority(http_span_of(route), &host, &port)) {
         http_head_add(head, HTTP_SPAN("host"), http_span_of(route));
-    else
+    } else {
         http_head_add(head, HTTP_SPAN("host"), HTTP_SPAN("postern"));
+    }
 }
 
 static int write_head(const char *route, const struct postern_request_options *options,
@@ -83,9 +92,10 @@ static int write_head(const char *route, const struct postern_request_options *o
     http_head_init(&head, 0);
     text_addf(&head.line, "%s %s HTTP/1.1", plan->method, options->path ? options->path : "/");
     add_host(&head, route);
-    for (size_t i = 0; i < options->header_count; i++)
+    for (size_t i = 0; i < options->header_count; i++) {
         http_head_add(&head, http_span_of(options->headers[i].name),
                       http_span_trim(http_span_of(options->headers[i].value)));
+    }
     add_length(&head, plan);
     http_head_add(&head, HTTP_SPAN("connection"), HTTP_SPAN("close"));
     http_head_write(&head, out);
@@ -96,14 +106,16 @@ static int write_head(const char *route, const struct postern_request_options *o
 static void plan_body(const struct postern_request_options *options, struct request_plan *ret)
 {
     ret->method = options->method;
-    if (!ret->method)
+    if (!ret->method) {
         ret->method = options->body_length > 0 ? "POST" : "GET";
-    if (options->body_length == POSTERN_BODY_UNKNOWN)
+    }
+    if (options->body_length == POSTERN_BODY_UNKNOWN) {
         ret->framing = (struct http_framing){.body = HTTP_BODY_CHUNKED};
-    else if (options->body_length > 0)
+    } else if (options->body_length > 0) {
         ret->framing = (struct http_framing){.body = HTTP_BODY_LENGTH, .length = options->body_length};
-    else
+    } else {
         ret->framing = (struct http_framing){.body = HTTP_BODY_NONE};
+    }
 }
 
 int request_write_head(const char *route, const struct postern_request_options *options,
@@ -111,16 +123,20 @@ int request_write_head(const char *route, const struct postern_request_options *
 {
     int status;
 
-    if (options->header_count > 0 && !options->headers)
+    if (options->header_count > 0 && !options->headers) {
         return postern_fail(err, -EINVAL, "there are headers, but `headers` is NULL");
+    }
     plan_body(options, ret);
     status = check_method(ret->method, err);
-    if (status == 0 && options->path)
+    if (status == 0 && options->path) {
         status = check_path(options->path, err);
-    for (size_t i = 0; status == 0 && i < options->header_count; i++)
+    }
+    for (size_t i = 0; status == 0 && i < options->header_count; i++) {
         status = check_header(&options->headers[i], err);
-    if (status != 0)
+    }
+    if (status != 0) {
         return status;
+    }
     status = write_head(route, options, ret, out);
     return status == 0 ? 0 : postern_fail(err, status, "cannot make a request: out of memory");
 }

@@ -13,8 +13,9 @@ int stream_new(struct postern *postern, struct postern_stream **ret)
 {
     struct postern_stream *stream = calloc(1, sizeof(*stream));
 
-    if (!stream)
+    if (!stream) {
         return -ENOMEM;
+    }
     stream->postern = postern;
     postern_reference(postern);
     STAILQ_INIT(&stream->pieces);
@@ -28,8 +29,9 @@ int stream_new(struct postern *postern, struct postern_stream **ret)
 
 static void forget_news(struct postern_stream *stream)
 {
-    if (stream->news)
+    if (stream->news) {
         TAILQ_REMOVE(&stream->postern->news, stream, in_news);
+    }
     stream->news = 0;
 }
 
@@ -53,10 +55,12 @@ void stream_tell(struct postern_stream *stream, unsigned events)
     unsigned news = stream->wants & events;
 
     postern_wake(&stream->waiters, events);
-    if (!news)
+    if (!news) {
         return;
-    if (!stream->news)
+    }
+    if (!stream->news) {
         TAILQ_INSERT_TAIL(&stream->postern->news, stream, in_news);
+    }
     stream->news |= (uint8_t)news;
     stream->wants &= (uint8_t)~news;
 }
@@ -72,16 +76,18 @@ void stream_enter_opening(struct postern_stream *stream, struct streams *list)
 
 void stream_leave_opening(struct postern_stream *stream)
 {
-    if (stream->opening)
+    if (stream->opening) {
         TAILQ_REMOVE(stream->opening, stream, in_opening);
+    }
     stream->opening = NULL;
 }
 
 /* What there is to send is found out when it is asked for. */
 void stream_ask_to_send(struct postern_stream *stream)
 {
-    if (!stream->channel)
+    if (!stream->channel) {
         return;
+    }
     session_set_now(channel_session(stream->channel), clock_ms());
     if (!stream->finished || !TAILQ_EMPTY(&stream->writers)) {
         channel_ready(stream->channel);
@@ -98,10 +104,12 @@ static int open_stream(struct postern_stream *stream)
     struct breach breach;
     int status = -EINVAL;
 
-    if (control_decode_open(stream->request, stream->request_length, &open, &breach))
+    if (control_decode_open(stream->request, stream->request_length, &open, &breach)) {
         status = connection_open(stream->postern->connection, &open, stream, &stream->channel);
-    if (status == -EAGAIN)
+    }
+    if (status == -EAGAIN) {
         return status;
+    }
     free(stream->request);
     stream->request = NULL;
     if (status != 0) {
@@ -129,8 +137,9 @@ static void expire(struct postern_stream *stream)
                           .message = "no answer came in the time set for it"};
 
     /* That it could not connect says more. */
-    if (!stream->channel && stream->postern->loss.status != 0)
+    if (!stream->channel && stream->postern->loss.status != 0) {
         why = stream->postern->loss;
+    }
     stream_fail(stream, &why);
 }
 
@@ -140,18 +149,20 @@ static void expire_list(struct streams *list, uint64_t now, uint64_t *next)
 
     while (stream) {
         struct postern_stream *after = TAILQ_NEXT(stream, in_opening);
-        if (stream->open_by <= now)
+        if (stream->open_by <= now) {
             expire(stream);
-        else if (stream->open_by < *next)
+        } else if (stream->open_by < *next) {
             *next = stream->open_by;
+        }
         stream = after;
     }
 }
 
 void streams_expire(struct postern *postern, uint64_t now)
 {
-    if (now < postern->expire_at)
+    if (now < postern->expire_at) {
         return;
+    }
     postern->expire_at = UINT64_MAX;
     expire_list(&postern->queued, now, &postern->expire_at);
     expire_list(&postern->asked, now, &postern->expire_at);
@@ -161,8 +172,9 @@ void streams_expire(struct postern *postern, uint64_t now)
 
 static void release_channel(struct postern_stream *stream)
 {
-    if (!stream->channel)
+    if (!stream->channel) {
         return;
+    }
     session_set_now(channel_session(stream->channel), clock_ms());
     channel_release(stream->channel);
     stream->channel = NULL;
@@ -170,8 +182,9 @@ static void release_channel(struct postern_stream *stream)
 
 static void end_lingering(struct postern_stream *stream)
 {
-    if (stream->lingers)
+    if (stream->lingers) {
         stream_enter_opening(stream, &stream->postern->ended);
+    }
 }
 
 void stream_fail(struct postern_stream *stream, const struct failure *why)
@@ -184,10 +197,12 @@ void stream_fail(struct postern_stream *stream, const struct failure *why)
         channel_stop(stream->channel, why->code);
     }
     release_channel(stream);
-    if (stream->read_failure.status == 0)
+    if (stream->read_failure.status == 0) {
         failure_set(&stream->read_failure, why, length);
-    if (stream->write_failure.status == 0)
+    }
+    if (stream->write_failure.status == 0) {
         failure_set(&stream->write_failure, why, length);
+    }
     stream_tell(stream, POSTERN_READABLE | POSTERN_WRITABLE | POSTERN_OPENED);
     end_lingering(stream);
 }
@@ -199,8 +214,10 @@ static bool reading_is_over(const struct postern_stream *stream)
 
 static void settle_lingering(struct postern_stream *stream)
 {
-    if (stream->lingers && reading_is_over(stream) && (stream->end_sent || stream->write_failure.status != 0))
+    if (stream->lingers && reading_is_over(stream) &&
+        (stream->end_sent || stream->write_failure.status != 0)) {
         end_lingering(stream);
+    }
 }
 
 void stream_linger(struct postern_stream *stream)
@@ -217,8 +234,9 @@ void stream_linger(struct postern_stream *stream)
 void stream_settle(struct postern_stream *stream)
 {
     if (stream->channel && STAILQ_EMPTY(&stream->pieces) && channel_sending_over(stream->channel) &&
-        channel_receiving_over(stream->channel))
+        channel_receiving_over(stream->channel)) {
         release_channel(stream);
+    }
 }
 
 void stream_end(struct postern_stream *stream)
@@ -243,8 +261,9 @@ void streams_free_ended(struct postern *postern)
 static void free_piece(struct postern_stream *stream, struct piece *piece)
 {
     STAILQ_REMOVE_HEAD(&stream->pieces, entry);
-    if (STAILQ_EMPTY(&stream->pieces))
+    if (STAILQ_EMPTY(&stream->pieces)) {
         stream->last = NULL;
+    }
     block_release(piece->block);
     free(piece);
 }
@@ -260,8 +279,9 @@ size_t stream_take(struct postern_stream *stream, uint8_t *buffer, size_t size)
         taken += n;
         piece->at += n;
         piece->length -= n;
-        if (piece->length == 0)
+        if (piece->length == 0) {
             free_piece(stream, piece);
+        }
     }
     if (taken > 0 && stream->channel) {
         session_set_now(channel_session(stream->channel), clock_ms());
@@ -275,8 +295,9 @@ void stream_drop_pieces(struct postern_stream *stream)
     struct piece *piece;
 
     while ((piece = STAILQ_FIRST(&stream->pieces))) {
-        if (stream->channel)
+        if (stream->channel) {
             channel_consumed(stream->channel, piece->length);
+        }
         free_piece(stream, piece);
     }
 }
@@ -308,8 +329,9 @@ static struct piece *new_piece(size_t room)
 {
     struct piece *piece = malloc(sizeof(*piece) + room);
 
-    if (piece)
+    if (piece) {
         *piece = (struct piece){.room = room};
+    }
     return piece;
 }
 
@@ -319,8 +341,9 @@ static size_t append(struct postern_stream *stream, const uint8_t *bytes, size_t
     struct piece *last = stream->last;
     size_t n;
 
-    if (!last)
+    if (!last) {
         return 0;
+    }
     n = length < last->room ? length : last->room;
     memcpy((uint8_t *)last->at + last->length, bytes, n);
     last->length += n;
@@ -333,11 +356,13 @@ static bool copy(struct postern_stream *stream, const uint8_t *bytes, size_t len
     size_t n = append(stream, bytes, length);
     struct piece *piece;
 
-    if (n == length)
+    if (n == length) {
         return true;
+    }
     piece = new_piece(length - n > COPY_MIN ? length - n : COPY_MIN);
-    if (!piece)
+    if (!piece) {
         return false;
+    }
     piece->at = piece->copy;
     add_piece(stream, piece);
     return append(stream, bytes + n, length - n) > 0;
@@ -432,10 +457,11 @@ static void on_failed(struct channel *channel, uint32_t code, bool retryable)
 {
     struct failure why = {.status = -ENOTCONN, .code = code, .retryable = retryable};
 
-    if (code == CODE_OPEN_TIMEOUT)
+    if (code == CODE_OPEN_TIMEOUT) {
         why.status = -ECONNREFUSED;
-    else if (code == CODE_NO_PROGRESS || code == code_of_reason(REASON_HALF_CLOSED_TIMEOUT))
+    } else if (code == CODE_NO_PROGRESS || code == code_of_reason(REASON_HALF_CLOSED_TIMEOUT)) {
         why.status = -ECONNRESET;
+    }
     stream_fail(channel_user(channel), &why);
 }
 

@@ -80,8 +80,9 @@ static bool is_control(char c)
 static bool all_digits(const char *text, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
-        if (!is_digit(text[i]))
+        if (!is_digit(text[i])) {
             return false;
+        }
     }
     return length > 0;
 }
@@ -89,8 +90,9 @@ static bool all_digits(const char *text, size_t length)
 static void lower(char *text)
 {
     for (; *text != '\0'; text++) {
-        if (is_upper(*text))
+        if (is_upper(*text)) {
             *text = (char)(*text - 'A' + 'a');
+        }
     }
 }
 
@@ -101,8 +103,9 @@ static const char *shown(const char *text, char buffer[SHOWN_MAX + 8])
 {
     size_t n = 0;
     buffer[n++] = '"';
-    for (; *text != '\0' && n <= SHOWN_MAX; text++)
+    for (; *text != '\0' && n <= SHOWN_MAX; text++) {
         buffer[n++] = is_printable(*text) ? *text : '?';
+    }
     snprintf(buffer + n, 8, "%s", *text != '\0' ? "...\"" : "\"");
     return buffer;
 }
@@ -115,11 +118,13 @@ static bool suggestion_holds(const struct reading *reading, const char *suggesti
     struct addr addr;
     size_t length = strlen(suggestion);
 
-    if (length > SHOWN_MAX)
+    if (length > SHOWN_MAX) {
         return false;
+    }
     for (size_t i = 0; i < length; i++) {
-        if (!is_printable(suggestion[i]))
+        if (!is_printable(suggestion[i])) {
             return false;
+        }
     }
     return read_address(suggestion, reading->listening, &addr, NULL) == 0;
 }
@@ -133,8 +138,9 @@ static int refuse(const struct reading *reading, const char *problem, const char
     va_list args;
     bool holds;
 
-    if (reading->err == NULL)
+    if (reading->err == NULL) {
         return -EINVAL;
+    }
     va_start(args, format);
     int length = vsnprintf(suggestion, sizeof(suggestion), format, args);
     va_end(args);
@@ -155,10 +161,12 @@ static bool parse_number(const char *text, uint64_t max, uint32_t *ret)
 {
     uint64_t value;
 
-    if (text[0] == '0' && text[1] != '\0')
+    if (text[0] == '0' && text[1] != '\0') {
         return false;
-    if (units_parse_u64(text, max, &value) != 0)
+    }
+    if (units_parse_u64(text, max, &value) != 0) {
         return false;
+    }
     *ret = (uint32_t)value;
     return true;
 }
@@ -166,10 +174,12 @@ static bool parse_number(const char *text, uint64_t max, uint32_t *ret)
 /* 32 bits, as vsock and hybrid have them. */
 static int parse_vsock_port(const struct reading *reading, const char *text, uint32_t *ret)
 {
-    if (strcmp(text, "4294967295") == 0)
+    if (strcmp(text, "4294967295") == 0) {
         return refuse_plainly(reading, "port 4294967295 means \"any port\" to the kernel, and is none");
-    if (!parse_number(text, VSOCK_PORT_MAX, ret) || *ret == 0)
+    }
+    if (!parse_number(text, VSOCK_PORT_MAX, ret) || *ret == 0) {
         return refuse_plainly(reading, "the port is not a number from 1 to 4294967294");
+    }
     return 0;
 }
 
@@ -177,16 +187,20 @@ static int parse_tcp_port(const struct reading *reading, const char *text, size_
 {
     size_t digits = strspn(text, "0123456789");
 
-    if (parse_number(text, TCP_PORT_MAX, ret) && (*ret > 0 || reading->listening))
+    if (parse_number(text, TCP_PORT_MAX, ret) && (*ret > 0 || reading->listening)) {
         return 0;
-    if (digits > 0 && (text[digits] == '/' || text[digits] == '?'))
+    }
+    if (digits > 0 && (text[digits] == '/' || text[digits] == '?')) {
         return refuse(reading, "nothing may follow the port", "%.*s", (int)(text + digits - reading->text),
                       reading->text);
-    if (strcmp(text, "0") == 0)
+    }
+    if (strcmp(text, "0") == 0) {
         return refuse_plainly(reading, "port 0 is for listeners alone");
-    if (strcmp(text, "https") == 0)
+    }
+    if (strcmp(text, "https") == 0) {
         return refuse(reading, "the port is not a number", "tcp://%.*s:443", (int)host_length,
                       text - host_length - 1);
+    }
     return refuse_plainly(reading, reading->listening ? "the port is not a number from 0 to 65535"
                                                       : "the port is not a number from 1 to 65535");
 }
@@ -194,11 +208,13 @@ static int parse_tcp_port(const struct reading *reading, const char *text, size_
 /* [a-z0-9] then [a-z0-9_-], as the configuration names enclaves. */
 static bool is_enclave_name(const char *name)
 {
-    if (strlen(name) > ENCLAVE_NAME_MAX || !(is_lower(name[0]) || is_digit(name[0])))
+    if (strlen(name) > ENCLAVE_NAME_MAX || !(is_lower(name[0]) || is_digit(name[0]))) {
         return false;
+    }
     for (; *name != '\0'; name++) {
-        if (!is_lower(*name) && !is_digit(*name) && *name != '-' && *name != '_')
+        if (!is_lower(*name) && !is_digit(*name) && *name != '-' && *name != '_') {
             return false;
+        }
     }
     return true;
 }
@@ -207,21 +223,25 @@ static bool is_enclave_name(const char *name)
 static size_t label_length(const char *text)
 {
     size_t n = 0;
-    while (is_lower(text[n]) || is_upper(text[n]) || is_digit(text[n]) || text[n] == '-' || text[n] == '_')
+    while (is_lower(text[n]) || is_upper(text[n]) || is_digit(text[n]) || text[n] == '-' || text[n] == '_') {
         n++;
+    }
     return n <= LABEL_MAX && (text[n] == '.' || text[n] == '\0') ? n : 0;
 }
 
 bool addr_is_hostname(const char *name)
 {
-    if (strlen(name) >= ADDR_HOST_MAX)
+    if (strlen(name) >= ADDR_HOST_MAX) {
         return false;
+    }
     for (;;) {
         size_t n = label_length(name);
-        if (n == 0)
+        if (n == 0) {
             return false;
-        if (name[n] == '\0')
+        }
+        if (name[n] == '\0') {
             return !all_digits(name, n); /* else 127.1 and its like would pass for names */
+        }
         name += n + 1;
     }
 }
@@ -242,8 +262,9 @@ static int parse_cid(const struct reading *reading, const char *port, struct add
     } else if (strcmp(cid, "-1") == 0 || strcmp(cid, "*") == 0 || strcmp(cid, "4294967295") == 0) {
         return refuse(reading, "the word for every CID is `any`", "vsock://any:%s", port);
     } else if (all_digits(cid, strlen(cid))) {
-        if (!parse_number(cid, ADDR_CID_ANY - 1, &number))
+        if (!parse_number(cid, ADDR_CID_ANY - 1, &number)) {
             return refuse_plainly(reading, "the CID is not a number from 0 to 4294967294");
+        }
         ret->cid = number;
     } else if (is_enclave_name(cid)) {
         ret->cid_by_name = true;
@@ -265,14 +286,17 @@ static int parse_vsock(const struct reading *reading, const char *rest, struct a
     int r;
 
     ret->kind = ADDR_VSOCK;
-    if (length == 0)
+    if (length == 0) {
         return refuse(reading, "the CID is missing", "vsock://any%s", rest);
-    if (length >= sizeof(ret->host))
+    }
+    if (length >= sizeof(ret->host)) {
         return refuse_plainly(reading, "the CID is too long");
+    }
     memcpy(ret->host, rest, length);
     ret->host[length] = '\0';
-    if (colon == NULL || colon[1] == '\0')
+    if (colon == NULL || colon[1] == '\0') {
         return refuse(reading, "the port is missing", "vsock://%s:8000", ret->host);
+    }
     r = parse_vsock_port(reading, colon + 1, &ret->port);
     return r != 0 ? r : parse_cid(reading, colon + 1, ret);
 }
@@ -287,8 +311,9 @@ static int take_path(const struct reading *reading, const char *path, size_t len
         snprintf(problem, sizeof(problem), "the path has %zu bytes, and the kernel takes %zu", length, room);
         return refuse_plainly(reading, problem);
     }
-    if (path[0] == '/' && path[length - 1] == '/')
+    if (path[0] == '/' && path[length - 1] == '/') {
         return refuse_plainly(reading, "the path is a directory's, not a socket's");
+    }
     memcpy(ret->host, path, length);
     ret->host[length] = '\0';
     return 0;
@@ -297,12 +322,15 @@ static int take_path(const struct reading *reading, const char *path, size_t len
 static int parse_unix(const struct reading *reading, const char *rest, struct addr *ret)
 {
     ret->kind = ADDR_UNIX;
-    if (rest[0] == '\0')
+    if (rest[0] == '\0') {
         return refuse_plainly(reading, "the path is missing");
-    if (rest[0] != '/' && rest[0] != '@')
+    }
+    if (rest[0] != '/' && rest[0] != '@') {
         return refuse(reading, "the path is not absolute", "unix:///%s", rest);
-    if (rest[0] == '@' && rest[1] == '\0')
+    }
+    if (rest[0] == '@' && rest[1] == '\0') {
         return refuse_plainly(reading, "the abstract name is missing");
+    }
     return take_path(reading, rest, strlen(rest), SUN_PATH_MAX, ret);
 }
 
@@ -314,15 +342,19 @@ static int parse_hybrid(const struct reading *reading, const char *rest, struct 
     int r;
 
     ret->kind = ADDR_HYBRID;
-    if (length == 0)
+    if (length == 0) {
         return refuse_plainly(reading, "the path is missing");
-    if (rest[0] != '/')
+    }
+    if (rest[0] != '/') {
         return refuse(reading, "the path is not absolute", "hybrid:///%s", rest);
-    if (colon == NULL || colon[1] == '\0')
+    }
+    if (colon == NULL || colon[1] == '\0') {
         return refuse(reading, "the port is missing", "hybrid://%.*s:8000", (int)length, rest);
+    }
     r = parse_vsock_port(reading, colon + 1, &ret->port);
-    if (r != 0)
+    if (r != 0) {
         return r;
+    }
     suffix = 1 + strlen(colon + 1); /* listening adds _PORT to the path */
     return take_path(reading, rest, length, SUN_PATH_MAX - suffix, ret);
 }
@@ -331,8 +363,9 @@ static int parse_hybrid(const struct reading *reading, const char *rest, struct 
 static const char *find_tcp_port(const char *rest)
 {
     const char *bracket = rest[0] == '[' ? strchr(rest, ']') : NULL;
-    if (bracket != NULL)
+    if (bracket != NULL) {
         return bracket[1] == ':' ? bracket + 1 : NULL;
+    }
     return strrchr(rest, ':');
 }
 
@@ -341,10 +374,12 @@ static int take_ipv6(const struct reading *reading, const char *host, struct add
 {
     struct in6_addr ip;
 
-    if (strchr(host, '%') != NULL)
+    if (strchr(host, '%') != NULL) {
         return refuse_plainly(reading, "an IPv6 address with a zone is not supported");
-    if (inet_pton(AF_INET6, host, &ip) != 1)
+    }
+    if (inet_pton(AF_INET6, host, &ip) != 1) {
         return refuse_plainly(reading, "what stands in brackets is not an IPv6 address");
+    }
     inet_ntop(AF_INET6, &ip, ret->host, sizeof(ret->host));
     ret->literal = true;
     return 0;
@@ -355,22 +390,27 @@ static int refuse_bare_ipv6(const struct reading *reading, const char *host, con
 {
     struct in6_addr ip;
 
-    if (inet_pton(AF_INET6, host, &ip) == 1)
+    if (inet_pton(AF_INET6, host, &ip) == 1) {
         return refuse(reading, "an IPv6 address stands in brackets", "tcp://[%s]:%s", host, port);
+    }
     return refuse(reading, "an IPv6 address stands in brackets", "tcp://[%s:%s]:443", host, port);
 }
 
 static int refuse_host(const struct reading *reading, const char *host, const char *port)
 {
-    if (strcmp(host, "*") == 0)
+    if (strcmp(host, "*") == 0) {
         return refuse(reading, "every address is 0.0.0.0, or [::]", "tcp://0.0.0.0:%s", port);
-    if (host[0] == '[')
+    }
+    if (host[0] == '[') {
         return refuse_plainly(reading, "the bracket is not closed before the port");
-    if (strchr(host, '@') != NULL)
+    }
+    if (strchr(host, '@') != NULL) {
         return refuse(reading, "the host is not a host name or an IP address", "tcp://%s:%s",
                       strrchr(host, '@') + 1, port);
-    if (is_digit(host[strlen(host) - 1]))
+    }
+    if (is_digit(host[strlen(host) - 1])) {
         return refuse_plainly(reading, "the host looks like an IPv4 address and is not one");
+    }
     return refuse_plainly(reading, "the host is not a host name or an IP address");
 }
 
@@ -390,10 +430,12 @@ static int parse_host(const struct reading *reading, const char *port, struct ad
         ret->literal = true;
         return 0;
     }
-    if (host[length - 1] == '.')
+    if (host[length - 1] == '.') {
         host[length - 1] = '\0';
-    if (!addr_is_hostname(host))
+    }
+    if (!addr_is_hostname(host)) {
         return refuse_host(reading, ret->host, port);
+    }
     lower(host);
     memcpy(ret->host, host, strlen(host) + 1);
     return 0;
@@ -406,16 +448,20 @@ static int parse_tcp(const struct reading *reading, const char *rest, struct add
     int r;
 
     ret->kind = ADDR_TCP;
-    if (length == 0)
+    if (length == 0) {
         return refuse(reading, "the host is missing", "tcp://0.0.0.0%s", rest);
-    if (length >= sizeof(ret->host))
+    }
+    if (length >= sizeof(ret->host)) {
         return refuse_plainly(reading, "the host is too long");
+    }
     memcpy(ret->host, rest, length);
     ret->host[length] = '\0';
-    if (colon == NULL || colon[1] == '\0')
+    if (colon == NULL || colon[1] == '\0') {
         return refuse(reading, "the port is missing", "tcp://%s:443", ret->host);
-    if (rest[0] != '[' && strchr(ret->host, ':') != NULL)
+    }
+    if (rest[0] != '[' && strchr(ret->host, ':') != NULL) {
         return refuse_bare_ipv6(reading, ret->host, colon + 1);
+    }
     r = parse_tcp_port(reading, colon + 1, length, &ret->port);
     return r != 0 ? r : parse_host(reading, colon + 1, ret);
 }
@@ -425,8 +471,9 @@ static int parse_tcp(const struct reading *reading, const char *rest, struct add
 static const struct form *find_form(const char *scheme)
 {
     for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
-        if (strcmp(forms[i].name, scheme) == 0)
+        if (strcmp(forms[i].name, scheme) == 0) {
             return &forms[i];
+        }
     }
     return NULL;
 }
@@ -435,8 +482,9 @@ static const struct form *find_form(const char *scheme)
 static bool get_scheme(const char *text, char scheme[16])
 {
     size_t n = strcspn(text, ":");
-    if (text[n] == '\0' || n == 0 || n >= 16)
+    if (text[n] == '\0' || n == 0 || n >= 16) {
         return false;
+    }
     memcpy(scheme, text, n);
     scheme[n] = '\0';
     return true;
@@ -488,10 +536,11 @@ static int refuse_bare(struct reading *reading)
     const char *colon = strrchr(text, ':');
     const char *scheme = "tcp";
 
-    if (text[0] == '/' || text[0] == '@')
+    if (text[0] == '/' || text[0] == '@') {
         scheme = colon != NULL && all_digits(colon + 1, strlen(colon + 1)) ? "hybrid" : "unix";
-    else if (colon != NULL && all_digits(text, (size_t)(colon - text)))
+    } else if (colon != NULL && all_digits(text, (size_t)(colon - text))) {
         scheme = "vsock";
+    }
     return refuse(reading, "the scheme is missing", "%s://%s", scheme, text);
 }
 
@@ -500,14 +549,17 @@ static int check_bytes(const struct reading *reading)
     const char *text = reading->text;
     size_t length = strlen(text);
 
-    if (length == 0)
+    if (length == 0) {
         return refuse_plainly(reading, "the address is empty");
-    for (size_t i = 0; i < length; i++) {
-        if (is_control(text[i]))
-            return refuse_plainly(reading, "there is a control character in it");
     }
-    if (text[0] == ' ' || text[length - 1] == ' ')
+    for (size_t i = 0; i < length; i++) {
+        if (is_control(text[i])) {
+            return refuse_plainly(reading, "there is a control character in it");
+        }
+    }
+    if (text[0] == ' ' || text[length - 1] == ' ') {
         return refuse_plainly(reading, "there is a blank at its start or end");
+    }
     return 0;
 }
 
@@ -519,21 +571,26 @@ static int read_address(const char *text, bool listening, struct addr *ret, stru
     char scheme[16];
     int r = check_bytes(&reading);
 
-    if (r != 0)
+    if (r != 0) {
         return r;
-    if (!get_scheme(text, scheme))
+    }
+    if (!get_scheme(text, scheme)) {
         return refuse_bare(&reading);
+    }
     const char *rest = text + strlen(scheme) + 1;
     bool slashes = strncmp(rest, "//", 2) == 0;
     form = find_form(scheme);
-    if (form == NULL)
+    if (form == NULL) {
         return slashes ? refuse_scheme(&reading, scheme, rest + 2) : refuse_bare(&reading);
-    if (!slashes)
+    }
+    if (!slashes) {
         return refuse_slashes(&reading, form);
+    }
     reading.expected = form->expected;
     r = form->parse(&reading, rest + 2, &addr);
-    if (r == 0)
+    if (r == 0) {
         *ret = addr;
+    }
     return r;
 }
 

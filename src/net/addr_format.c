@@ -20,10 +20,11 @@ static const char *format_vsock(const struct addr *addr, char buffer[ADDR_TEXT_M
                        : addr->cid == ADDR_CID_LOCAL  ? "local"
                        : addr->cid == ADDR_CID_PARENT ? "parent"
                                                       : NULL;
-    if (word != NULL)
+    if (word != NULL) {
         snprintf(buffer, ADDR_TEXT_MAX, "vsock://%s:%u", word, addr->port);
-    else
+    } else {
         snprintf(buffer, ADDR_TEXT_MAX, "vsock://%u:%u", addr->cid, addr->port);
+    }
     return buffer;
 }
 
@@ -52,10 +53,12 @@ const char *addr_format(const struct addr *addr, char buffer[ADDR_TEXT_MAX])
 
 bool addr_equal(const struct addr *a, const struct addr *b)
 {
-    if (a->kind != b->kind || a->port != b->port)
+    if (a->kind != b->kind || a->port != b->port) {
         return false;
-    if (a->kind == ADDR_VSOCK && !a->cid_by_name && !b->cid_by_name)
+    }
+    if (a->kind == ADDR_VSOCK && !a->cid_by_name && !b->cid_by_name) {
         return a->cid == b->cid;
+    }
     return a->cid_by_name == b->cid_by_name && strcmp(a->host, b->host) == 0;
 }
 
@@ -63,8 +66,9 @@ static int vsock_sockaddr(const struct addr *addr, bool listening, struct sockad
 {
     struct sockaddr_vm vm = {.svm_family = AF_VSOCK, .svm_cid = addr->cid, .svm_port = addr->port};
 
-    if (addr->cid_by_name || (addr->cid == ADDR_CID_ANY && !listening))
+    if (addr->cid_by_name || (addr->cid == ADDR_CID_ANY && !listening)) {
         return -EINVAL;
+    }
     memcpy(&ret->u, &vm, sizeof(vm));
     ret->length = sizeof(vm);
     return 0;
@@ -76,11 +80,13 @@ static int unix_sockaddr(const char *path, struct sockaddr_any *ret)
     size_t length = strlen(path);
     bool abstract = path[0] == '@';
 
-    if (length == 0 || length > SUN_PATH_MAX)
+    if (length == 0 || length > SUN_PATH_MAX) {
         return -EINVAL;
+    }
     memcpy(un.sun_path, path, length);
-    if (abstract)
+    if (abstract) {
         un.sun_path[0] = '\0';
+    }
     memcpy(&ret->u, &un, sizeof(un));
     ret->length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (abstract ? 0 : 1));
     return 0;
@@ -90,8 +96,9 @@ static int hybrid_sockaddr(const struct addr *addr, bool listening, struct socka
 {
     char path[ADDR_TEXT_MAX];
 
-    if (!listening)
+    if (!listening) {
         return unix_sockaddr(addr->host, ret);
+    }
     snprintf(path, sizeof(path), "%s_%u", addr->host, addr->port);
     return unix_sockaddr(path, ret);
 }
@@ -101,15 +108,17 @@ static int tcp_sockaddr(const struct addr *addr, struct sockaddr_any *ret)
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)addr->port)};
     struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)addr->port)};
 
-    if (!addr->literal || addr->port > UINT16_MAX)
+    if (!addr->literal || addr->port > UINT16_MAX) {
         return -EINVAL;
+    }
     if (inet_pton(AF_INET, addr->host, &in.sin_addr) == 1) {
         memcpy(&ret->u, &in, sizeof(in));
         ret->length = sizeof(in);
         return 0;
     }
-    if (inet_pton(AF_INET6, addr->host, &in6.sin6_addr) != 1)
+    if (inet_pton(AF_INET6, addr->host, &in6.sin6_addr) != 1) {
         return -EINVAL;
+    }
     memcpy(&ret->u, &in6, sizeof(in6));
     ret->length = sizeof(in6);
     return 0;
@@ -162,12 +171,15 @@ static const char *format_unix(const struct sockaddr_any *sockaddr, char buffer[
     size_t n = (size_t)snprintf(buffer, ADDR_TEXT_MAX, "unix");
 
     memcpy(&un, &sockaddr->u, sizeof(un));
-    if (length > sizeof(un.sun_path))
+    if (length > sizeof(un.sun_path)) {
         length = sizeof(un.sun_path);
-    if (length > 0 && un.sun_path[0] != '\0')
+    }
+    if (length > 0 && un.sun_path[0] != '\0') {
         length = strnlen(un.sun_path, length);
-    if (length > 0)
+    }
+    if (length > 0) {
         buffer[n++] = ' ';
+    }
     for (size_t i = 0; i < length; i++) {
         char c = un.sun_path[i];
         buffer[n++] = c == '\0' ? '@' : c >= 0x20 && c < 0x7f ? c : '?';
@@ -181,10 +193,11 @@ static const char *format_vm(const struct sockaddr_any *sockaddr, char buffer[AD
     struct sockaddr_vm vm;
 
     memcpy(&vm, &sockaddr->u, sizeof(vm));
-    if (vm.svm_cid == VMADDR_CID_ANY)
+    if (vm.svm_cid == VMADDR_CID_ANY) {
         snprintf(buffer, ADDR_TEXT_MAX, "vsock any:%u", vm.svm_port);
-    else
+    } else {
         snprintf(buffer, ADDR_TEXT_MAX, "vsock %u:%u", vm.svm_cid, vm.svm_port);
+    }
     return buffer;
 }
 

@@ -67,16 +67,18 @@ static bool is_inside(const struct block *block, const uint8_t *address)
     unsigned rest = block->bits % 8;
     uint8_t mask = (uint8_t)(0xff00u >> rest);
 
-    if (memcmp(block->prefix, address, bytes) != 0)
+    if (memcmp(block->prefix, address, bytes) != 0) {
         return false;
+    }
     return rest == 0 || ((block->prefix[bytes] ^ address[bytes]) & mask) == 0;
 }
 
 static const char *ipv4_block(const uint8_t address[4])
 {
     for (size_t i = 0; i < ARRAY_SIZE(ipv4_blocks); i++) {
-        if (is_inside(&ipv4_blocks[i], address))
+        if (is_inside(&ipv4_blocks[i], address)) {
             return ipv4_blocks[i].name;
+        }
     }
     return NULL;
 }
@@ -98,19 +100,23 @@ static const char *ipv6_block(const uint8_t address[16])
 
     for (size_t i = 0; i < ARRAY_SIZE(ipv6_blocks); i++) {
         const struct block *block = &ipv6_blocks[i];
-        if (!is_inside(block, address))
+        if (!is_inside(block, address)) {
             continue;
-        if (block->carries == 0)
+        }
+        if (block->carries == 0) {
             return block->name;
+        }
         const char *name = ipv4_block(address + block->carries);
-        if (name != NULL)
+        if (name != NULL) {
             return name;
+        }
         global = true;
     }
     if (is_isatap(address)) {
         const char *name = ipv4_block(address + 12);
-        if (name != NULL)
+        if (name != NULL) {
             return name;
+        }
     }
     return global ? NULL : "reserved";
 }

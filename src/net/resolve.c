@@ -86,10 +86,11 @@ static void make_ready(struct resolver *resolver, struct cache_entry *entry, str
     request->ready = true;
     TAILQ_INSERT_TAIL(&own->ready, request, link);
     own->ready_count++;
-    if (own == resolver)
+    if (own == resolver) {
         uv_idle_start(&own->idle, on_idle);
-    else
+    } else {
         uv_async_send(&own->wake);
+    }
 }
 
 /* Under the lock. */
@@ -131,8 +132,9 @@ static void let_go(struct resolve_request *request)
 
     LIST_REMOVE(request, own_link);
     request->resolver = NULL;
-    if (LIST_EMPTY(&resolver->requests))
+    if (LIST_EMPTY(&resolver->requests)) {
         uv_unref((uv_handle_t *)&resolver->wake);
+    }
 }
 
 /* ---- Queries ---- */
@@ -168,11 +170,12 @@ static void arm_deadline(struct resolver *resolver)
     const struct resolve_query *first = TAILQ_FIRST(&resolver->asked);
     uint64_t now = uv_now(resolver->loop);
 
-    if (first == NULL)
+    if (first == NULL) {
         uv_timer_stop(&resolver->deadline);
-    else
+    } else {
         uv_timer_start(&resolver->deadline, on_deadline, first->deadline > now ? first->deadline - now : 0,
                        0);
+    }
 }
 
 /* Nobody is interested in the query any more. Returns the entry, which is to be completed. */
@@ -194,11 +197,13 @@ static void on_answer(struct dns_channel_question *question, enum reason why,
 
     uv_mutex_lock(&resolver->common->lock);
     resolver->common->queries--;
-    if (entry != NULL)
+    if (entry != NULL) {
         complete(resolver, entry, why, answer);
+    }
     uv_mutex_unlock(&resolver->common->lock);
-    if (entry != NULL)
+    if (entry != NULL) {
         arm_deadline(resolver);
+    }
     free(query);
 }
 
@@ -223,8 +228,9 @@ static void send_query(struct resolver *resolver, struct resolve_query *query)
 {
     if (dns_channel_outdated(resolver->source->channel)) {
         struct source *old = resolver->source;
-        if (add_source(resolver, NULL) == 0) /* else the old settings must do */
+        if (add_source(resolver, NULL) == 0) { /* else the old settings must do */
             dns_channel_retire(old->channel);
+        }
     }
     query->deadline = uv_now(resolver->loop) + resolver->common->options.timeout_ms;
     TAILQ_INSERT_TAIL(&resolver->asked, query, link);
@@ -238,8 +244,9 @@ static struct resolve_query *new_query(struct resolver *resolver, struct cache_e
 {
     struct resolve_query *query = calloc(1, sizeof(*query));
 
-    if (query == NULL)
+    if (query == NULL) {
         return NULL;
+    }
     query->resolver = resolver;
     query->entry = entry;
     entry->asked = true;
@@ -265,16 +272,18 @@ static int wait_for_entry(struct resolver *resolver, struct cache_entry *entry,
             return -ENOMEM;
         }
     }
-    if (fresh)
+    if (fresh) {
         count(&common->stats->hits);
+    }
     adopt(resolver, request, cb);
     if (known) {
         make_ready(resolver, entry, request);
         return 0;
     }
     make_wait(entry, request);
-    if (!entry->asked)
+    if (!entry->asked) {
         complete(resolver, entry, REASON_DNS_FAILED, NULL);
+    }
     return 0;
 }
 
@@ -285,12 +294,14 @@ static int look_up(struct resolver *resolver, const char *name, struct resolved 
     struct resolve_common *common = resolver->common;
     struct cache_entry *entry = cache_get(&common->cache, name);
 
-    if (entry == NULL)
+    if (entry == NULL) {
         return -ENOMEM;
+    }
     cache_touch(&common->cache, entry);
     *ret_entry = entry;
-    if (entry->content != CACHE_ADDRESSES || !cache_is_fresh(entry, uv_now(resolver->loop)))
+    if (entry->content != CACHE_ADDRESSES || !cache_is_fresh(entry, uv_now(resolver->loop))) {
         return 0;
+    }
     count(&common->stats->hits);
     cache_fill_answer(entry, ret);
     return 1;
@@ -302,15 +313,18 @@ int resolve_start(struct resolver *resolver, const char *name, struct resolve_re
     struct cache_entry *entry;
     struct resolve_query *query = NULL;
 
-    if (!addr_is_hostname(name))
+    if (!addr_is_hostname(name)) {
         return -EINVAL;
+    }
     uv_mutex_lock(&resolver->common->lock);
     int r = look_up(resolver, name, ret, &entry);
-    if (r == 0)
+    if (r == 0) {
         r = wait_for_entry(resolver, entry, request, cb, &query);
+    }
     uv_mutex_unlock(&resolver->common->lock);
-    if (query != NULL)
+    if (query != NULL) {
         send_query(resolver, query);
+    }
     return r;
 }
 
@@ -318,8 +332,9 @@ void resolve_cancel(struct resolve_request *request)
 {
     struct resolver *resolver = request->resolver;
 
-    if (resolver == NULL)
+    if (resolver == NULL) {
         return;
+    }
     uv_mutex_lock(&resolver->common->lock);
     take_back(resolver, request);
     uv_mutex_unlock(&resolver->common->lock);
@@ -344,8 +359,9 @@ static void call_back(struct resolver *resolver, struct resolve_request *request
     take_back(resolver, request);
     uv_mutex_unlock(&resolver->common->lock);
     let_go(request);
-    if (stale)
+    if (stale) {
         count(&resolver->common->stats->stale_served);
+    }
     request->cb(request, why, why == REASON_NONE ? &answer : NULL);
 }
 
@@ -368,12 +384,14 @@ static void on_idle(uv_idle_t *idle)
 
     for (; request != NULL && left > 0; left--) {
         call_back(resolver, request);
-        if (resolver->closing)
+        if (resolver->closing) {
             return;
+        }
         request = first_ready(resolver, &now);
     }
-    if (request == NULL)
+    if (request == NULL) {
         uv_idle_stop(&resolver->idle);
+    }
     uv_mutex_lock(&resolver->common->lock);
     cache_trim(&resolver->common->cache);
     uv_mutex_unlock(&resolver->common->lock);
@@ -389,14 +407,16 @@ static void on_wake(uv_async_t *wake)
 
 static void maybe_free_resolver(struct resolver *resolver)
 {
-    if (resolver->handles > 0 || !LIST_EMPTY(&resolver->sources))
+    if (resolver->handles > 0 || !LIST_EMPTY(&resolver->sources)) {
         return;
+    }
     void (*closed)(void *data) = resolver->closed;
     void *data = resolver->closed_data;
     resolve_common_leave(resolver->common);
     free(resolver);
-    if (closed != NULL)
+    if (closed != NULL) {
         closed(data);
+    }
 }
 
 static void on_channel_gone(void *data)
@@ -406,15 +426,17 @@ static void on_channel_gone(void *data)
 
     LIST_REMOVE(source, link);
     free(source);
-    if (resolver->closing)
+    if (resolver->closing) {
         maybe_free_resolver(resolver);
+    }
 }
 
 static int add_source(struct resolver *resolver, struct error *err)
 {
     struct source *source = calloc(1, sizeof(*source));
-    if (source == NULL)
+    if (source == NULL) {
         return error_errno(err, -ENOMEM, "cannot start the resolver");
+    }
     source->resolver = resolver;
     int r = dns_channel_new(resolver->loop, &resolver->common->options, on_channel_gone, source,
                             &source->channel, err);
@@ -456,8 +478,9 @@ static int open_member(uv_loop_t *loop, struct resolve_common *common, struct re
                        struct error *err)
 {
     struct resolver *resolver = new_member(loop, common);
-    if (resolver == NULL)
+    if (resolver == NULL) {
         return error_errno(err, -ENOMEM, "cannot start the resolver");
+    }
     int r = add_source(resolver, err);
     if (r != 0) {
         maybe_free_resolver(resolver);
@@ -482,8 +505,9 @@ int resolver_new(uv_loop_t *loop, const struct resolver_options *options, struct
                  struct resolver **ret, struct error *err)
 {
     struct resolve_common *common = resolve_common_new(options, stats);
-    if (common == NULL)
+    if (common == NULL) {
         return error_errno(err, -ENOMEM, "cannot start the resolver");
+    }
     return open_member(loop, common, ret, err);
 }
 
@@ -514,8 +538,9 @@ static void end_questions(struct resolver *resolver)
         take_back(resolver, request);
         let_go(request);
     }
-    while ((query = TAILQ_FIRST(&resolver->asked)) != NULL)
+    while ((query = TAILQ_FIRST(&resolver->asked)) != NULL) {
         give_up(resolver, detach_query(query));
+    }
     uv_mutex_unlock(&resolver->common->lock);
 }
 
@@ -523,8 +548,9 @@ void resolver_close(struct resolver *resolver, void (*cb)(void *data), void *dat
 {
     struct source *source, *next;
 
-    if (resolver->closing)
+    if (resolver->closing) {
         return;
+    }
     resolver->closing = true;
     resolver->closed = cb;
     resolver->closed_data = data;

@@ -58,11 +58,13 @@ struct cache_entry *cache_get(struct cache *cache, const char *name)
     size_t size = strlen(name) + 1;
     struct cache_entry *entry;
 
-    if (node != NULL)
+    if (node != NULL) {
         return entry_of(*node);
+    }
     entry = calloc(1, sizeof(*entry) + size);
-    if (entry == NULL)
+    if (entry == NULL) {
         return NULL;
+    }
     TAILQ_INIT(&entry->waiting);
     memcpy(entry->name, name, size);
     if (tsearch(entry->name, &cache->names, compare_names) == NULL) {
@@ -74,16 +76,19 @@ struct cache_entry *cache_get(struct cache *cache, const char *name)
 
 void cache_release(struct cache *cache, struct cache_entry *entry)
 {
-    if (entry->asked || !TAILQ_EMPTY(&entry->waiting) || entry->ready > 0 || entry->content != CACHE_NOTHING)
+    if (entry->asked || !TAILQ_EMPTY(&entry->waiting) || entry->ready > 0 ||
+        entry->content != CACHE_NOTHING) {
         return;
+    }
     tdelete(entry->name, &cache->names, compare_names);
     free(entry);
 }
 
 static void clear_content(struct cache *cache, struct cache_entry *entry)
 {
-    if (entry->content == CACHE_NOTHING)
+    if (entry->content == CACHE_NOTHING) {
         return;
+    }
     TAILQ_REMOVE(&cache->used, entry, used_link);
     set_cached(cache, cache->cached - 1);
     entry->content = CACHE_NOTHING;
@@ -103,10 +108,12 @@ void cache_keep_answer(struct cache *cache, struct cache_entry *entry, uint64_t 
 {
     uint64_t ttl = (uint64_t)answer->ttl_s * 1000;
 
-    if (ttl > cache->options->max_ttl_ms)
+    if (ttl > cache->options->max_ttl_ms) {
         ttl = cache->options->max_ttl_ms;
-    if (ttl < cache->options->min_ttl_ms)
+    }
+    if (ttl < cache->options->min_ttl_ms) {
         ttl = cache->options->min_ttl_ms;
+    }
     set_content(cache, entry, CACHE_ADDRESSES);
     entry->expires = later(now, ttl);
     entry->useless = later(entry->expires, cache->options->stale_ms);
@@ -130,8 +137,9 @@ void cache_keep_failure(struct cache *cache, struct cache_entry *entry, uint64_t
 
 void cache_touch(struct cache *cache, struct cache_entry *entry)
 {
-    if (entry->content == CACHE_NOTHING)
+    if (entry->content == CACHE_NOTHING) {
         return;
+    }
     TAILQ_REMOVE(&cache->used, entry, used_link);
     TAILQ_INSERT_TAIL(&cache->used, entry, used_link);
 }
@@ -181,6 +189,7 @@ void cache_fill_answer(const struct cache_entry *entry, struct resolved *ret)
 {
     ret->count = entry->count;
     ret->stale = entry->stale;
-    for (unsigned i = 0; i < entry->count; i++)
+    for (unsigned i = 0; i < entry->count; i++) {
         fill_address(&ret->address[i], &entry->ip[i]);
+    }
 }

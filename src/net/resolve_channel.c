@@ -62,8 +62,9 @@ struct dns_channel {
 
 static void release_handle(struct dns_channel *channel)
 {
-    if (--channel->handles > 0)
+    if (--channel->handles > 0) {
         return;
+    }
     channel->gone(channel->data);
     free(channel);
 }
@@ -84,8 +85,9 @@ static void on_watch_closed(uv_handle_t *handle)
 static void destroy(struct dns_channel *channel)
 {
     ares_channel ares = channel->ares;
-    if (ares == NULL)
+    if (ares == NULL) {
         return;
+    }
     channel->ares = NULL;
     ares_destroy(ares); /* ends the questions, closes the sockets and with them the watchers */
     uv_close((uv_handle_t *)&channel->timer, on_timer_closed);
@@ -124,13 +126,15 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     struct socket_watch *watch = CONTAINER_OF(poll, struct socket_watch, poll);
     struct dns_channel *channel = watch->channel;
 
-    if (status < 0) /* c-ares finds out what is wrong by trying */
+    if (status < 0) { /* c-ares finds out what is wrong by trying */
         events = UV_READABLE | UV_WRITABLE;
+    }
     ares_process_fd(channel->ares, events & UV_READABLE ? watch->fd : ARES_SOCKET_BAD,
                     events & UV_WRITABLE ? watch->fd : ARES_SOCKET_BAD);
     /* libuv stops a watcher that had an error. */
-    if (status < 0 && !uv_is_closing((uv_handle_t *)poll))
+    if (status < 0 && !uv_is_closing((uv_handle_t *)poll)) {
         (void)uv_poll_start(poll, watch->events, on_poll);
+    }
     settle(channel);
 }
 
@@ -138,8 +142,9 @@ static struct socket_watch *find_watch(const struct dns_channel *channel, ares_s
 {
     struct socket_watch *watch;
     LIST_FOREACH (watch, &channel->watches, link) {
-        if (watch->fd == fd)
+        if (watch->fd == fd) {
             return watch;
+        }
     }
     return NULL;
 }
@@ -148,8 +153,9 @@ static struct socket_watch *find_watch(const struct dns_channel *channel, ares_s
 static struct socket_watch *add_watch(struct dns_channel *channel, ares_socket_t fd)
 {
     struct socket_watch *watch = calloc(1, sizeof(*watch));
-    if (watch == NULL)
+    if (watch == NULL) {
         return NULL;
+    }
     if (uv_poll_init(channel->loop, &watch->poll, fd) != 0) {
         free(watch);
         return NULL;
@@ -168,16 +174,19 @@ static void on_socket(void *data, ares_socket_t fd, int readable, int writable)
     struct socket_watch *watch = find_watch(channel, fd);
 
     if (!readable && !writable) {
-        if (watch == NULL)
+        if (watch == NULL) {
             return;
+        }
         LIST_REMOVE(watch, link);
         uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
         return;
     }
-    if (watch == NULL)
+    if (watch == NULL) {
         watch = add_watch(channel, fd);
-    if (watch == NULL)
+    }
+    if (watch == NULL) {
         return;
+    }
     watch->events = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
     (void)uv_poll_start(&watch->poll, watch->events, on_poll); /* else the question times out */
 }
@@ -202,8 +211,9 @@ static enum reason reason_of(int status)
 /* The next of the list that has the family, beginning with `node` itself. */
 static const struct ares_addrinfo_node *of_family(const struct ares_addrinfo_node *node, int family)
 {
-    while (node != NULL && node->ai_family != family)
+    while (node != NULL && node->ai_family != family) {
         node = node->ai_next;
+    }
     return node;
 }
 
@@ -222,8 +232,9 @@ static void take_address(struct dns_channel_answer *answer, const struct ares_ad
     }
     for (unsigned i = 0; i < answer->count; i++) {
         const struct resolve_ip *other = &answer->ip[i];
-        if (other->is_ipv6 == ip.is_ipv6 && memcmp(other->bytes, ip.bytes, sizeof(ip.bytes)) == 0)
+        if (other->is_ipv6 == ip.is_ipv6 && memcmp(other->bytes, ip.bytes, sizeof(ip.bytes)) == 0) {
             return;
+        }
     }
     answer->ip[answer->count++] = ip;
 }
@@ -238,8 +249,9 @@ static void take_addresses(struct dns_channel_answer *answer, const struct ares_
 
     for (int turn = 0; (next[0] != NULL || next[1] != NULL) && answer->count < RESOLVE_ADDRS_MAX;
          turn = !turn) {
-        if (next[turn] == NULL)
+        if (next[turn] == NULL) {
             continue;
+        }
         take_address(answer, next[turn]);
         next[turn] = of_family(next[turn]->ai_next, family[turn]);
     }
@@ -256,10 +268,12 @@ static void read_answer(const struct ares_addrinfo *info, struct dns_channel_ans
 {
     ret->count = 0;
     ret->ttl_s = UINT32_MAX;
-    for (const struct ares_addrinfo_node *node = info->nodes; node != NULL; node = node->ai_next)
+    for (const struct ares_addrinfo_node *node = info->nodes; node != NULL; node = node->ai_next) {
         ret->ttl_s = least_ttl(ret->ttl_s, node->ai_ttl);
-    for (const struct ares_addrinfo_cname *cname = info->cnames; cname != NULL; cname = cname->next)
+    }
+    for (const struct ares_addrinfo_cname *cname = info->cnames; cname != NULL; cname = cname->next) {
         ret->ttl_s = least_ttl(ret->ttl_s, cname->ttl);
+    }
     take_addresses(ret, info);
 }
 
@@ -271,12 +285,15 @@ static void on_addrinfo(void *data, int status, int timeouts, struct ares_addrin
 
     (void)timeouts;
     question->channel->questions--;
-    if (info != NULL && why == REASON_NONE)
+    if (info != NULL && why == REASON_NONE) {
         read_answer(info, &answer);
-    if (info != NULL)
+    }
+    if (info != NULL) {
         ares_freeaddrinfo(info);
-    if (why == REASON_NONE && answer.count == 0)
+    }
+    if (why == REASON_NONE && answer.count == 0) {
         why = REASON_DNS_NOT_FOUND;
+    }
     question->cb(question, why, why == REASON_NONE ? &answer : NULL);
 }
 
@@ -299,8 +316,9 @@ static struct stamp stamp_of(const struct resolver_options *options)
     struct stat status;
     const char *path = options->resolv_conf != NULL ? options->resolv_conf : RESOLV_CONF;
 
-    if (stat(path, &status) != 0)
+    if (stat(path, &status) != 0) {
         return (struct stamp){.size = -1};
+    }
     return (struct stamp){status.st_dev, status.st_ino, status.st_size, status.st_mtim};
 }
 
@@ -308,8 +326,9 @@ bool dns_channel_outdated(struct dns_channel *channel)
 {
     uint64_t now = uv_now(channel->loop);
 
-    if (now - channel->checked_ms < CHECK_EVERY_MS)
+    if (now - channel->checked_ms < CHECK_EVERY_MS) {
         return false;
+    }
     channel->checked_ms = now;
     struct stamp stamp = stamp_of(channel->options);
     return stamp.device != channel->stamp.device || stamp.inode != channel->stamp.inode ||
@@ -337,8 +356,9 @@ static int open_ares(struct dns_channel *channel, unsigned servers)
     };
     int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
 
-    if (options->resolv_conf != NULL)
+    if (options->resolv_conf != NULL) {
         mask |= ARES_OPT_RESOLVCONF;
+    }
 #ifdef ARES_OPT_QUERY_CACHE
     mask |= ARES_OPT_QUERY_CACHE; /* 0: off. It would answer beyond `max_ttl`. */
 #endif
@@ -347,9 +367,10 @@ static int open_ares(struct dns_channel *channel, unsigned servers)
         channel->ares = NULL;
         return status;
     }
-    if (options->servers != NULL) /* c-ares takes an empty list for "as they are" */
+    if (options->servers != NULL) { /* c-ares takes an empty list for "as they are" */
         status = options->servers[0] != '\0' ? ares_set_servers_ports_csv(channel->ares, options->servers)
                                              : ARES_EBADSTR;
+    }
     if (status != ARES_SUCCESS) {
         ares_destroy(channel->ares);
         channel->ares = NULL;
@@ -363,10 +384,12 @@ static int count_servers(ares_channel ares, unsigned *ret)
     int status = ares_get_servers_ports(ares, &servers);
 
     *ret = 0;
-    for (const struct ares_addr_port_node *server = servers; server != NULL; server = server->next)
+    for (const struct ares_addr_port_node *server = servers; server != NULL; server = server->next) {
         ++*ret;
-    if (servers != NULL)
+    }
+    if (servers != NULL) {
         ares_free_data(servers);
+    }
     return status;
 }
 
@@ -376,15 +399,18 @@ static int open_with_timeout(struct dns_channel *channel)
     unsigned servers;
     int status = open_ares(channel, 1);
 
-    if (status != ARES_SUCCESS)
+    if (status != ARES_SUCCESS) {
         return status;
+    }
     status = count_servers(channel->ares, &servers);
-    if (status == ARES_SUCCESS && servers == 1)
+    if (status == ARES_SUCCESS && servers == 1) {
         return ARES_SUCCESS;
+    }
     ares_destroy(channel->ares);
     channel->ares = NULL;
-    if (status != ARES_SUCCESS)
+    if (status != ARES_SUCCESS) {
         return status;
+    }
     return servers > 0 ? open_ares(channel, servers) : ARES_EBADSTR;
 }
 
@@ -398,11 +424,13 @@ static void init_library(void)
 
 static int open_failed(const struct resolver_options *options, int status, struct error *err)
 {
-    if (status == ARES_ENOMEM)
+    if (status == ARES_ENOMEM) {
         return error_errno(err, -ENOMEM, "cannot start the resolver");
-    if (options->servers != NULL)
+    }
+    if (options->servers != NULL) {
         return error_set(err, -EINVAL, "cannot use the DNS servers \"%s\": %s; expected ADDRESS[:PORT],...",
                          options->servers, ares_strerror(status));
+    }
     return error_set(err, -EIO, "cannot start the resolver from %s: %s",
                      options->resolv_conf != NULL ? options->resolv_conf : RESOLV_CONF,
                      ares_strerror(status));
@@ -415,8 +443,9 @@ int dns_channel_new(uv_loop_t *loop, const struct resolver_options *options, voi
     struct dns_channel *channel = calloc(1, sizeof(*channel));
     int status;
 
-    if (channel == NULL)
+    if (channel == NULL) {
         return open_failed(options, ARES_ENOMEM, err);
+    }
     channel->loop = loop;
     channel->options = options;
     channel->gone = gone;
@@ -439,8 +468,9 @@ int dns_channel_new(uv_loop_t *loop, const struct resolver_options *options, voi
 void dns_channel_retire(struct dns_channel *channel)
 {
     channel->retired = true;
-    if (channel->questions == 0)
+    if (channel->questions == 0) {
         destroy(channel);
+    }
 }
 
 void dns_channel_close(struct dns_channel *channel)

@@ -5,8 +5,9 @@
 
 static bool copy_string(const char **string)
 {
-    if (*string != NULL)
+    if (*string != NULL) {
         *string = strdup(*string);
+    }
     return *string != NULL;
 }
 
@@ -23,15 +24,17 @@ struct resolve_common *resolve_common_new(const struct resolver_options *options
 {
     struct resolve_common *common = calloc(1, sizeof(*common));
 
-    if (common == NULL)
+    if (common == NULL) {
         return NULL;
+    }
     common->options = *options;
     common->stats = stats;
     cache_init(&common->cache, &common->options, &stats->cached);
     bool servers = copy_string(&common->options.servers) || options->servers == NULL;
     bool resolv_conf = copy_string(&common->options.resolv_conf) || options->resolv_conf == NULL;
-    if (servers && resolv_conf && uv_mutex_init(&common->lock) == 0)
+    if (servers && resolv_conf && uv_mutex_init(&common->lock) == 0) {
         return common;
+    }
     free_common(common);
     return NULL;
 }
@@ -48,8 +51,9 @@ void resolve_common_leave(struct resolve_common *common)
     uv_mutex_lock(&common->lock);
     bool last = --common->members == 0;
     uv_mutex_unlock(&common->lock);
-    if (!last)
+    if (!last) {
         return;
+    }
     uv_mutex_destroy(&common->lock);
     free_common(common);
 }

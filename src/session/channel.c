@@ -14,8 +14,9 @@ struct channel *channel_new(struct session *session, uint32_t id, bool own)
         channel = session->spare;
         session->spare = NULL;
     }
-    if (!channel)
+    if (!channel) {
         return NULL;
+    }
     channel->session = session;
     channel->id = id;
     channel->own = own;
@@ -28,20 +29,24 @@ struct channel *channel_new(struct session *session, uint32_t id, bool own)
 
 void channel_owe(struct channel *channel, unsigned frames)
 {
-    if (channel->session->phase >= PHASE_ENDING)
+    if (channel->session->phase >= PHASE_ENDING) {
         return;
-    if (!channel->pending)
+    }
+    if (!channel->pending) {
         TAILQ_INSERT_TAIL(&channel->session->control, channel, control_link);
+    }
     channel->pending |= (uint8_t)frames;
 }
 
 /* Puts it in the ready list if it may send. An acceptor sends nothing before its answer. */
 void channel_schedule(struct channel *channel)
 {
-    if (!channel->wants || channel->send_over || channel->ready || channel->stalled)
+    if (!channel->wants || channel->send_over || channel->ready || channel->stalled) {
         return;
-    if (!channel->own && !channel->answered)
+    }
+    if (!channel->own && !channel->answered) {
         return;
+    }
     channel->ready = true;
     TAILQ_INSERT_TAIL(&channel->session->ready, channel, ready_link);
 }
@@ -50,10 +55,12 @@ void channel_unschedule(struct channel *channel)
 {
     struct session *session = channel->session;
 
-    if (!channel->ready)
+    if (!channel->ready) {
         return;
-    if (TAILQ_FIRST(&session->ready) == channel)
+    }
+    if (TAILQ_FIRST(&session->ready) == channel) {
         session->turn = TURN;
+    }
     TAILQ_REMOVE(&session->ready, channel, ready_link);
     channel->ready = false;
 }
@@ -79,8 +86,9 @@ void channel_settle(struct channel *channel)
 
     timer_update(channel, false);
     if (channel->dead || !channel->released || !channel->send_over || !channel->receive_over ||
-        channel->pending)
+        channel->pending) {
         return;
+    }
     channel->dead = true;
     timer_stop(channel);
     TAILQ_INSERT_TAIL(&session->dead, channel, control_link);
@@ -95,8 +103,9 @@ void channel_settle(struct channel *channel)
 
 void channel_cut(struct channel *channel)
 {
-    if (channel->pending)
+    if (channel->pending) {
         TAILQ_REMOVE(&channel->session->control, channel, control_link);
+    }
     channel->pending = 0;
     end_sending(channel);
     channel->receive_over = true;
@@ -115,8 +124,9 @@ void channel_fail(struct channel *channel, uint32_t code, bool retryable)
     channel_reset(channel, code);
     channel_stop(channel, code);
     channel->silent = true;
-    if (tell && session->events->failed)
+    if (tell && session->events->failed) {
         session->events->failed(channel, code, retryable);
+    }
     channel_settle(channel);
 }
 
@@ -125,23 +135,27 @@ void channel_release(struct channel *channel)
     struct session *session = channel->session;
 
     assert(!channel->released);
-    if (!channel->finishing || (!channel->own && !channel->answered))
+    if (!channel->finishing || (!channel->own && !channel->answered)) {
         channel_reset(channel, CODE_CANCEL);
+    }
     channel_stop(channel, CODE_CANCEL);
     channel->released = true;
     channel->user = NULL;
-    if (!channel->receive_over)
+    if (!channel->receive_over) {
         channel->discard = true;
+    }
     window_release(channel);
     channel_settle(channel);
-    if (!session->busy)
+    if (!session->busy) {
         session_bury(session);
+    }
 }
 
 void channel_accept(struct channel *channel)
 {
-    if (channel->own || channel->answered)
+    if (channel->own || channel->answered) {
         return;
+    }
     channel->answered = true;
     channel_owe(channel, PENDING_OPENED);
     channel_schedule(channel);
@@ -155,8 +169,9 @@ static void keep_refusal(struct channel *channel, const struct control_refused *
 
     length = control_encode_refused(refused, bytes, sizeof(bytes));
     channel->payload = length > 0 ? malloc(length) : NULL;
-    if (!channel->payload)
+    if (!channel->payload) {
         return;
+    }
     memcpy(channel->payload, bytes, length);
     channel->payload_length = (uint16_t)length;
 }
@@ -166,13 +181,15 @@ void channel_refuse(struct channel *channel, uint32_t code, const char *message,
     char text[CONTROL_MESSAGE_MAX + 1];
     struct control_refused refused = {code, control_message(message, text), retryable};
 
-    if (channel->own || channel->answered)
+    if (channel->own || channel->answered) {
         return;
+    }
     channel->answered = true;
     channel->reset_code = code;
     channel->retryable = retryable;
-    if (message)
+    if (message) {
         keep_refusal(channel, &refused);
+    }
     channel_owe(channel, PENDING_REFUSED);
     end_sending(channel);
     begin_discarding(channel);
@@ -181,16 +198,18 @@ void channel_refuse(struct channel *channel, uint32_t code, const char *message,
 
 void channel_ready(struct channel *channel)
 {
-    if (channel->send_over)
+    if (channel->send_over) {
         return;
+    }
     channel->wants = true;
     channel_schedule(channel);
 }
 
 void channel_finish(struct channel *channel)
 {
-    if (channel->send_over)
+    if (channel->send_over) {
         return;
+    }
     channel->finishing = true;
     channel->stalled = false;
     channel->wants = true;
@@ -201,16 +220,18 @@ void channel_finish(struct channel *channel)
 void channel_consumed(struct channel *channel, size_t bytes)
 {
     assert(bytes <= channel_bytes_held(channel));
-    if (bytes == 0)
+    if (bytes == 0) {
         return;
+    }
     window_consumed(channel, bytes);
     timer_update(channel, true);
 }
 
 void channel_reset(struct channel *channel, uint32_t code)
 {
-    if (channel->send_over)
+    if (channel->send_over) {
         return;
+    }
     if (!channel->own && !channel->answered) {
         channel_refuse(channel, code, NULL, false);
         return;
@@ -223,8 +244,9 @@ void channel_reset(struct channel *channel, uint32_t code)
 
 void channel_stop(struct channel *channel, uint32_t code)
 {
-    if (channel->receive_over || channel->discard)
+    if (channel->receive_over || channel->discard) {
         return;
+    }
     if (!channel->own && !channel->answered) {
         channel_refuse(channel, code, NULL, false);
         return;

@@ -75,8 +75,10 @@ const char *code_word(uint32_t code)
     };
     enum reason reason;
 
-    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-        if (words[i].number == code)
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+        if (words[i].number == code) {
             return words[i].word;
+        }
+    }
     return code_reason(code, &reason) ? reason_word(reason) : "unknown";
 }

@@ -73,8 +73,9 @@ static uint64_t number(const struct field *field, const void *object)
     uint32_t small;
     uint64_t large;
 
-    if (field->type == FLAG)
+    if (field->type == FLAG) {
         return *(const bool *)at;
+    }
     if (field->type == U32) {
         memcpy(&small, at, sizeof(small));
         return small;
@@ -88,12 +89,13 @@ static void set_number(const struct field *field, void *object, uint64_t value)
     char *at = (char *)object + field->offset;
     uint32_t small = (uint32_t)value;
 
-    if (field->type == FLAG)
+    if (field->type == FLAG) {
         *(bool *)at = value != 0;
-    else if (field->type == U32)
+    } else if (field->type == U32) {
         memcpy(at, &small, sizeof(small));
-    else
+    } else {
         memcpy(at, &value, sizeof(value));
+    }
 }
 
 static struct control_text text_in(const struct field *field, const void *object)
@@ -106,20 +108,24 @@ static struct control_text text_in(const struct field *field, const void *object
 
 static bool present(const struct field *field, const void *object)
 {
-    if (field->required)
+    if (field->required) {
         return true;
-    if (field->type == TEXT)
+    }
+    if (field->type == TEXT) {
         return text_in(field, object).data != NULL;
-    if (field->type == META)
+    }
+    if (field->type == META) {
         return ((const struct control_open *)object)->meta_count > 0;
+    }
     return number(field, object) != 0;
 }
 
 static void put_versions(struct control_writer *writer, const struct control_hello *hello)
 {
     /* An array of two: the one array there is. */
-    if (writer->at < writer->end && !writer->failed)
+    if (writer->at < writer->end && !writer->failed) {
         *writer->at++ = 0x82;
+    }
     control_put_uint(writer, hello->version_min);
     control_put_uint(writer, hello->version_max);
 }
@@ -137,14 +143,15 @@ static void put_value(struct control_writer *writer, const struct field *field, 
         return;
     }
     size = field->type == TEXT ? text_in(field, object).length : number(field, object);
-    if (size < field->min || size > field->max)
+    if (size < field->min || size > field->max) {
         writer->failed = true;
-    else if (field->type == TEXT)
+    } else if (field->type == TEXT) {
         control_put_string(writer, false, text_in(field, object));
-    else if (field->type == FLAG && writer->at < writer->end)
+    } else if (field->type == FLAG && writer->at < writer->end) {
         *writer->at++ = size ? 0xf5 : 0xf4;
-    else
+    } else {
         control_put_uint(writer, size);
+    }
 }
 
 static size_t encode(struct map map, const void *object, uint8_t *out, size_t size)
@@ -152,12 +159,14 @@ static size_t encode(struct map map, const void *object, uint8_t *out, size_t si
     struct control_writer writer = {out, out + size, false};
     size_t entries = 0;
 
-    for (size_t i = 0; i < map.count; i++)
+    for (size_t i = 0; i < map.count; i++) {
         entries += present(&map.fields[i], object);
+    }
     control_put_map(&writer, entries);
     for (size_t i = 0; i < map.count; i++) {
-        if (!present(&map.fields[i], object))
+        if (!present(&map.fields[i], object)) {
             continue;
+        }
         control_put_uint(&writer, map.fields[i].key);
         put_value(&writer, &map.fields[i], object);
     }
@@ -171,10 +180,12 @@ static bool get_versions(struct control_reader *reader, const struct field *fiel
 
     if (!control_read_typed(reader, CONTROL_ARRAY, 0, &item) ||
         !control_read_typed(reader, CONTROL_UINT, field->max, &min) ||
-        !control_read_typed(reader, CONTROL_UINT, field->max, &max))
+        !control_read_typed(reader, CONTROL_UINT, field->max, &max)) {
         return false;
-    if (item.value != 2 || min.value < field->min || min.value > max.value)
+    }
+    if (item.value != 2 || min.value < field->min || min.value > max.value) {
         return control_broken(reader, "C-9: a value of the wrong type or out of its range");
+    }
     hello->version_min = (uint32_t)min.value;
     hello->version_max = (uint32_t)max.value;
     return true;
@@ -185,10 +196,12 @@ static bool get_text(struct control_reader *reader, const struct field *field, v
     struct control_item item;
     struct control_text text;
 
-    if (!control_read_typed(reader, CONTROL_TEXT, field->max, &item))
+    if (!control_read_typed(reader, CONTROL_TEXT, field->max, &item)) {
         return false;
-    if (item.length < field->min)
+    }
+    if (item.length < field->min) {
         return control_broken(reader, "C-9: a value of the wrong type or out of its range");
+    }
     text = (struct control_text){(const char *)item.bytes, item.length};
     memcpy((char *)object + field->offset, &text, sizeof(text));
     return true;
@@ -198,25 +211,32 @@ static bool get_value(struct control_reader *reader, const struct field *field, 
 {
     struct control_item item;
 
-    if (field->type == VERSIONS)
+    if (field->type == VERSIONS) {
         return get_versions(reader, field, object);
-    if (field->type == META)
+    }
+    if (field->type == META) {
         return control_get_meta(reader, object);
-    if (field->type == TEXT)
+    }
+    if (field->type == TEXT) {
         return get_text(reader, field, object);
-    if (!control_read_typed(reader, field->type == FLAG ? CONTROL_BOOL : CONTROL_UINT, field->max, &item))
+    }
+    if (!control_read_typed(reader, field->type == FLAG ? CONTROL_BOOL : CONTROL_UINT, field->max, &item)) {
         return false;
-    if (item.value < field->min)
+    }
+    if (item.value < field->min) {
         return control_broken(reader, "C-9: a value of the wrong type or out of its range");
+    }
     set_number(field, object, item.value);
     return true;
 }
 
 static const struct field *find(struct map map, uint64_t key)
 {
-    for (size_t i = 0; i < map.count; i++)
-        if (map.fields[i].key == key)
+    for (size_t i = 0; i < map.count; i++) {
+        if (map.fields[i].key == key) {
             return &map.fields[i];
+        }
+    }
     return NULL;
 }
 
@@ -224,10 +244,12 @@ static bool get_entry(struct control_reader *reader, struct map map, void *objec
 {
     const struct field *field = find(map, key);
 
-    if (field)
+    if (field) {
         return get_value(reader, field, object);
-    if (key < FIRST_IGNORED_KEY)
+    }
+    if (key < FIRST_IGNORED_KEY) {
         return control_broken(reader, "C-7: an unknown key below 64");
+    }
     return control_skip(reader, 2);
 }
 
@@ -238,26 +260,35 @@ static bool decode(struct map map, const uint8_t *bytes, size_t length, void *ob
     uint64_t seen = 0, least = 0;
 
     control_reader_init(&reader, bytes, length, breach);
-    if (!control_read(&reader, &head))
+    if (!control_read(&reader, &head)) {
         return false;
-    if (head.type != CONTROL_MAP)
-        return control_broken(&reader, "C-1: the payload is not one whole CBOR map");
-    for (uint64_t i = 0; i < head.value; i++) {
-        if (!control_read(&reader, &key))
-            return false;
-        if (key.type != CONTROL_UINT || key.value < least || key.value > UINT32_MAX)
-            return control_broken(&reader, "C-3: keys that are not integers in ascending order");
-        least = key.value + 1;
-        if (!get_entry(&reader, map, object, key.value))
-            return false;
-        if (key.value < FIRST_IGNORED_KEY)
-            seen |= UINT64_C(1) << key.value;
     }
-    if (!control_at_end(&reader))
+    if (head.type != CONTROL_MAP) {
+        return control_broken(&reader, "C-1: the payload is not one whole CBOR map");
+    }
+    for (uint64_t i = 0; i < head.value; i++) {
+        if (!control_read(&reader, &key)) {
+            return false;
+        }
+        if (key.type != CONTROL_UINT || key.value < least || key.value > UINT32_MAX) {
+            return control_broken(&reader, "C-3: keys that are not integers in ascending order");
+        }
+        least = key.value + 1;
+        if (!get_entry(&reader, map, object, key.value)) {
+            return false;
+        }
+        if (key.value < FIRST_IGNORED_KEY) {
+            seen |= UINT64_C(1) << key.value;
+        }
+    }
+    if (!control_at_end(&reader)) {
         return false;
-    for (size_t i = 0; i < map.count; i++)
-        if (map.fields[i].required && !(seen & UINT64_C(1) << map.fields[i].key))
+    }
+    for (size_t i = 0; i < map.count; i++) {
+        if (map.fields[i].required && !(seen & UINT64_C(1) << map.fields[i].key)) {
             return control_broken(&reader, "C-8: a key is missing");
+        }
+    }
     return true;
 }
 
@@ -322,17 +353,21 @@ const struct control_meta_entry *control_meta_find(const struct control_open *op
 {
     size_t length = strlen(key);
 
-    for (size_t i = 0; i < open->meta_count; i++)
-        if (open->meta[i].key.length == length && memcmp(open->meta[i].key.data, key, length) == 0)
+    for (size_t i = 0; i < open->meta_count; i++) {
+        if (open->meta[i].key.length == length && memcmp(open->meta[i].key.data, key, length) == 0) {
             return &open->meta[i];
+        }
+    }
     return NULL;
 }
 
 bool control_printable(struct control_text text)
 {
-    for (size_t i = 0; i < text.length; i++)
-        if (text.data[i] < 0x20 || text.data[i] > 0x7e)
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.data[i] < 0x20 || text.data[i] > 0x7e) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -340,10 +375,12 @@ struct control_text control_message(const char *string, char buffer[CONTROL_MESS
 {
     size_t length = string ? strnlen(string, CONTROL_MESSAGE_MAX) : 0;
 
-    if (!string)
+    if (!string) {
         return (struct control_text){NULL, 0};
-    for (size_t i = 0; i < length; i++)
+    }
+    for (size_t i = 0; i < length; i++) {
         buffer[i] = string[i] >= 0x20 && string[i] <= 0x7e ? string[i] : '?';
+    }
     buffer[length] = '\0';
     return (struct control_text){buffer, length};
 }

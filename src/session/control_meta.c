@@ -6,8 +6,9 @@
 
 static void advance(struct control_writer *writer, size_t written)
 {
-    if (written == 0)
+    if (written == 0) {
         writer->failed = true;
+    }
     writer->at += written;
 }
 
@@ -34,16 +35,18 @@ void control_put_string(struct control_writer *writer, bool binary, struct contr
         writer->failed = true;
         return;
     }
-    if (string.length > 0)
+    if (string.length > 0) {
         memcpy(writer->at, string.data, string.length);
+    }
     writer->at += string.length;
 }
 
 /* The order of the encoded keys: since the length is in the first bytes, shorter comes first. */
 static int compare(struct control_text a, struct control_text b)
 {
-    if (a.length != b.length)
+    if (a.length != b.length) {
         return a.length < b.length ? -1 : 1;
+    }
     return a.length == 0 ? 0 : memcmp(a.data, b.data, a.length);
 }
 
@@ -57,10 +60,12 @@ void control_put_meta(struct control_writer *writer, const struct control_open *
 
         for (size_t j = 0; j < open->meta_count; j++) {
             const struct control_meta_entry *entry = &open->meta[j];
-            if (last && compare(entry->key, last->key) <= 0)
+            if (last && compare(entry->key, last->key) <= 0) {
                 continue;
-            if (!next || compare(entry->key, next->key) < 0)
+            }
+            if (!next || compare(entry->key, next->key) < 0) {
                 next = entry;
+            }
         }
         if (!next) { /* a key stands there twice */
             writer->failed = true;
@@ -81,10 +86,12 @@ static bool get_value(struct control_reader *reader, struct control_meta_entry *
 {
     struct control_item item;
 
-    if (!control_read(reader, &item))
+    if (!control_read(reader, &item)) {
         return false;
-    if ((item.type != CONTROL_TEXT && item.type != CONTROL_BYTES) || item.length > CONTROL_META_VALUE_MAX)
+    }
+    if ((item.type != CONTROL_TEXT && item.type != CONTROL_BYTES) || item.length > CONTROL_META_VALUE_MAX) {
         return control_broken(reader, "C-9: a value of the wrong type or out of its range");
+    }
     entry->value = text_of(&item);
     entry->binary = item.type == CONTROL_BYTES;
     return true;
@@ -94,20 +101,25 @@ bool control_get_meta(struct control_reader *reader, struct control_open *open)
 {
     struct control_item item;
 
-    if (!control_read_typed(reader, CONTROL_MAP, 0, &item))
+    if (!control_read_typed(reader, CONTROL_MAP, 0, &item)) {
         return false;
-    if (item.value > CONTROL_META_MAX)
+    }
+    if (item.value > CONTROL_META_MAX) {
         return control_broken(reader, "C-9: a value of the wrong type or out of its range");
+    }
     for (size_t i = 0; i < item.value; i++) {
         struct control_item key;
 
-        if (!control_read_typed(reader, CONTROL_TEXT, CONTROL_META_KEY_MAX, &key))
+        if (!control_read_typed(reader, CONTROL_TEXT, CONTROL_META_KEY_MAX, &key)) {
             return false;
+        }
         open->meta[i].key = text_of(&key);
-        if (i > 0 && compare(open->meta[i - 1].key, open->meta[i].key) >= 0)
+        if (i > 0 && compare(open->meta[i - 1].key, open->meta[i].key) >= 0) {
             return control_broken(reader, "C-3: keys of meta that are not in ascending order");
-        if (!get_value(reader, &open->meta[i]))
+        }
+        if (!get_value(reader, &open->meta[i])) {
             return false;
+        }
         open->meta_count = i + 1;
     }
     return true;

@@ -59,8 +59,9 @@ static size_t shortest_head(const struct control_item *item)
 {
     unsigned char head[9];
 
-    if (item->type == CONTROL_BOOL)
+    if (item->type == CONTROL_BOOL) {
         return 1;
+    }
     return cbor_encode_uint(item->type == CONTROL_TEXT || item->type == CONTROL_BYTES ? item->length
                                                                                       : item->value,
                             head, sizeof(head));
@@ -97,17 +98,22 @@ bool control_read(struct control_reader *reader, struct control_item *ret)
 
     memset(ret, 0, sizeof(*ret));
     result = cbor_stream_decode(reader->at, (size_t)(reader->end - reader->at), &callbacks, ret);
-    if (result.status != CBOR_DECODER_FINISHED)
+    if (result.status != CBOR_DECODER_FINISHED) {
         return control_broken(reader, "C-1: the payload is not one whole CBOR map");
-    if (ret->type == 0)
+    }
+    if (ret->type == 0) {
         return control_broken(reader, "C-4: a type of item that has no place in a control frame");
-    if (result.read - ret->length != shortest_head(ret))
+    }
+    if (result.read - ret->length != shortest_head(ret)) {
         return control_broken(reader, "C-2: an item that is not in its shortest form");
-    if ((ret->type == CONTROL_ARRAY || ret->type == CONTROL_MAP) && ret->value > CONTROL_ENTRIES_MAX)
+    }
+    if ((ret->type == CONTROL_ARRAY || ret->type == CONTROL_MAP) && ret->value > CONTROL_ENTRIES_MAX) {
         return control_broken(reader, "C-5: more entries or levels than a control frame may have");
+    }
     if (ret->type == CONTROL_TEXT &&
-        !control_printable((struct control_text){(const char *)ret->bytes, ret->length}))
+        !control_printable((struct control_text){(const char *)ret->bytes, ret->length})) {
         return control_broken(reader, "C-6: a text with a byte that is not printable ASCII");
+    }
     reader->at += result.read;
     return true;
 }
@@ -115,10 +121,12 @@ bool control_read(struct control_reader *reader, struct control_item *ret)
 bool control_read_typed(struct control_reader *reader, enum control_type type, uint64_t max,
                         struct control_item *ret)
 {
-    if (!control_read(reader, ret))
+    if (!control_read(reader, ret)) {
         return false;
-    if (ret->type != type || (type == CONTROL_UINT ? ret->value : ret->length) > max)
+    }
+    if (ret->type != type || (type == CONTROL_UINT ? ret->value : ret->length) > max) {
         return control_broken(reader, "C-9: a value of the wrong type or out of its range");
+    }
     return true;
 }
 
@@ -128,16 +136,21 @@ bool control_skip(struct control_reader *reader, unsigned depth)
     struct control_item item;
     uint64_t inside;
 
-    if (!control_read(reader, &item))
+    if (!control_read(reader, &item)) {
         return false;
-    if (item.type != CONTROL_ARRAY && item.type != CONTROL_MAP)
+    }
+    if (item.type != CONTROL_ARRAY && item.type != CONTROL_MAP) {
         return true;
-    if (depth > CONTROL_DEPTH_MAX)
+    }
+    if (depth > CONTROL_DEPTH_MAX) {
         return control_broken(reader, "C-5: more entries or levels than a control frame may have");
+    }
     inside = item.type == CONTROL_MAP ? 2 * item.value : item.value;
-    for (uint64_t i = 0; i < inside; i++)
-        if (!control_skip(reader, depth + 1))
+    for (uint64_t i = 0; i < inside; i++) {
+        if (!control_skip(reader, depth + 1)) {
             return false;
+        }
+    }
     return true;
 }
 

@@ -87,19 +87,25 @@ bool frame_check(struct frame_header header, uint32_t max_payload, struct breach
     const struct form *form = header.type < ARRAY_SIZE(forms) ? &forms[header.type] : NULL;
     bool known = form && form->name;
 
-    if (!known && header.type < FRAME_IGNORABLE)
+    if (!known && header.type < FRAME_IGNORABLE) {
         return broken(breach, CODE_PROTOCOL, "F-1: a frame of an unknown type below 0x80");
-    if ((!known || header.type == FRAME_DATA) && header.length > max_payload)
+    }
+    if ((!known || header.type == FRAME_DATA) && header.length > max_payload) {
         return broken(breach, CODE_FRAME_SIZE, "F-2: a frame longer than the announced maximum");
-    if (!known)
+    }
+    if (!known) {
         return true;
-    if (header.length < form->min || header.length > form->max)
+    }
+    if (header.length < form->min || header.length > form->max) {
         return broken(breach, CODE_FRAME_SIZE, "F-3: a length that this type of frame cannot have");
-    if (header.flags & ~form->flags)
+    }
+    if (header.flags & ~form->flags) {
         return broken(breach, CODE_PROTOCOL, "F-4: a flag that has no meaning");
-    if ((form->scope == SESSION) != (header.stream == 0))
+    }
+    if ((form->scope == SESSION) != (header.stream == 0)) {
         return broken(breach, CODE_PROTOCOL,
                       "F-5: stream 0 in a stream's frame, or a stream in the session's");
+    }
     return true;
 }
 
@@ -113,8 +119,9 @@ void frame_reader_skip(struct frame_reader *reader, size_t length)
 {
     assert(length <= frame_reader_data_left(reader));
     reader->have += (uint32_t)length;
-    if (reader->have == FRAME_HEADER + reader->header.length)
+    if (reader->have == FRAME_HEADER + reader->header.length) {
         reader->have = 0;
+    }
 }
 
 static size_t smaller(size_t a, size_t b)
@@ -127,8 +134,9 @@ static bool gather(struct frame_reader *reader, size_t until, const uint8_t **da
 {
     size_t taken = smaller(until - reader->have, *length);
 
-    if (taken > 0)
+    if (taken > 0) {
         memcpy(reader->bytes + reader->have, *data, taken);
+    }
     reader->have += (uint32_t)taken;
     *data += taken;
     *length -= taken;
@@ -147,8 +155,9 @@ static void pass(struct frame_reader *reader, const uint8_t **data, size_t *leng
     *length -= taken;
     reader->have += (uint32_t)taken;
     ret->last = reader->have == whole;
-    if (ret->last)
+    if (ret->last) {
         reader->have = 0;
+    }
 }
 
 static enum frame_event take_payload(struct frame_reader *reader, const uint8_t **data, size_t *length,
@@ -161,8 +170,9 @@ static enum frame_event take_payload(struct frame_reader *reader, const uint8_t 
         *data += payload;
         *length -= payload;
     } else {
-        if (!gather(reader, FRAME_HEADER + payload, data, length))
+        if (!gather(reader, FRAME_HEADER + payload, data, length)) {
             return FRAME_NOTHING;
+        }
         ret->bytes = reader->bytes + FRAME_HEADER;
     }
     ret->length = payload;
@@ -174,15 +184,18 @@ enum frame_event frame_read(struct frame_reader *reader, const uint8_t **data, s
                             struct frame *ret)
 {
     memset(ret, 0, sizeof(*ret));
-    if (*length == 0)
+    if (*length == 0) {
         return FRAME_NOTHING;
+    }
     if (reader->have < FRAME_HEADER) {
         reader->begun += reader->have == 0;
-        if (!gather(reader, FRAME_HEADER, data, length))
+        if (!gather(reader, FRAME_HEADER, data, length)) {
             return FRAME_NOTHING;
+        }
         reader->header = frame_decode_header(reader->bytes);
-        if (!frame_check(reader->header, reader->max_payload, &ret->breach))
+        if (!frame_check(reader->header, reader->max_payload, &ret->breach)) {
             return FRAME_BROKEN;
+        }
         ret->first = true;
     }
     ret->header = reader->header;

@@ -8,8 +8,9 @@ static void add(struct limit *limit, uint64_t milli_tokens)
     uint64_t most = (uint64_t)limit->rate.burst * 1000;
 
     limit->milli_tokens += milli_tokens;
-    if (limit->milli_tokens > most)
+    if (limit->milli_tokens > most) {
         limit->milli_tokens = most;
+    }
 }
 
 void limit_init(struct limit *limit, struct limit_rate rate, uint64_t now)
@@ -23,8 +24,9 @@ bool limit_take(struct limit *limit, uint64_t now)
 
     add(limit, (elapsed < FULL_AGAIN_MS ? elapsed : FULL_AGAIN_MS) * limit->rate.per_second);
     limit->filled_at = now;
-    if (limit->milli_tokens < 1000)
+    if (limit->milli_tokens < 1000) {
         return false;
+    }
     limit->milli_tokens -= 1000;
     return true;
 }

@@ -15,8 +15,9 @@ void receive_breach(struct session *session, enum code code, const char *text)
 /* Work for us that does nothing for anybody: a little of it happens to honest peers. */
 void receive_noise(struct session *session)
 {
-    if (!limit_take(&session->noise, session->now))
+    if (!limit_take(&session->noise, session->now)) {
         receive_breach(session, CODE_CALM, "L-4: too many frames that do nothing");
+    }
 }
 
 static void begin_running(struct session *session, const struct control_hello *peer)
@@ -27,8 +28,9 @@ static void begin_running(struct session *session, const struct control_hello *p
     session->send_max = peer->session_window;
     session->phase = PHASE_RUNNING;
     session_ping(session);
-    if (session->events->ready)
+    if (session->events->ready) {
         session->events->ready(session, peer);
+    }
 }
 
 static void receive_hello(struct session *session, const struct frame *frame)
@@ -44,12 +46,14 @@ static void receive_hello(struct session *session, const struct frame *frame)
         session_fail(session, breach);
         return;
     }
-    if (peer.role == (uint32_t)session->config.role)
+    if (peer.role == (uint32_t)session->config.role) {
         receive_breach(session, CODE_PROTOCOL, "H-4: both sides have the same role");
-    else if (peer.version_max < session->config.version_min || peer.version_min > session->config.version_max)
+    } else if (peer.version_max < session->config.version_min ||
+               peer.version_min > session->config.version_max) {
         receive_breach(session, CODE_VERSION, "H-5: there is no version that both sides speak");
-    else
+    } else {
         begin_running(session, &peer);
+    }
 }
 
 static void receive_fatal(struct session *session, const struct control_goaway *goaway)
@@ -74,23 +78,24 @@ static void receive_goaway(struct session *session, const struct frame *frame)
         session_fail(session, breach);
         return;
     }
-    if (goaway.last_stream > session->peer_last)
+    if (goaway.last_stream > session->peer_last) {
         receive_breach(session, CODE_PROTOCOL, "G-1: a GOAWAY that takes back what an earlier one said");
-    else if (goaway.code != CODE_NO_ERROR)
+    } else if (goaway.code != CODE_NO_ERROR) {
         receive_fatal(session, &goaway);
-    else if (session->phase != PHASE_RUNNING)
+    } else if (session->phase != PHASE_RUNNING) {
         receive_breach(session, CODE_PROTOCOL, "H-2: the first frame is not HELLO");
-    else if (goaway.last_stream < last_own_id(session))
+    } else if (goaway.last_stream < last_own_id(session)) {
         receive_breach(session, CODE_PROTOCOL, "G-4: a GOAWAY without an error that leaves out a stream");
-    else if (session->peer_warned && goaway.last_stream == session->peer_last)
+    } else if (session->peer_warned && goaway.last_stream == session->peer_last) {
         receive_noise(session);
-    else {
+    } else {
         session->peer_last = goaway.last_stream;
         session->peer_warned = true;
         session->peer_final |= goaway.last_stream != CONTROL_LAST_WARNING;
         session_fail_unsent(session);
-        if (session->events->going_away)
+        if (session->events->going_away) {
             session->events->going_away(session, &goaway);
+        }
     }
 }
 
@@ -120,13 +125,15 @@ static void receive_pong(struct session *session, const struct frame *frame)
     session->pong_by = SESSION_NEVER;
     session->ping_at = session->now + session->config.ping_interval;
     if (session->goaway == GOAWAY_BARRIER) {
-        if (number >= session->barrier)
+        if (number >= session->barrier) {
             session->goaway = GOAWAY_FINAL;
-        else
+        } else {
             session_ping(session);
+        }
     }
-    if (session->events->pong)
+    if (session->events->pong) {
         session->events->pong(session, session->rtt);
+    }
 }
 
 static void receive_max_data(struct session *session, const struct frame *frame)
@@ -137,8 +144,9 @@ static void receive_max_data(struct session *session, const struct frame *frame)
         receive_breach(session, CODE_FLOW_CONTROL, "W-4: a MAX_DATA that does not grow");
         return;
     }
-    if (limit - session->send_max < SMALL_GRANT)
+    if (limit - session->send_max < SMALL_GRANT) {
         receive_noise(session);
+    }
     session->send_max = limit;
     session->blocked_since = SESSION_NEVER;
 }
@@ -183,18 +191,19 @@ static void receive_frame(struct session *session, enum frame_event event, const
 {
     uint8_t type = frame->header.type;
 
-    if (event == FRAME_BROKEN)
+    if (event == FRAME_BROKEN) {
         session_fail(session, frame->breach);
-    else if (session->phase == PHASE_HELLO && type != FRAME_HELLO && type != FRAME_GOAWAY)
+    } else if (session->phase == PHASE_HELLO && type != FRAME_HELLO && type != FRAME_GOAWAY) {
         receive_breach(session, CODE_PROTOCOL, "H-2: the first frame is not HELLO");
-    else if (event == FRAME_IGNORED)
+    } else if (event == FRAME_IGNORED) {
         receive_noise(session);
-    else if (event == FRAME_PIECE)
+    } else if (event == FRAME_PIECE) {
         receive_data(session, frame);
-    else if (type >= FRAME_OPEN)
+    } else if (type >= FRAME_OPEN) {
         receive_stream_frame(session, frame);
-    else
+    } else {
         receive_session_frame(session, frame);
+    }
 }
 
 static void receive_preface(struct session *session, const uint8_t **bytes, size_t *length)
@@ -206,18 +215,20 @@ static void receive_preface(struct session *session, const uint8_t **bytes, size
         }
         ++*bytes;
         --*length;
-        if (++session->preface_seen == FRAME_PREFACE_SIZE)
+        if (++session->preface_seen == FRAME_PREFACE_SIZE) {
             session->phase = PHASE_HELLO;
+        }
     }
 }
 
 /* The time of the frame that is not whole yet, if there is one, runs from its first byte. */
 static void watch_frame(struct session *session)
 {
-    if (!frame_reader_midway(&session->reader))
+    if (!frame_reader_midway(&session->reader)) {
         session->frame_since = SESSION_NEVER;
-    else if (session->frame_since == SESSION_NEVER || session->frame_watched != session->reader.begun)
+    } else if (session->frame_since == SESSION_NEVER || session->frame_watched != session->reader.begun) {
         session->frame_since = session->now;
+    }
     session->frame_watched = session->reader.begun;
 }
 
@@ -264,8 +275,9 @@ void session_skip(struct session *session, uint64_t now, size_t length)
 
 static void find_unfinished(struct channel *channel, void *arg)
 {
-    if (!channel->send_over || !channel->receive_over || channel->pending)
+    if (!channel->send_over || !channel->receive_over || channel->pending) {
         *(bool *)arg = true;
+    }
 }
 
 /* On vsock an abort looks like a clean end, so only what was said counts. */
@@ -275,10 +287,11 @@ void session_receive_end(struct session *session, uint64_t now)
 
     session_enter(session, now);
     table_each(&session->table, find_unfinished, &unfinished);
-    if (session->peer_final && !unfinished && !frame_reader_midway(&session->reader))
+    if (session->peer_final && !unfinished && !frame_reader_midway(&session->reader)) {
         session_finish(session, CODE_NO_ERROR, false, control_text(NULL));
-    else
+    } else {
         session_finish(session, CODE_LOST, false,
                        control_text("G-5: the connection ended without a GOAWAY, or before its streams"));
+    }
     session_leave(session);
 }

@@ -35,20 +35,21 @@ static bool tells(const struct channel *channel)
 
 static bool check_open(struct session *session, uint32_t id)
 {
-    if (session_is_own_id(session, id))
+    if (session_is_own_id(session, id)) {
         receive_breach(session, CODE_PROTOCOL, "S-1: an OPEN with an id of the other side's");
-    else if ((id - 1) >> 1 != session->peer_opened)
+    } else if ((id - 1) >> 1 != session->peer_opened) {
         receive_breach(session, CODE_PROTOCOL, "S-2: an OPEN with an id that is not the next");
-    else if (session->peer_opened >= session->peer_allowed)
+    } else if (session->peer_opened >= session->peer_allowed) {
         receive_breach(session, CODE_STREAM_LIMIT, "S-3: more streams than MAX_STREAMS allows");
-    else if (session->peer_warned)
+    } else if (session->peer_warned) {
         receive_breach(session, CODE_PROTOCOL, "G-2: an OPEN from the side that is going away");
-    else if (session->goaway >= GOAWAY_FINAL)
+    } else if (session->goaway >= GOAWAY_FINAL) {
         receive_breach(session, CODE_PROTOCOL, "G-3: an OPEN after GOAWAY was seen");
-    else if (!limit_take(&session->opens, session->now))
+    } else if (!limit_take(&session->opens, session->now)) {
         receive_breach(session, CODE_CALM, "L-1: too many OPENs");
-    else
+    } else {
         return true;
+    }
     return false;
 }
 
@@ -59,8 +60,9 @@ static void receive_open(struct session *session, const struct frame *frame)
     struct channel *channel;
     bool unsupported;
 
-    if (!check_open(session, frame->header.stream))
+    if (!check_open(session, frame->header.stream)) {
         return;
+    }
     if (!control_decode_open(frame->bytes, frame->length, &open, &breach)) {
         session_fail(session, breach);
         return;
@@ -86,8 +88,9 @@ static void receive_open(struct session *session, const struct frame *frame)
 
 static bool check_answer(struct channel *channel)
 {
-    if (channel->own && !channel->answered)
+    if (channel->own && !channel->answered) {
         return true;
+    }
     receive_breach(channel->session, CODE_PROTOCOL,
                    "S-5: an answer to a stream that was not asked for or has one");
     return false;
@@ -97,15 +100,17 @@ static void receive_opened(struct channel *channel, const struct frame *frame)
 {
     struct breach breach;
 
-    if (!check_answer(channel))
+    if (!check_answer(channel)) {
         return;
+    }
     if (!control_decode_opened(frame->bytes, frame->length, &breach)) {
         session_fail(channel->session, breach);
         return;
     }
     channel->answered = true;
-    if (tells(channel) && channel->session->events->opened)
+    if (tells(channel) && channel->session->events->opened) {
         channel->session->events->opened(channel);
+    }
     timer_update(channel, true);
 }
 
@@ -116,8 +121,9 @@ static void receive_refused(struct channel *channel, const struct frame *frame)
     struct breach breach;
     bool tell = tells(channel);
 
-    if (!check_answer(channel))
+    if (!check_answer(channel)) {
         return;
+    }
     if (!control_decode_refused(frame->bytes, frame->length, &refused, &breach)) {
         session_fail(channel->session, breach);
         return;
@@ -126,8 +132,9 @@ static void receive_refused(struct channel *channel, const struct frame *frame)
     end_receiving(channel);
     channel_reset(channel, refused.code);
     channel->silent = true;
-    if (tell && events->refused)
+    if (tell && events->refused) {
         events->refused(channel, &refused);
+    }
     channel_settle(channel);
 }
 
@@ -139,8 +146,9 @@ static void receive_max_stream_data(struct channel *channel, const struct frame 
         receive_breach(channel->session, CODE_FLOW_CONTROL, "W-3: a MAX_STREAM_DATA that does not grow");
         return;
     }
-    if (limit - channel->send_max < SMALL_GRANT)
+    if (limit - channel->send_max < SMALL_GRANT) {
         receive_noise(channel->session);
+    }
     channel->send_max = limit;
     channel->stalled = false;
     channel_schedule(channel);
@@ -161,8 +169,9 @@ static void receive_reset(struct channel *channel, const struct frame *frame)
         return;
     }
     end_receiving(channel);
-    if (tell && session->events->reset)
+    if (tell && session->events->reset) {
         session->events->reset(channel, frame_get_u32(frame->bytes));
+    }
     channel_settle(channel);
 }
 
@@ -182,8 +191,9 @@ static void receive_stop(struct channel *channel, const struct frame *frame)
     }
     channel->stop_received = true;
     channel_reset(channel, code);
-    if (tell && session->events->stopped)
+    if (tell && session->events->stopped) {
         session->events->stopped(channel, code);
+    }
 }
 
 /* A frame for a stream that is over on our side. What the peer may have sent before it knew is let pass. */
@@ -191,12 +201,13 @@ static void receive_stray(struct session *session, const struct frame *frame)
 {
     uint8_t type = frame->header.type;
 
-    if (!was_opened(session, frame->header.stream))
+    if (!was_opened(session, frame->header.stream)) {
         receive_breach(session, CODE_PROTOCOL, "S-4: a frame of a stream that was never opened");
-    else if (type == FRAME_MAX_STREAM_DATA || type == FRAME_STOP)
+    } else if (type == FRAME_MAX_STREAM_DATA || type == FRAME_STOP) {
         receive_noise(session);
-    else
+    } else {
         receive_breach(session, CODE_STREAM_CLOSED, "S-7: a frame after the end of its direction");
+    }
 }
 
 /* What the peer may send on this stream now. */
@@ -228,8 +239,9 @@ void receive_stream_frame(struct session *session, const struct frame *frame)
         receive_stray(session, frame);
         return;
     }
-    if (!check_state(channel, frame->header.type))
+    if (!check_state(channel, frame->header.type)) {
         return;
+    }
     switch (frame->header.type) {
     case FRAME_OPENED:
         receive_opened(channel, frame);
@@ -253,14 +265,16 @@ static bool check_data(struct channel *channel, const struct frame_header *heade
 {
     struct session *session = channel->session;
 
-    if (!check_state(channel, FRAME_DATA))
+    if (!check_state(channel, FRAME_DATA)) {
         return false;
-    if (header->length > channel->receive_max - channel->received)
+    }
+    if (header->length > channel->receive_max - channel->received) {
         receive_breach(session, CODE_FLOW_CONTROL, "W-1: more bytes than MAX_STREAM_DATA allows");
-    else if (header->length > session->receive_max - session->received)
+    } else if (header->length > session->receive_max - session->received) {
         receive_breach(session, CODE_FLOW_CONTROL, "W-2: more bytes than MAX_DATA allows");
-    else
+    } else {
         return true;
+    }
     return false;
 }
 
@@ -278,10 +292,11 @@ static bool is_wanted(const struct channel *channel)
 static void take(struct channel *channel, const struct frame *frame)
 {
     count(channel, frame->length);
-    if (is_wanted(channel))
+    if (is_wanted(channel)) {
         channel->session->events->data(channel, frame->bytes, frame->length);
-    else
+    } else {
         channel_drop(channel, frame->length);
+    }
 }
 
 struct channel *receive_expects(const struct session *session)
@@ -302,8 +317,9 @@ static void finish(struct channel *channel)
     bool tell = tells(channel) && !channel->discard;
 
     end_receiving(channel);
-    if (tell && channel->session->events->fin)
+    if (tell && channel->session->events->fin) {
         channel->session->events->fin(channel);
+    }
     channel_settle(channel);
 }
 
@@ -316,15 +332,18 @@ void receive_data(struct session *session, const struct frame *frame)
         return;
     }
     if (frame->first) {
-        if (!check_data(channel, &frame->header))
+        if (!check_data(channel, &frame->header)) {
             return;
-        if (frame->header.length == 0 && !(frame->header.flags & FRAME_FIN))
+        }
+        if (frame->header.length == 0 && !(frame->header.flags & FRAME_FIN)) {
             receive_noise(session);
+        }
     }
     if (frame->length > 0) {
         take(channel, frame);
         timer_update(channel, true);
     }
-    if (frame->last && frame->header.flags & FRAME_FIN && session_running(session))
+    if (frame->last && frame->header.flags & FRAME_FIN && session_running(session)) {
         finish(channel);
+    }
 }

@@ -27,8 +27,9 @@ static uint8_t *put_frame(struct output *output, uint8_t type, uint32_t stream, 
 {
     uint8_t *payload = output->at + FRAME_HEADER;
 
-    if (room(output) < FRAME_HEADER + length)
+    if (room(output) < FRAME_HEADER + length) {
         return NULL;
+    }
     frame_encode_header(output->at,
                         (struct frame_header){.type = type, .length = (uint16_t)length, .stream = stream});
     output->at = payload + length;
@@ -39,8 +40,9 @@ static bool put_u32(struct output *output, uint8_t type, uint32_t stream, uint32
 {
     uint8_t *payload = put_frame(output, type, stream, 4);
 
-    if (payload)
+    if (payload) {
         frame_put_u32(payload, value);
+    }
     return payload != NULL;
 }
 
@@ -48,8 +50,9 @@ static bool put_u64(struct output *output, uint8_t type, uint32_t stream, uint64
 {
     uint8_t *payload = put_frame(output, type, stream, 8);
 
-    if (payload)
+    if (payload) {
         frame_put_u64(payload, value);
+    }
     return payload != NULL;
 }
 
@@ -58,8 +61,9 @@ static bool put_bytes(struct output *output, uint8_t type, uint32_t stream, cons
 {
     uint8_t *payload = put_frame(output, type, stream, length);
 
-    if (payload)
+    if (payload) {
         memcpy(payload, bytes, length);
+    }
     return payload != NULL;
 }
 
@@ -99,8 +103,9 @@ static uint32_t time_left(const struct session *session)
 {
     uint64_t left = session->drain_by > session->now ? session->drain_by - session->now : 1;
 
-    if (session->drain_by == SESSION_NEVER)
+    if (session->drain_by == SESSION_NEVER) {
         return 0;
+    }
     return left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
 }
 
@@ -139,19 +144,22 @@ static void put_session_frames(struct session *session, struct output *output)
     uint8_t owes = session->owes;
 
     session->owes = 0;
-    if (owes & OWES_PONG)
+    if (owes & OWES_PONG) {
         put_bytes(output, FRAME_PONG, 0, session->pong, sizeof(session->pong));
+    }
     put_own_goaway(session, output);
     owes |= session->owes;
     session->owes = 0;
-    if (owes & OWES_PING)
+    if (owes & OWES_PING) {
         put_ping(session, output);
+    }
     if (owes & OWES_MAX_DATA) {
         session->receive_max = session->consumed + session->config.budget;
         put_u64(output, FRAME_MAX_DATA, 0, session->receive_max);
     }
-    if (owes & OWES_MAX_STREAMS)
+    if (owes & OWES_MAX_STREAMS) {
         put_max_streams(session, output);
+    }
 }
 
 /* The OPEN of our own, or the refusal; true once it is out. */
@@ -164,8 +172,9 @@ static bool put_payload(struct channel *channel, struct output *output, uint8_t 
         return put_bytes(output, type, channel->id, bytes,
                          control_encode_refused(&refused, bytes, sizeof(bytes)));
     }
-    if (!put_bytes(output, type, channel->id, channel->payload, channel->payload_length))
+    if (!put_bytes(output, type, channel->id, channel->payload, channel->payload_length)) {
         return false;
+    }
     free(channel->payload);
     channel->payload = NULL;
     channel->session->own_sent += channel->own;
@@ -176,8 +185,9 @@ static bool put_reset(struct channel *channel, struct output *output)
 {
     uint8_t *payload = put_frame(output, FRAME_RESET, channel->id, 12);
 
-    if (!payload)
+    if (!payload) {
         return false;
+    }
     frame_put_u32(payload, channel->reset_code);
     frame_put_u64(payload + 4, channel->sent);
     return true;
@@ -186,10 +196,12 @@ static bool put_reset(struct channel *channel, struct output *output)
 /* A credit that became pointless is not sent. */
 static bool put_credit(struct channel *channel, struct output *output)
 {
-    if (channel->receive_over || channel->discard)
+    if (channel->receive_over || channel->discard) {
         return true;
-    if (room(output) < FRAME_HEADER + 8)
+    }
+    if (room(output) < FRAME_HEADER + 8) {
         return false;
+    }
     return !window_grant(channel) ||
            put_u64(output, FRAME_MAX_STREAM_DATA, channel->id, channel->receive_max);
 }
@@ -218,10 +230,12 @@ static bool put_pending(struct channel *channel, enum pending frame, struct outp
 static bool put_channel(struct channel *channel, struct output *output)
 {
     for (unsigned frame = PENDING_OPEN; frame <= PENDING_RESET; frame <<= 1) {
-        if (!(channel->pending & frame))
+        if (!(channel->pending & frame)) {
             continue;
-        if (!put_pending(channel, frame, output))
+        }
+        if (!put_pending(channel, frame, output)) {
             return false;
+        }
         channel->pending &= (uint8_t)~frame;
     }
     return true;
@@ -232,8 +246,9 @@ static bool put_control(struct session *session, struct output *output)
     struct channel *channel;
 
     while ((channel = TAILQ_FIRST(&session->control))) {
-        if (!put_channel(channel, output))
+        if (!put_channel(channel, output)) {
             return false;
+        }
         TAILQ_REMOVE(&session->control, channel, control_link);
         channel_settle(channel);
     }
@@ -286,8 +301,9 @@ static void account(struct channel *channel, size_t length, enum channel_more mo
         channel_unschedule(channel);
     } else {
         session->turn -= (uint32_t)least(session->turn, length);
-        if (session->turn == 0)
+        if (session->turn == 0) {
             next_turn(channel);
+        }
     }
     timer_update(channel, length > 0);
     channel_settle(channel);
@@ -303,15 +319,19 @@ static void put_data(struct channel *channel, struct output *output)
     enum channel_more more = CHANNEL_PAUSE;
     size_t length = 0;
 
-    if (!channel->finishing)
+    if (!channel->finishing) {
         length = session->events->fill(channel, output->at + FRAME_HEADER, size, &more);
+    }
     assert(length <= size);
-    if (channel->send_over) /* it was reset meanwhile */
+    if (channel->send_over) { /* it was reset meanwhile */
         return;
-    if (channel->finishing)
+    }
+    if (channel->finishing) {
         more = CHANNEL_FIN;
-    if (length == 0 && more == CHANNEL_MORE)
+    }
+    if (length == 0 && more == CHANNEL_MORE) {
         more = CHANNEL_PAUSE;
+    }
     if (length > 0 || more == CHANNEL_FIN) {
         frame_encode_header(output->at, (struct frame_header){.type = FRAME_DATA,
                                                               .flags = more == CHANNEL_FIN ? FRAME_FIN : 0,
@@ -327,8 +347,9 @@ static void put_all_data(struct session *session, struct output *output)
     struct channel *channel;
 
     while (session_running(session) && (channel = TAILQ_FIRST(&session->ready))) {
-        if (room(output) < FRAME_HEADER + (output->at == output->start ? 1 : SMALL_TAIL))
+        if (room(output) < FRAME_HEADER + (output->at == output->start ? 1 : SMALL_TAIL)) {
             return;
+        }
         if (channel->sent == channel->send_max && !channel->finishing) {
             stall(channel);
             continue;
@@ -351,10 +372,12 @@ static bool may_send_data(const struct session *session)
 
 bool session_has_output(const struct session *session)
 {
-    if (!session->hello_sent || session->owes & OWES_FATAL)
+    if (!session->hello_sent || session->owes & OWES_FATAL) {
         return true;
-    if (!session_running(session))
+    }
+    if (!session_running(session)) {
         return false;
+    }
     return session->owes || session_owes_streams(session) || session->goaway == GOAWAY_WARN ||
            session->goaway == GOAWAY_FINAL || !TAILQ_EMPTY(&session->control) || may_send_data(session);
 }
@@ -365,15 +388,17 @@ size_t session_send(struct session *session, uint64_t now, void *buffer, size_t 
 
     assert(size >= SESSION_SEND_MIN);
     session_enter(session, now);
-    if (!session->hello_sent)
+    if (!session->hello_sent) {
         put_hello(session, &output);
+    }
     if (session->owes & OWES_FATAL) {
         session->owes = 0;
         put_goaway(&output, session_last_peer_id(session), session->end.code, session->end_text, 0);
     } else if (session_running(session)) {
         put_session_frames(session, &output);
-        if (put_control(session, &output))
+        if (put_control(session, &output)) {
             put_all_data(session, &output);
+        }
     }
     session_leave(session);
     return (size_t)(output.at - output.start);

@@ -50,27 +50,34 @@ static uint64_t most_streams(const struct session_config *config)
 int session_config_check(const struct session_config *config, struct error *err)
 {
     if (config->version_min < 1 || config->version_min > config->version_max ||
-        config->version_max > UINT16_MAX)
+        config->version_max > UINT16_MAX) {
         return error_set(err, -EINVAL, "session: versions are from 1 to 65535, the smaller first");
-    if (config->max_payload < FRAME_PAYLOAD_MIN || config->max_payload > FRAME_PAYLOAD_MAX)
+    }
+    if (config->max_payload < FRAME_PAYLOAD_MIN || config->max_payload > FRAME_PAYLOAD_MAX) {
         return error_set(err, -EINVAL, "session: max_payload is from %u to %u", FRAME_PAYLOAD_MIN,
                          FRAME_PAYLOAD_MAX);
-    if (most_streams(config) > CONTROL_STREAMS_MAX)
+    }
+    if (most_streams(config) > CONTROL_STREAMS_MAX) {
         return error_set(err, -EINVAL, "session: at most %u streams", CONTROL_STREAMS_MAX);
+    }
     if (config->budget < CONTROL_SESSION_WINDOW_MIN || config->budget > CONTROL_WINDOW_MAX / 2 ||
-        config->budget / 2 < CONTROL_WINDOW_MIN * most_streams(config))
+        config->budget / 2 < CONTROL_WINDOW_MIN * most_streams(config)) {
         return error_set(err, -EINVAL,
                          "session: the budget is at least 2 KiB for each stream, and at most 512 GiB");
-    if (config->ping_interval < CONTROL_PING_MIN || config->ping_interval > CONTROL_PING_MAX)
+    }
+    if (config->ping_interval < CONTROL_PING_MIN || config->ping_interval > CONTROL_PING_MAX) {
         return error_set(err, -EINVAL, "session: ping_interval is from %u to %u ms", CONTROL_PING_MIN,
                          CONTROL_PING_MAX);
+    }
     if (config->handshake_timeout == 0 || config->frame_timeout == 0 || config->open_timeout == 0 ||
-        config->stop_timeout == 0 || config->pong_timeout == 0)
+        config->stop_timeout == 0 || config->pong_timeout == 0) {
         return error_set(err, -EINVAL, "session: only progress_timeout and half_closed_timeout may be 0");
+    }
     if (config->build &&
-        (strlen(config->build) > CONTROL_BUILD_MAX || !control_printable(control_text(config->build))))
+        (strlen(config->build) > CONTROL_BUILD_MAX || !control_printable(control_text(config->build)))) {
         return error_set(err, -EINVAL, "session: build is at most %u bytes of printable ASCII",
                          CONTROL_BUILD_MAX);
+    }
     return 0;
 }
 
@@ -83,8 +90,9 @@ static void divide_budget(struct session *session)
 
     session->reserve = reserve < RESERVE_MAX ? (uint32_t)reserve : RESERVE_MAX;
     session->shared = budget / 4 * 3 - session->reserve * most;
-    if (session->shared > UINT32_MAX / 2) /* a window is 32 bits wide */
+    if (session->shared > UINT32_MAX / 2) { /* a window is 32 bits wide */
         session->shared = UINT32_MAX / 2;
+    }
     session->receive_max = budget;
 }
 
@@ -105,11 +113,13 @@ struct session *session_new(const struct session_config *config, const struct se
 {
     struct session *session;
 
-    if (session_config_check(config, NULL) < 0)
+    if (session_config_check(config, NULL) < 0) {
         return NULL;
+    }
     session = calloc(1, sizeof(*session));
-    if (!session)
+    if (!session) {
         return NULL;
+    }
     session->spare = calloc(1, sizeof(*session->spare));
     if (!table_init(&session->table, config->hash_seed) || !session->spare) {
         table_release(&session->table);
@@ -129,8 +139,9 @@ struct session *session_new(const struct session_config *config, const struct se
     TAILQ_INIT(&session->control);
     TAILQ_INIT(&session->ready);
     TAILQ_INIT(&session->dead);
-    for (unsigned timer = 0; timer < TIMER_COUNT; timer++)
+    for (unsigned timer = 0; timer < TIMER_COUNT; timer++) {
         TAILQ_INIT(&session->timers[timer]);
+    }
     frame_reader_init(&session->reader, config->max_payload);
     divide_budget(session);
     init_limits(session);
@@ -151,14 +162,16 @@ void session_bury(struct session *session)
         TAILQ_REMOVE(&session->dead, channel, control_link);
         free_channel(channel, NULL);
     }
-    if (!session->spare && session->phase == PHASE_RUNNING)
+    if (!session->spare && session->phase == PHASE_RUNNING) {
         session->spare = calloc(1, sizeof(*session->spare));
+    }
 }
 
 void session_free(struct session *session)
 {
-    if (!session)
+    if (!session) {
         return;
+    }
     assert(!session->busy);
     session_bury(session);
     table_each(&session->table, free_channel, NULL);
@@ -191,16 +204,18 @@ static void end_with(struct session *session, uint32_t code, bool by_peer, struc
 
 void session_fail(struct session *session, struct breach breach)
 {
-    if (session->phase >= PHASE_ENDING)
+    if (session->phase >= PHASE_ENDING) {
         return;
+    }
     session->owes = OWES_FATAL;
     end_with(session, breach.code, false, control_text(breach.text));
 }
 
 void session_finish(struct session *session, uint32_t code, bool by_peer, struct control_text text)
 {
-    if (session->phase >= PHASE_ENDING)
+    if (session->phase >= PHASE_ENDING) {
         return;
+    }
     session->owes = 0;
     end_with(session, code, by_peer, text);
 }
@@ -219,8 +234,9 @@ static void fail_left(struct channel *channel, void *arg)
 
     channel_cut(channel);
     timer_stop(channel);
-    if (!over && !channel->silent && !channel->released && session->events->failed)
+    if (!over && !channel->silent && !channel->released && session->events->failed) {
         session->events->failed(channel, session->end.code, channel->own && unseen);
+    }
     channel->silent = true;
     channel_settle(channel);
 }
@@ -229,8 +245,9 @@ static void end(struct session *session)
 {
     table_each(&session->table, fail_left, session);
     session->phase = PHASE_OVER;
-    if (session->events->ended)
+    if (session->events->ended) {
         session->events->ended(session, &session->end);
+    }
 }
 
 bool session_is_done(const struct session *session)
@@ -241,10 +258,11 @@ bool session_is_done(const struct session *session)
 
 static void part(struct session *session)
 {
-    if (session->goaway == GOAWAY_SENT)
+    if (session->goaway == GOAWAY_SENT) {
         session_finish(session, CODE_NO_ERROR, false, control_text(NULL));
-    else
+    } else {
         session->goaway = GOAWAY_FINAL;
+    }
 }
 
 void session_enter(struct session *session, uint64_t now)
@@ -256,14 +274,17 @@ void session_enter(struct session *session, uint64_t now)
 
 void session_leave(struct session *session)
 {
-    if (session_is_done(session))
+    if (session_is_done(session)) {
         part(session);
-    if (session->phase == PHASE_ENDING)
+    }
+    if (session->phase == PHASE_ENDING) {
         end(session);
+    }
     if (session_owes_streams(session)) {
         session->told_no_streams = false;
-        if (session->events->streams)
+        if (session->events->streams) {
             session->events->streams(session);
+        }
     }
     session_bury(session);
     session->busy = false;
@@ -271,8 +292,9 @@ void session_leave(struct session *session)
 
 void session_set_now(struct session *session, uint64_t now)
 {
-    if (now > session->now)
+    if (now > session->now) {
         session->now = now;
+    }
 }
 
 static void run_pings(struct session *session)
@@ -288,21 +310,26 @@ void session_tick(struct session *session, uint64_t now)
 {
     session_enter(session, now);
     if (session->phase < PHASE_RUNNING) {
-        if (session->now - session->started_at >= session->config.handshake_timeout)
+        if (session->now - session->started_at >= session->config.handshake_timeout) {
             session_fail(session, (struct breach){CODE_TIMEOUT, "H-6: no whole HELLO came in time"});
+        }
     } else if (session_running(session)) {
-        if (session->now >= session->drain_by)
+        if (session->now >= session->drain_by) {
             session_fail(session, (struct breach){CODE_GOING_AWAY, "the time to finish is over"});
+        }
         if (session->frame_since != SESSION_NEVER &&
-            session->now - session->frame_since >= session->config.frame_timeout)
+            session->now - session->frame_since >= session->config.frame_timeout) {
             session_fail(session,
                          (struct breach){CODE_TIMEOUT, "F-6: a frame was begun and not finished in time"});
-        if (TAILQ_EMPTY(&session->ready)) /* what waited for it is gone */
+        }
+        if (TAILQ_EMPTY(&session->ready)) { /* what waited for it is gone */
             session->blocked_since = SESSION_NEVER;
+        }
         if (session->blocked_since != SESSION_NEVER && session->config.progress_timeout > 0 &&
-            session->now - session->blocked_since >= session->config.progress_timeout)
+            session->now - session->blocked_since >= session->config.progress_timeout) {
             session_fail(session,
                          (struct breach){CODE_TIMEOUT, "W-6: no credit for the session came in time"});
+        }
         run_pings(session);
         timer_run(session);
     }
@@ -311,8 +338,9 @@ void session_tick(struct session *session, uint64_t now)
 
 bool session_ping(struct session *session)
 {
-    if (!session_running(session) || session->pong_by != SESSION_NEVER)
+    if (!session_running(session) || session->pong_by != SESSION_NEVER) {
         return false;
+    }
     session->owes |= OWES_PING;
     session->ping_at = SESSION_NEVER;
     session->pong_by = session->now + session->config.pong_timeout;
@@ -327,10 +355,12 @@ void session_drain(struct session *session, uint32_t deadline_ms)
         session_abort(session, CODE_GOING_AWAY, "going away");
         return;
     }
-    if (by < session->drain_by)
+    if (by < session->drain_by) {
         session->drain_by = by;
-    if (session->goaway == GOAWAY_NONE)
+    }
+    if (session->goaway == GOAWAY_NONE) {
         session->goaway = GOAWAY_WARN;
+    }
 }
 
 void session_offer_streams(struct session *session)
@@ -338,19 +368,22 @@ void session_offer_streams(struct session *session)
     uint64_t allow = (uint64_t)session->peer_gone + session->config.max_streams;
 
     if (allow > session->peer_allowed && session->peer_allowed < CONTROL_STREAMS_MAX &&
-        session->peer_allowed - session->peer_opened <= session->config.max_streams / 2)
+        session->peer_allowed - session->peer_opened <= session->config.max_streams / 2) {
         session->owes |= OWES_MAX_STREAMS;
+    }
 }
 
 static void fail_if_unsent(struct channel *channel, void *arg UNUSED)
 {
     const struct session_events *events = channel->session->events;
 
-    if (!(channel->pending & PENDING_OPEN))
+    if (!(channel->pending & PENDING_OPEN)) {
         return;
+    }
     channel_cut(channel);
-    if (!channel->released && events->failed)
+    if (!channel->released && events->failed) {
         events->failed(channel, CODE_GOING_AWAY, true);
+    }
     channel->silent = true;
     channel_settle(channel);
 }
@@ -371,11 +404,13 @@ bool session_owes_streams(const struct session *session)
 static int may_open(struct session *session)
 {
     if (session->phase >= PHASE_ENDING || session->goaway != GOAWAY_NONE || session->peer_warned ||
-        session->own_opened >= CONTROL_STREAMS_MAX)
+        session->own_opened >= CONTROL_STREAMS_MAX) {
         return -ESHUTDOWN;
+    }
     if (session_running(session) && session->own_opened < session->own_allowed &&
-        session->own_live < session->config.max_own_streams)
+        session->own_live < session->config.max_own_streams) {
         return 0;
+    }
     session->told_no_streams = true;
     return -EAGAIN;
 }
@@ -389,11 +424,13 @@ int session_open(struct session *session, const struct control_open *open, void 
     struct channel *channel;
     uint8_t *payload;
 
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
     length = control_encode_open(open, bytes, sizeof(bytes));
-    if (length == 0)
+    if (length == 0) {
         return -EINVAL;
+    }
     payload = malloc(length);
     channel = payload ? channel_new(session, 2 * session->own_opened + first, true) : NULL;
     if (!channel) {

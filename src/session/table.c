@@ -47,8 +47,9 @@ static void grow(struct table *table)
     uint8_t bits = (uint8_t)(table->bits + 1);
     struct channel **larger = calloc(size_of(bits), sizeof(struct channel *));
 
-    if (!larger)
+    if (!larger) {
         return;
+    }
     for (size_t i = 0; i < size_of(table->bits); i++) {
         struct channel *next;
         for (struct channel *channel = table->buckets[i]; channel; channel = next) {
@@ -63,8 +64,9 @@ static void grow(struct table *table)
 
 void table_add(struct table *table, struct channel *channel)
 {
-    if (table->count >= size_of(table->bits) && table->bits < BITS_AT_MOST)
+    if (table->count >= size_of(table->bits) && table->bits < BITS_AT_MOST) {
         grow(table);
+    }
     push(bucket(table->buckets, table->bits, table->seed, channel->id), channel);
     table->count++;
 }
@@ -73,8 +75,9 @@ void table_remove(struct table *table, struct channel *channel)
 {
     struct channel **link = bucket(table->buckets, table->bits, table->seed, channel->id);
 
-    while (*link != channel)
+    while (*link != channel) {
         link = &(*link)->next_in_bucket;
+    }
     *link = channel->next_in_bucket;
     table->count--;
 }
@@ -83,8 +86,9 @@ struct channel *table_find(const struct table *table, uint32_t id)
 {
     struct channel *channel = *bucket(table->buckets, table->bits, table->seed, id);
 
-    while (channel && channel->id != id)
+    while (channel && channel->id != id) {
         channel = channel->next_in_bucket;
+    }
     return channel;
 }
 

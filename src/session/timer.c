@@ -22,23 +22,29 @@ static uint32_t length_of(const struct session *session, enum timer timer)
 
 static enum timer waits_for(const struct channel *channel)
 {
-    if (channel->discard && !channel->receive_over)
+    if (channel->discard && !channel->receive_over) {
         return TIMER_STOP;
-    if (channel->silent || channel->released || (channel->send_over && channel->receive_over))
+    }
+    if (channel->silent || channel->released || (channel->send_over && channel->receive_over)) {
         return TIMER_NONE;
-    if (channel->own && !channel->answered)
+    }
+    if (channel->own && !channel->answered) {
         return TIMER_OPEN;
-    if (channel->stalled || channel->received > channel->consumed)
+    }
+    if (channel->stalled || channel->received > channel->consumed) {
         return TIMER_PROGRESS;
-    if (channel->send_over || channel->receive_over)
+    }
+    if (channel->send_over || channel->receive_over) {
         return TIMER_HALF;
+    }
     return TIMER_NONE;
 }
 
 void timer_stop(struct channel *channel)
 {
-    if (channel->timer != TIMER_NONE)
+    if (channel->timer != TIMER_NONE) {
         TAILQ_REMOVE(&channel->session->timers[channel->timer], channel, timer_link);
+    }
     channel->timer = TIMER_NONE;
 }
 
@@ -47,14 +53,17 @@ void timer_update(struct channel *channel, bool progress)
     struct session *session = channel->session;
     enum timer timer = channel->dead || session->phase >= PHASE_ENDING ? TIMER_NONE : waits_for(channel);
 
-    if (timer != TIMER_NONE && length_of(session, timer) == 0)
+    if (timer != TIMER_NONE && length_of(session, timer) == 0) {
         timer = TIMER_NONE;
+    }
     /* Bytes do not prolong the wait for an answer, or for the end of what nobody wants. */
-    if (timer == channel->timer && (timer <= TIMER_OPEN || !progress))
+    if (timer == channel->timer && (timer <= TIMER_OPEN || !progress)) {
         return;
+    }
     timer_stop(channel);
-    if (timer == TIMER_NONE)
+    if (timer == TIMER_NONE) {
         return;
+    }
     channel->timer = (uint8_t)timer;
     channel->timer_since = session->now;
     TAILQ_INSERT_TAIL(&session->timers[timer], channel, timer_link);
@@ -106,19 +115,23 @@ uint64_t session_next_deadline(const struct session *session)
 {
     uint64_t next = session->drain_by;
 
-    if (session->phase == PHASE_OVER)
+    if (session->phase == PHASE_OVER) {
         return SESSION_NEVER;
-    if (session->phase == PHASE_ENDING || session_is_done(session))
+    }
+    if (session->phase == PHASE_ENDING || session_is_done(session)) {
         return session->now;
-    if (session->phase < PHASE_RUNNING)
+    }
+    if (session->phase < PHASE_RUNNING) {
         return earlier(next, after(session->started_at, session->config.handshake_timeout));
+    }
     next = earlier(next, after(session->frame_since, session->config.frame_timeout));
     next = earlier(next, after(session->blocked_since, session->config.progress_timeout));
     next = earlier(next, earlier(session->ping_at, session->pong_by));
     for (unsigned timer = 0; timer < TIMER_COUNT; timer++) {
         const struct channel *channel = TAILQ_FIRST(&session->timers[timer]);
-        if (channel)
+        if (channel) {
             next = earlier(next, after(channel->timer_since, length_of(session, timer)));
+        }
     }
     return next;
 }

@@ -56,11 +56,13 @@ static void resize(struct channel *channel)
         set_window(channel, at_least(at_least(channel->window / 2, outstanding), session->reserve));
         return;
     }
-    if (session->now - channel->granted_at > 2 * at_least(session->rtt, 1))
+    if (session->now - channel->granted_at > 2 * at_least(session->rtt, 1)) {
         return;
-    if (excess < session->shared / 2)
+    }
+    if (excess < session->shared / 2) {
         set_window(channel,
                    channel->window + at_most(at_most(channel->window, session->shared / 2 - excess), left));
+    }
 }
 
 /* Half of the window is used, or more: so that each grant is worth its frame. */
@@ -72,8 +74,9 @@ static bool is_due(const struct channel *channel)
 bool window_grant(struct channel *channel)
 {
     resize(channel);
-    if (!is_due(channel))
+    if (!is_due(channel)) {
         return false;
+    }
     channel->receive_max = channel->consumed + channel->window;
     channel->granted_at = channel->session->now;
     return true;
@@ -82,8 +85,9 @@ bool window_grant(struct channel *channel)
 static void consume_in_session(struct session *session, uint64_t bytes)
 {
     session->consumed += bytes;
-    if (session->consumed + session->config.budget - session->receive_max >= session->config.budget / 4)
+    if (session->consumed + session->config.budget - session->receive_max >= session->config.budget / 4) {
         session->owes |= OWES_MAX_DATA;
+    }
 }
 
 static uint64_t held(const struct channel *channel)
@@ -95,10 +99,11 @@ void window_consumed(struct channel *channel, uint64_t bytes)
 {
     channel->consumed += bytes;
     consume_in_session(channel->session, bytes);
-    if (channel->receive_over || channel->discard)
+    if (channel->receive_over || channel->discard) {
         window_close(channel);
-    else if (is_due(channel))
+    } else if (is_due(channel)) {
         channel_owe(channel, PENDING_CREDIT);
+    }
 }
 
 void window_close(struct channel *channel)

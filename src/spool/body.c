@@ -33,8 +33,9 @@ static struct body *allocate(const struct place *place, sqlite3_vfs *vfs, uint64
     char *memory = calloc(1, head + size + path + 4);
     struct body *body = (struct body *)(void *)memory;
 
-    if (!body)
+    if (!body) {
         return NULL;
+    }
     body->file = (sqlite3_file *)(void *)(memory + head);
     body->path = memory + head + size;
     place_body_path(place, file, body->path, path);
@@ -55,8 +56,9 @@ static int open_file(const struct place *place, sqlite3_vfs *vfs, uint64_t file,
     struct body *body = allocate(place, vfs, file);
     int r;
 
-    if (!body)
+    if (!body) {
         return error_errno(err, -ENOMEM, "body %llu", (unsigned long long)file);
+    }
     r = vfs->xOpen(vfs, body->path, body->file, flags | SQLITE_OPEN_SUPER_JOURNAL, NULL);
     if (r == SQLITE_OK) {
         *ret = body;
@@ -75,8 +77,9 @@ int body_create(const struct place *place, sqlite3_vfs *vfs, uint64_t file, stru
     char *path = malloc(strlen(place->path) + PLACE_BODY_MAX);
     int fd, r;
 
-    if (!path)
+    if (!path) {
         return error_errno(err, -ENOMEM, "body %llu", (unsigned long long)file);
+    }
     place_body_path(place, file, path, strlen(place->path) + PLACE_BODY_MAX);
     fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
@@ -107,8 +110,9 @@ int body_read(struct body *body, void *data, size_t size, uint64_t at, struct er
 {
     int r = body->file->pMethods->xRead(body->file, data, (int)size, (sqlite3_int64)at);
 
-    if (r == SQLITE_IOERR_SHORT_READ)
+    if (r == SQLITE_IOERR_SHORT_READ) {
         return error_set(err, -EBADMSG, "body %s: the file is too short", body->path);
+    }
     return r == SQLITE_OK ? 0 : fail(err, r, body->path, "cannot read it");
 }
 
@@ -121,8 +125,9 @@ int body_sync(struct body *body, struct error *err)
 
 void body_close(struct body *body)
 {
-    if (!body)
+    if (!body) {
         return;
+    }
     body->file->pMethods->xClose(body->file);
     free(body);
 }
@@ -132,22 +137,25 @@ int body_remove(const struct place *place, sqlite3_vfs *vfs, uint64_t file, stru
     char *path = malloc(strlen(place->path) + PLACE_BODY_MAX);
     int r;
 
-    if (!path)
+    if (!path) {
         return error_errno(err, -ENOMEM, "body %llu", (unsigned long long)file);
+    }
     place_body_path(place, file, path, strlen(place->path) + PLACE_BODY_MAX);
     r = vfs->xDelete(vfs, path, 0);
-    if (r == SQLITE_OK || r == SQLITE_IOERR_DELETE_NOENT)
+    if (r == SQLITE_OK || r == SQLITE_IOERR_DELETE_NOENT) {
         r = 0;
-    else
+    } else {
         r = fail(err, r, path, "cannot remove it");
+    }
     free(path);
     return r;
 }
 
 int body_sync_names(const struct place *place, struct error *err)
 {
-    if (fsync(place->bodies) == 0)
+    if (fsync(place->bodies) == 0) {
         return 0;
+    }
     failure_set(err, -errno, "cannot sync the directory of bodies");
     return -EIO;
 }

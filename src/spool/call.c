@@ -23,8 +23,9 @@ static void call_destroy(struct op *op)
 {
     struct spool_call *call = call_of(op);
 
-    for (size_t i = 0; i < call->count; i++)
+    for (size_t i = 0; i < call->count; i++) {
         record_release(&call->records[i]);
+    }
     free(call->records);
     free(call->shown);
     free(call->route);
@@ -35,31 +36,37 @@ struct spool_call *call_new(struct spool_port *port, const struct spool_query *q
 {
     struct spool_call *call = calloc(1, sizeof(*call));
 
-    if (!call)
+    if (!call) {
         return NULL;
+    }
     op_init(&call->op, port->spool, port, call_destroy);
     call->arg = arg;
     call->query = *query;
     call->query.route = NULL;
-    if (!query->states)
+    if (!query->states) {
         call->query.states = (1U << SPOOL_STATES) - 1;
-    if (!query->limit || query->limit > CALL_STEP)
+    }
+    if (!query->limit || query->limit > CALL_STEP) {
         call->query.limit = CALL_STEP;
+    }
     call->records = calloc(call->query.limit, sizeof(*call->records));
     call->shown = calloc(call->query.limit, sizeof(*call->shown));
     call->route = query->route ? strdup(query->route) : NULL;
-    if (call->records && call->shown && (call->route || !query->route))
+    if (call->records && call->shown && (call->route || !query->route)) {
         return call;
+    }
     call_destroy(&call->op);
     return NULL;
 }
 
 void spool_call_cancel(struct spool_call *call)
 {
-    if (call->cancel)
+    if (call->cancel) {
         call->cancel(call);
-    if (op_detach(&call->op))
+    }
+    if (op_detach(&call->op)) {
         call->op.destroy(&call->op);
+    }
 }
 
 /* --- Finding records --- */
@@ -74,8 +81,9 @@ static bool collect_listed(void *arg, const struct record *record)
     struct spool_call *call = arg;
     struct record *copy = &call->records[call->count];
 
-    if (!is_asked_for(call, record))
+    if (!is_asked_for(call, record)) {
         return true;
+    }
     *copy = *record;
     if (record_keep(copy, 0) < 0) {
         call->op.result = -ENOMEM;
@@ -92,8 +100,9 @@ static bool collect_changed(void *arg, const struct record *record)
     struct record *copy = &call->records[call->count];
 
     if (!is_asked_for(call, record) || take_is_leased(call->op.spool, record->shown.id) ||
-        (call->verb == CALL_RETRY && !(1U << record->shown.state & RETRIED_STATES)))
+        (call->verb == CALL_RETRY && !(1U << record->shown.state & RETRIED_STATES))) {
         return true;
+    }
     *copy = *record;
     call->count++;
     return call->count < call->query.limit;
@@ -109,10 +118,11 @@ static void list_settled(struct op *op)
     op->result = 0;
     r = store_scan(op->spool->store, call->query.states, call->query.after, collect_listed, call, &call->next,
                    &op->error);
-    if (op->result == -ENOMEM)
+    if (op->result == -ENOMEM) {
         error_errno(&op->error, -ENOMEM, "cannot list records");
-    else
+    } else {
         op->result = r;
+    }
     op_report(op);
 }
 
@@ -121,8 +131,9 @@ static void list_report(struct op *op)
     struct spool_call *call = call_of(op);
     size_t count = op->result == 0 ? call->count : 0;
 
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         call->shown[i] = call->records[i].shown;
+    }
     call->cb.list(call->arg, op->result, call->shown, count, op->result == 0 ? call->next : 0, &op->error);
     call_destroy(op);
 }
@@ -136,8 +147,9 @@ int spool_list(struct spool_port *port, const struct spool_query *query, spool_l
 {
     struct spool_call *call = call_new(port, query, arg);
 
-    if (!call)
+    if (!call) {
         return -ENOMEM;
+    }
     call->cb.list = cb;
     *ret = call;
     op_to_writer(&call->op, &list_class);
@@ -152,12 +164,15 @@ static int change(struct spool_call *call, const struct record *record, struct e
     struct route *route = route_find(spool, record->tally->route);
     struct record now = *record;
 
-    if (route)
+    if (route) {
         route->changed = true;
-    if (call->verb == CALL_DROP)
+    }
+    if (call->verb == CALL_DROP) {
         return store_remove(spool->store, record, err);
-    if (route)
+    }
+    if (route) {
         route_rewind(route, record->shown.id);
+    }
     now.shown.state = SPOOL_READY;
     now.shown.attempts = 0;
     now.shown.next_at = 0;
@@ -174,13 +189,16 @@ static int one_apply(struct op *op, struct error *err)
     int r = store_peek(op->spool->store, id, record, err);
 
     call->count = 0;
-    if (r < 0)
+    if (r < 0) {
         return r;
-    if (take_is_leased(op->spool, id))
+    }
+    if (take_is_leased(op->spool, id)) {
         return error_set(err, -EBUSY, "record %llu is being delivered", (unsigned long long)id);
-    if (call->verb == CALL_RETRY && record->shown.state == SPOOL_DAMAGED)
+    }
+    if (call->verb == CALL_RETRY && record->shown.state == SPOOL_DAMAGED) {
         return error_set(err, -EBADMSG, "record %llu is damaged: it can be exported or dropped",
                          (unsigned long long)id);
+    }
     call->count = 1;
     return change(call, record, err);
 }
@@ -193,19 +211,23 @@ static int all_apply(struct op *op, struct error *err)
     call->count = 0;
     r = store_scan(op->spool->store, call->query.states, call->query.after, collect_changed, call,
                    &call->next, err);
-    for (size_t i = 0; r == 0 && i < call->count; i++)
+    for (size_t i = 0; r == 0 && i < call->count; i++) {
         r = change(call, &call->records[i], err);
+    }
     return r;
 }
 
 /* What was removed is removed: now its files. Then `records` holds nothing that is owned. */
 static void finish_step(struct spool_call *call)
 {
-    for (size_t i = 0; call->op.result == 0 && i < call->count; i++)
-        if (call->verb == CALL_DROP && call->records[i].file > 0)
+    for (size_t i = 0; call->op.result == 0 && i < call->count; i++) {
+        if (call->verb == CALL_DROP && call->records[i].file > 0) {
             files_discard(call->op.spool, call->records[i].file);
-    if (call->op.result == 0)
+        }
+    }
+    if (call->op.result == 0) {
         call->total += call->count;
+    }
     call->count = 0;
 }
 
@@ -223,10 +245,11 @@ static void all_settled(struct op *op)
 
     finish_step(call);
     call->query.after = call->next;
-    if (op->result == 0 && call->next > 0)
+    if (op->result == 0 && call->next > 0) {
         op_to_writer(op, &all_class);
-    else
+    } else {
         op_report(op);
+    }
 }
 
 static void alter_report(struct op *op)
@@ -251,8 +274,9 @@ static int alter(struct spool_port *port, const struct spool_query *query, enum 
 {
     struct spool_call *call = call_new(port, query, arg);
 
-    if (!call)
+    if (!call) {
         return -ENOMEM;
+    }
     call->verb = verb;
     call->cb.alter = cb;
     *ret = call;

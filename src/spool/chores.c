@@ -25,8 +25,9 @@ static void on_woken(void *arg, uint64_t id, const char *name)
 {
     struct route *route = route_find(arg, name);
 
-    if (!route)
+    if (!route) {
         return;
+    }
     route->changed = true;
     route_rewind(route, id);
 }
@@ -46,8 +47,9 @@ static void wake_settled(struct op *op)
 
     op->place = OP_HELD;
     chores->wake_at = 0;
-    if (op->result < 0 || store_due(spool->store, &chores->due, NULL) < 0)
+    if (op->result < 0 || store_due(spool->store, &chores->due, NULL) < 0) {
         chores->wake_at = spool_steady(spool) + WAKE_AGAIN_MS;
+    }
 }
 
 static const struct op_class wake_class = {.apply = wake_apply, .settled = wake_settled};
@@ -63,8 +65,9 @@ static bool is_due(const struct spool *spool)
 
 void chores_due(struct spool *spool, uint64_t next_at)
 {
-    if (next_at < spool->chores.due)
+    if (next_at < spool->chores.due) {
         spool->chores.due = next_at;
+    }
 }
 
 /* --- Sweeping --- */
@@ -76,12 +79,15 @@ static void sweep_route(struct spool *spool, struct route *route)
     for (unsigned i = 0; i < SWEEP_MOST; i++) {
         struct record record;
 
-        if (store_next(spool->store, route->name, id, &id, NULL) < 0 || id == 0)
+        if (store_next(spool->store, route->name, id, &id, NULL) < 0 || id == 0) {
             return;
-        if (take_is_leased(spool, id))
+        }
+        if (take_is_leased(spool, id)) {
             continue;
-        if (store_peek(spool->store, id, &record, NULL) < 0 || !route_is_too_old(spool, route, &record))
+        }
+        if (store_peek(spool->store, id, &record, NULL) < 0 || !route_is_too_old(spool, route, &record)) {
             return;
+        }
         take_sentence(spool, id, SPOOL_DEAD, SPOOL_TOO_OLD);
     }
     spool->chores.sweep_at = spool_steady(spool) + SWEEP_NEXT_MS;
@@ -90,8 +96,9 @@ static void sweep_route(struct spool *spool, struct route *route)
 static void sweep(struct spool *spool)
 {
     spool->chores.sweep_at = spool_steady(spool) + SWEEP_EVERY_MS;
-    for (struct route *route = route_first(spool); route; route = SLIST_NEXT(route, link))
+    for (struct route *route = route_first(spool); route; route = SLIST_NEXT(route, link)) {
         sweep_route(spool, route);
+    }
     spool->chores.shrinking = store_has_slack(spool->store);
 }
 
@@ -107,14 +114,18 @@ static void collect_settled(struct op *op)
     op->place = OP_HELD;
     /* What cannot be listed is for the next start. */
     if (store_garbage_list(spool->store, chores->collected, chores->collect_to, files, COLLECT_MOST, &count,
-                           NULL) < 0)
+                           NULL) < 0) {
         count = 0;
-    for (unsigned i = 0; i < count; i++)
+    }
+    for (unsigned i = 0; i < count; i++) {
         files_discard(spool, files[i]);
-    if (count > 0)
+    }
+    if (count > 0) {
         chores->collected = files[count - 1];
-    if (count < COLLECT_MOST)
+    }
+    if (count < COLLECT_MOST) {
         chores->collect_to = 0;
+    }
 }
 
 static const struct op_class collect_class = {.settled = collect_settled};
@@ -141,8 +152,9 @@ int chores_init(struct spool *spool, struct error *err)
     struct chores *chores = &spool->chores;
     int r = store_due(spool->store, &chores->due, err);
 
-    if (r == 0)
+    if (r == 0) {
         r = store_garbage_last(spool->store, &chores->collect_to, err);
+    }
     op_init(&chores->wake, spool, NULL, keep_op);
     op_init(&chores->collect, spool, NULL, keep_op);
     op_init(&chores->shrink, spool, NULL, keep_op);
@@ -161,8 +173,9 @@ static bool is_quiet(struct spool *spool, const struct queue *queue)
 
 static void start(struct op *op, const struct op_class *class)
 {
-    if (op->place == OP_HELD)
+    if (op->place == OP_HELD) {
         op_to_writer(op, class);
+    }
 }
 
 void chores_start(struct spool *spool)
@@ -170,14 +183,18 @@ void chores_start(struct spool *spool)
     struct chores *chores = &spool->chores;
     uint64_t now = spool_steady(spool);
 
-    if (now >= chores->sweep_at)
+    if (now >= chores->sweep_at) {
         sweep(spool);
-    if (now >= chores->wake_at && is_due(spool))
+    }
+    if (now >= chores->wake_at && is_due(spool)) {
         start(&chores->wake, &wake_class);
-    if (chores->collect_to > 0 && is_quiet(spool, &spool->files))
+    }
+    if (chores->collect_to > 0 && is_quiet(spool, &spool->files)) {
         start(&chores->collect, &collect_class);
-    if (chores->shrinking && is_quiet(spool, &spool->writer))
+    }
+    if (chores->shrinking && is_quiet(spool, &spool->writer)) {
         start(&chores->shrink, &shrink_class);
+    }
 }
 
 uint64_t chores_deadline(struct spool *spool)
@@ -187,13 +204,16 @@ uint64_t chores_deadline(struct spool *spool)
     uint64_t now = spool_now(spool);
     uint64_t wake = UINT64_MAX;
 
-    if (is_due(spool))
+    if (is_due(spool)) {
         wake = steady;
-    else if (chores->due != UINT64_MAX)
+    } else if (chores->due != UINT64_MAX) {
         wake = steady + (chores->due - now);
-    if (wake < chores->wake_at)
+    }
+    if (wake < chores->wake_at) {
         wake = chores->wake_at;
-    if (chores->shrinking || (chores->collect_to > 0 && is_quiet(spool, &spool->files)))
+    }
+    if (chores->shrinking || (chores->collect_to > 0 && is_quiet(spool, &spool->files))) {
         return steady;
+    }
     return wake < chores->sweep_at ? wake : chores->sweep_at;
 }

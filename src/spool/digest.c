@@ -12,8 +12,9 @@ static EVP_MD *sha256;
 /* What OpenSSL said. Its thread's list of errors is left empty: whoever uses TLS on this thread looks into it. */
 static int outcome(int said)
 {
-    if (said == 1)
+    if (said == 1) {
         return 0;
+    }
     ERR_clear_error();
     return -ENOMEM;
 }
@@ -23,8 +24,9 @@ int digest_prepare(void)
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
     pthread_mutex_lock(&lock);
-    if (!sha256)
+    if (!sha256) {
         sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    }
     pthread_mutex_unlock(&lock);
     return outcome(sha256 != NULL);
 }
@@ -70,8 +72,9 @@ int digest_add_number(struct digest *digest, uint64_t number)
 {
     uint8_t bytes[8];
 
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 8; i++) {
         bytes[i] = (uint8_t)(number >> (56 - 8 * i));
+    }
     return digest_add(digest, bytes, sizeof(bytes));
 }
 

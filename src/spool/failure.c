@@ -19,8 +19,9 @@ static int io_code(int system)
 
 int failure_code(int sqlite_code, int system)
 {
-    if (sqlite_code == SQLITE_IOERR_NOMEM)
+    if (sqlite_code == SQLITE_IOERR_NOMEM) {
         return -ENOMEM;
+    }
     switch (sqlite_code & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
@@ -77,8 +78,9 @@ static int system_error(struct sqlite3 *db)
     sqlite3_vfs *vfs = NULL;
     int error = 0;
 
-    if (sqlite3_file_control(db, "main", SQLITE_FCNTL_VFS_POINTER, &vfs) == SQLITE_OK && vfs)
+    if (sqlite3_file_control(db, "main", SQLITE_FCNTL_VFS_POINTER, &vfs) == SQLITE_OK && vfs) {
         error = vfs->xGetLastError(vfs, 0, NULL);
+    }
     return error ? error : sqlite3_system_errno(db);
 }
 
@@ -88,8 +90,9 @@ int failure_of(struct error *err, struct sqlite3 *db, int sqlite_code, const cha
     int code;
 
     /* The handle remembers its last failure only, which need not be this one. */
-    if ((extended & 0xff) != (sqlite_code & 0xff))
+    if ((extended & 0xff) != (sqlite_code & 0xff)) {
         extended = sqlite_code;
+    }
     code = failure_code(extended, system_error(db));
     return failure_set(err, code, what);
 }

@@ -32,10 +32,11 @@ static void sync_removed(struct spool *spool)
         struct op *op = STAILQ_FIRST(&spool->removed);
 
         STAILQ_REMOVE_HEAD(&spool->removed, link);
-        if (r == 0)
+        if (r == 0) {
             op_to_writer(op, &forget_class);
-        else
+        } else {
             op->destroy(op);
+        }
     }
 }
 
@@ -43,10 +44,11 @@ void files_discard_op(struct op *op)
 {
     struct spool *spool = op->spool;
 
-    if (body_remove(&spool->place, spool->vfs, op->file, NULL) < 0)
+    if (body_remove(&spool->place, spool->vfs, op->file, NULL) < 0) {
         op->destroy(op);
-    else
+    } else {
         STAILQ_INSERT_TAIL(&spool->removed, op, link);
+    }
 }
 
 static const struct op_class discard_class = {.file = files_discard_op};
@@ -61,8 +63,9 @@ void files_discard(struct spool *spool, uint64_t file)
 {
     struct op *op = malloc(sizeof(*op));
 
-    if (!op)
+    if (!op) {
         return;
+    }
     op_init(op, spool, NULL, destroy_discard);
     op->file = file;
     op_to_files(op, &discard_class);
@@ -93,7 +96,8 @@ bool files_turn(struct spool *spool)
         any = true;
         removed += !STAILQ_EMPTY(&spool->removed);
     }
-    if (!STAILQ_EMPTY(&spool->removed))
+    if (!STAILQ_EMPTY(&spool->removed)) {
         sync_removed(spool);
+    }
     return any;
 }

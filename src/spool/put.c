@@ -76,15 +76,18 @@ static int check_bounds(struct spool *spool, const struct spool_put *put, uint64
     uint64_t enclave_max = spool->options.max_enclave_bytes;
     uint64_t route_max = put->route->policy.max_bytes;
 
-    if (spool_max && tallies_used(&spool->tallies, NULL, NULL) + more > spool_max)
+    if (spool_max && tallies_used(&spool->tallies, NULL, NULL) + more > spool_max) {
         return error_set(err, -ENOSPC,
                          "the spool is full: raise its `max_size`, or deliver or drop what waits");
-    if (route_max && tallies_used(&spool->tallies, tally->route, NULL) + more > route_max)
+    }
+    if (route_max && tallies_used(&spool->tallies, tally->route, NULL) + more > route_max) {
         return error_set(err, -ENOSPC, "route %s has its share of the spool: deliver or drop what waits",
                          tally->route);
-    if (enclave_max && tallies_used(&spool->tallies, NULL, tally->enclave) + more > enclave_max)
+    }
+    if (enclave_max && tallies_used(&spool->tallies, NULL, tally->enclave) + more > enclave_max) {
         return error_set(err, -ENOSPC, "enclave %s has its share of the spool: deliver or drop what waits",
                          tally->enclave);
+    }
     return 0;
 }
 
@@ -138,10 +141,11 @@ static void clean_up(struct op *op)
     put->record.tally->incoming -= put->reserved;
     pthread_mutex_unlock(&spool->lock);
     put->reserved = 0;
-    if (op->file > 0)
+    if (op->file > 0) {
         op_to_files(op, &drop_class);
-    else
+    } else {
         put_destroy(op);
+    }
 }
 
 static void count_outcome(struct spool_put *put)
@@ -189,14 +193,18 @@ static int write_buffer(struct spool_put *put, struct error *err)
     struct spool *spool = put->op.spool;
     int r = 0;
 
-    if (!put->body)
+    if (!put->body) {
         r = body_create(&spool->place, spool->vfs, put->op.file, &put->body, err);
-    if (r == 0 && !put->digest)
+    }
+    if (r == 0 && !put->digest) {
         r = digest_begin(&put->digest);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = digest_add(put->digest, put->writing.data, put->writing.size);
-    if (r == 0 && put->writing.size > 0)
+    }
+    if (r == 0 && put->writing.size > 0) {
         r = body_write(put->body, put->writing.data, put->writing.size, put->written, err);
+    }
     put->written += put->writing.size;
     put->writing.size = 0;
     if (r == 0 && !put->last && put->written - put->synced >= SYNC_EVERY) {
@@ -210,10 +218,12 @@ static int finish_file(struct spool_put *put, struct error *err)
 {
     int r = digest_end(put->digest, put->record.digest);
 
-    if (r == 0)
+    if (r == 0) {
         r = body_sync(put->body, err);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = body_sync_names(&put->op.spool->place, err);
+    }
     body_close(put->body);
     put->body = NULL;
     put->record.file = put->op.file;
@@ -225,17 +235,21 @@ static void write_file(struct op *op)
     struct spool_put *put = put_of(op);
     int r = write_buffer(put, &op->error);
 
-    if (r == 0 && put->last)
+    if (r == 0 && put->last) {
         r = finish_file(put, &op->error);
+    }
     op->result = r;
-    if (r == -ENOMEM)
+    if (r == -ENOMEM) {
         error_errno(&op->error, r, "cannot keep a body");
-    if (r < 0)
+    }
+    if (r < 0) {
         count_outcome(put);
-    if (r == 0 && put->last)
+    }
+    if (r == 0 && put->last) {
         op_to_writer(op, &insert_class);
-    else
+    } else {
         op_report(op);
+    }
 }
 
 static const struct op_class write_class = {.file = write_file, REPORTING};
@@ -267,10 +281,11 @@ static void send_buffer(struct spool_put *put)
     put->writing = full;
     put->last = put->committing;
     put->is_away = true;
-    if (put->op.file > 0)
+    if (put->op.file > 0) {
         op_to_files(&put->op, &write_class);
-    else
+    } else {
         op_to_writer(&put->op, &name_class);
+    }
 }
 
 /* A small body is digested by its owner: many of them do it side by side. */
@@ -281,8 +296,9 @@ static void insert_small(struct spool_put *put)
 
     put->is_away = true;
     put->record.body = put->filling.data;
-    if (r == 0)
+    if (r == 0) {
         r = record_sum(&put->record, put->record.sum);
+    }
     op->result = r;
     if (r == 0) {
         op_to_writer(op, &insert_class);
@@ -297,10 +313,11 @@ static void insert_small(struct spool_put *put)
 static void finish(struct spool_put *put)
 {
     put->record.shown.body_size = put->size;
-    if (put->is_large)
+    if (put->is_large) {
         send_buffer(put);
-    else
+    } else {
         insert_small(put);
+    }
 }
 
 /* On the port's thread: a step was made. */
@@ -315,8 +332,9 @@ static void put_step(struct op *op)
     } else if (put->committing) {
         finish(put);
     } else {
-        if (put->filling.size == BUFFER_SIZE)
+        if (put->filling.size == BUFFER_SIZE) {
             send_buffer(put);
+        }
         if (put->starved) {
             put->starved = false;
             put->ops->room(put->arg);
@@ -330,8 +348,9 @@ static int make_key(char key[KEY_SIZE])
 {
     uint8_t b[16];
 
-    if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
+    if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b)) {
         return -EIO;
+    }
     b[6] = (uint8_t)((b[6] & 0x0f) | 0x40); /* a UUID of version 4 */
     b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
     snprintf(key, KEY_SIZE, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
@@ -343,15 +362,19 @@ static int check_request(const struct spool_request *request, struct error *err)
 {
     const char *key = request->key ? request->key : "";
 
-    if (strlen(request->route) > SPOOL_NAME_MAX || strlen(request->enclave) > SPOOL_NAME_MAX)
+    if (strlen(request->route) > SPOOL_NAME_MAX || strlen(request->enclave) > SPOOL_NAME_MAX) {
         return error_set(err, -EMSGSIZE, "a name is longer than %d bytes", SPOOL_NAME_MAX);
-    if (strlen(key) > SPOOL_NAME_MAX)
+    }
+    if (strlen(key) > SPOOL_NAME_MAX) {
         return error_set(err, -EMSGSIZE, "the idempotency key is longer than %d bytes", SPOOL_NAME_MAX);
-    if (request->head_size > SPOOL_HEAD_MAX)
+    }
+    if (request->head_size > SPOOL_HEAD_MAX) {
         return error_set(err, -EMSGSIZE, "the head is larger than %u bytes", SPOOL_HEAD_MAX);
-    if (request->expected > EXPECTED_MAX)
+    }
+    if (request->expected > EXPECTED_MAX) {
         return error_set(err, -ENOSPC, "no spool has room for a body of %llu bytes",
                          (unsigned long long)request->expected);
+    }
     return 0;
 }
 
@@ -376,20 +399,23 @@ static int copy_request(struct spool_put *put, const struct spool_request *reque
     char *block;
     int r = key ? 0 : make_key(made);
 
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     key = key ? key : made;
     key_size = strlen(key) + 1;
     block = malloc(key_size + request->head_size);
-    if (!block)
+    if (!block) {
         return -ENOMEM;
+    }
     put->record.block = block;
     memcpy(block, key, key_size);
     shown->key = block;
     shown->head = block + key_size;
     shown->head_size = request->head_size;
-    if (request->head_size > 0)
+    if (request->head_size > 0) {
         memcpy(block + key_size, request->head, request->head_size);
+    }
     shown->route = put->record.tally->route;
     shown->enclave = put->record.tally->enclave;
     put->record.since = spool_now(put->op.spool);
@@ -403,21 +429,25 @@ int spool_put_begin(struct spool_port *port, const struct spool_request *request
     struct spool_put *put;
     int r = check_request(request, err);
 
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     put = calloc(1, sizeof(*put));
-    if (!put)
+    if (!put) {
         return error_errno(err, -ENOMEM, "cannot keep a record");
+    }
     op_init(&put->op, port->spool, port, put_destroy);
     put->ops = ops;
     put->arg = arg;
     r = find_books(put, request);
-    if (r == 0)
+    if (r == 0) {
         r = copy_request(put, request);
-    if (r < 0)
+    }
+    if (r < 0) {
         error_errno(err, r, "cannot keep a record");
-    else
+    } else {
         r = reserve(put, SPOOL_RECORD_COST + request->head_size + request->expected, err);
+    }
     if (r < 0) {
         put_destroy(&put->op);
         return r;
@@ -433,13 +463,16 @@ static int grow(struct buffer *buffer, size_t more)
     size_t capacity = buffer->capacity ? buffer->capacity : BUFFER_FIRST;
     char *data;
 
-    if (wanted <= buffer->capacity)
+    if (wanted <= buffer->capacity) {
         return 0;
-    while (capacity < wanted)
+    }
+    while (capacity < wanted) {
         capacity *= 2;
+    }
     data = realloc(buffer->data, capacity);
-    if (!data)
+    if (!data) {
         return -ENOMEM;
+    }
     buffer->data = data;
     buffer->capacity = capacity;
     return 0;
@@ -451,8 +484,9 @@ static int64_t fill(struct spool_put *put, const char *data, size_t size, struct
     struct buffer *buffer = &put->filling;
     size_t n;
 
-    if (grow(buffer, size) < 0)
+    if (grow(buffer, size) < 0) {
         return error_errno(err, -ENOMEM, "cannot keep a body");
+    }
     n = size < BUFFER_SIZE - buffer->size ? size : BUFFER_SIZE - buffer->size;
     memcpy(buffer->data + buffer->size, data, n);
     buffer->size += n;
@@ -476,8 +510,9 @@ int64_t spool_put_write(struct spool_put *put, const void *data, size_t size, st
         size_t room = BUFFER_SIZE - put->filling.size;
         int64_t n;
 
-        if (room == 0 && put->is_away)
+        if (room == 0 && put->is_away) {
             break;
+        }
         if (room == 0) {
             put->is_large = true;
             send_buffer(put);
@@ -485,11 +520,13 @@ int64_t spool_put_write(struct spool_put *put, const void *data, size_t size, st
         }
         n = (int64_t)(size - taken < room ? size - taken : room);
         r = reserve_body(put, put->size + (uint64_t)n, err);
-        if (r < 0)
+        if (r < 0) {
             return r;
+        }
         n = fill(put, (const char *)data + taken, (size_t)n, err);
-        if (n < 0)
+        if (n < 0) {
             return n;
+        }
         taken += (size_t)n;
         put->size += (uint64_t)n;
     }
@@ -500,14 +537,16 @@ int64_t spool_put_write(struct spool_put *put, const void *data, size_t size, st
 void spool_put_commit(struct spool_put *put)
 {
     put->committing = true;
-    if (!put->is_away)
+    if (!put->is_away) {
         finish(put);
+    }
 }
 
 void spool_put_abort(struct spool_put *put)
 {
-    if (op_detach(&put->op))
+    if (op_detach(&put->op)) {
         clean_up(&put->op);
+    }
 }
 
 const char *spool_put_key(const struct spool_put *put)

@@ -16,17 +16,21 @@ bool take_is_leased(struct spool *spool, uint64_t id)
 {
     const struct spool_take *take;
 
-    for (struct route *route = route_first(spool); route; route = SLIST_NEXT(route, link))
-        TAILQ_FOREACH (take, &route->leased, link)
-            if (take->record.shown.id == id)
+    for (struct route *route = route_first(spool); route; route = SLIST_NEXT(route, link)) {
+        TAILQ_FOREACH (take, &route->leased, link) {
+            if (take->record.shown.id == id) {
                 return true;
+            }
+        }
+    }
     return false;
 }
 
 void route_rewind(struct route *route, uint64_t id)
 {
-    if (route->cursor >= id)
+    if (route->cursor >= id) {
         route->cursor = id - 1;
+    }
     route->maybe = true;
 }
 
@@ -56,16 +60,19 @@ static int sentence_apply(struct op *op, struct error *err)
     int r = store_peek(spool->store, sentence->id, &record, err);
 
     sentence->carried_out = false;
-    if (r < 0)
+    if (r < 0) {
         return r == -ENOENT ? 0 : r;
+    }
     before = record.shown.state;
     if (before == sentence->state || take_is_leased(spool, sentence->id) ||
-        (sentence->state == SPOOL_DEAD && before != SPOOL_READY))
+        (sentence->state == SPOOL_DEAD && before != SPOOL_READY)) {
         return 0;
+    }
     sentence->carried_out = true;
     sentence->route = route_find(spool, record.tally->route);
-    if (sentence->route)
+    if (sentence->route) {
         sentence->route->changed = true;
+    }
     record.shown.state = sentence->state;
     record.shown.cause = sentence->cause;
     record.shown.next_at = 0;
@@ -78,8 +85,9 @@ static void sentence_settled(struct op *op)
     struct spool *spool = op->spool;
 
     pthread_mutex_lock(&spool->lock);
-    if (op->result == 0 && sentence->carried_out && sentence->state == SPOOL_DEAD && sentence->route)
+    if (op->result == 0 && sentence->carried_out && sentence->state == SPOOL_DEAD && sentence->route) {
         sentence->route->died++;
+    }
     pthread_mutex_unlock(&spool->lock);
     free(sentence);
 }
@@ -90,8 +98,9 @@ void take_sentence(struct spool *spool, uint64_t id, enum spool_state state, con
 {
     struct sentence *sentence = calloc(1, sizeof(*sentence));
 
-    if (!sentence)
+    if (!sentence) {
         return;
+    }
     op_init(&sentence->op, spool, NULL, sentence_destroy);
     sentence->id = id;
     sentence->state = state;
@@ -107,10 +116,12 @@ static int find(struct spool *spool, struct route *route, uint64_t *ret, struct 
     do {
         int r = store_next(spool->store, route->name, route->cursor, ret, err);
 
-        if (r < 0)
+        if (r < 0) {
             return r;
-        if (*ret > 0)
+        }
+        if (*ret > 0) {
             route->cursor = *ret;
+        }
     } while (*ret > 0 && take_is_leased(spool, *ret));
     return 0;
 }
@@ -132,14 +143,16 @@ static int load(struct spool *spool, struct route *route, uint64_t id, struct re
     int r = store_load(spool->store, id, record, err);
 
     *ret_good = false;
-    if (r == -EBADMSG)
+    if (r == -EBADMSG) {
         take_sentence(spool, id, SPOOL_DAMAGED, err->text);
-    else if (r == 0 && route_is_too_old(spool, route, record))
+    } else if (r == 0 && route_is_too_old(spool, route, record)) {
         take_sentence(spool, id, SPOOL_DEAD, SPOOL_TOO_OLD);
-    else if (r == 0)
+    } else if (r == 0) {
         *ret_good = true;
-    if (!*ret_good)
+    }
+    if (!*ret_good) {
         record_release(record);
+    }
     return r == -EBADMSG ? 0 : r;
 }
 
@@ -156,8 +169,9 @@ static bool give(struct spool *spool, struct route *route, struct record *record
         route->in_flight++;
     }
     pthread_mutex_unlock(&spool->lock);
-    if (!take)
+    if (!take) {
         return false;
+    }
     take->record = *record;
     take->is_leased = true;
     take->op.result = 0;
@@ -174,16 +188,20 @@ static int serve_one(struct spool *spool, struct route *route, struct error *err
     uint64_t id;
     int r = find(spool, route, &id, err);
 
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     route->maybe = id > 0;
-    if (id == 0)
+    if (id == 0) {
         return 0;
+    }
     r = load(spool, route, id, &record, &good, err);
-    if (r == 0 && (!good || give(spool, route, &record)))
+    if (r == 0 && (!good || give(spool, route, &record))) {
         return 1;
-    if (r == 0)
+    }
+    if (r == 0) {
         record_release(&record);
+    }
     route_rewind(route, id);
     return r;
 }
@@ -204,8 +222,9 @@ static int serve_route(struct spool *spool, struct route *route, bool *ret_any, 
     for (unsigned i = 0; i < SERVE_MOST; i++) {
         int r = route->maybe && is_wanted(spool, route) ? serve_one(spool, route, err) : 0;
 
-        if (r <= 0)
+        if (r <= 0) {
             return r;
+        }
         *ret_any = true;
     }
     return 1;
@@ -219,13 +238,15 @@ bool take_serve(struct spool *spool)
     bool any = false;
     int r = 0;
 
-    if (!STAILQ_EMPTY(&spool->again) || spool_steady(spool) < spool->serve_at)
+    if (!STAILQ_EMPTY(&spool->again) || spool_steady(spool) < spool->serve_at) {
         return false;
+    }
     spool->serve_at = 0;
     for (struct route *route = route_first(spool); route && r >= 0; route = SLIST_NEXT(route, link)) {
         r = serve_route(spool, route, &any, &err);
-        if (r > 0)
+        if (r > 0) {
             spool->serve_at = spool_steady(spool);
+        }
     }
     if (r < 0) {
         spool->serve_at = spool_steady(spool) + SERVE_AGAIN_MS;

@@ -45,8 +45,9 @@ uint64_t spool_random(void)
     uint64_t random = 0;
 
     /* Never more than a detail of timing: without it, there is none. */
-    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
         return 0;
+    }
     return random;
 }
 
@@ -106,8 +107,9 @@ void op_report(struct op *op)
         }
     }
     pthread_mutex_unlock(&spool->lock);
-    if (!port)
+    if (!port) {
         op->class->abandoned(op);
+    }
 }
 
 bool op_detach_locked(struct op *op)
@@ -136,8 +138,9 @@ int spool_port_open(struct spool *spool, void (*wake)(void *arg), void *arg, str
 {
     struct spool_port *port = calloc(1, sizeof(*port));
 
-    if (!port)
+    if (!port) {
         return -ENOMEM;
+    }
     port->spool = spool;
     port->wake = wake;
     port->arg = arg;
@@ -168,11 +171,13 @@ void spool_port_run(struct spool_port *port)
 
     pthread_mutex_lock(&port->spool->lock);
     port->awake = false;
-    STAILQ_FOREACH (op, &port->reported, link)
+    STAILQ_FOREACH (op, &port->reported, link) {
         count++;
+    }
     pthread_mutex_unlock(&port->spool->lock);
-    while (count-- > 0 && (op = next_report(port)) != NULL)
+    while (count-- > 0 && (op = next_report(port)) != NULL) {
         op->class->report(op);
+    }
 }
 
 /* The lock is taken once, so that a wake that is being called has returned. */
@@ -191,12 +196,15 @@ struct route *route_get(struct spool *spool, const char *name)
 {
     struct route *route;
 
-    SLIST_FOREACH(route, &spool->routes, link)
-    if (strcmp(route->name, name) == 0)
-        return route;
+    SLIST_FOREACH (route, &spool->routes, link) {
+        if (strcmp(route->name, name) == 0) {
+            return route;
+        }
+    }
     route = calloc(1, sizeof(*route));
-    if (!route)
+    if (!route) {
         return NULL;
+    }
     route->name = strdup(name);
     if (!route->name) {
         free(route);
@@ -224,8 +232,9 @@ struct route *route_find(struct spool *spool, const char *name)
 {
     struct route *route = route_first(spool);
 
-    while (route && strcmp(route->name, name) != 0)
+    while (route && strcmp(route->name, name) != 0) {
         route = SLIST_NEXT(route, link);
+    }
     return route;
 }
 
@@ -233,12 +242,14 @@ int spool_set_policy(struct spool *spool, const char *route, const struct spool_
 {
     struct route *known;
 
-    if (strlen(route) > SPOOL_NAME_MAX)
+    if (strlen(route) > SPOOL_NAME_MAX) {
         return -EMSGSIZE;
+    }
     pthread_mutex_lock(&spool->lock);
     known = route_get(spool, route);
-    if (known)
+    if (known) {
         known->policy = *policy;
+    }
     pthread_mutex_unlock(&spool->lock);
     return known ? 0 : -ENOMEM;
 }
@@ -248,9 +259,11 @@ static int make_routes(struct spool *spool, struct error *err)
 {
     const struct tally *tally;
 
-    SLIST_FOREACH(tally, &spool->tallies.all, link)
-    if (!route_get(spool, tally->route))
-        return error_errno(err, -ENOMEM, "spool %s", spool->place.path);
+    SLIST_FOREACH (tally, &spool->tallies.all, link) {
+        if (!route_get(spool, tally->route)) {
+            return error_errno(err, -ENOMEM, "spool %s", spool->place.path);
+        }
+    }
     return 0;
 }
 
@@ -274,8 +287,9 @@ static bool await_work(struct spool *spool, struct queue *queue, uint64_t until_
     int r = 0;
 
     while (queue->count == 0 && r != ETIMEDOUT) {
-        if (spool->closing && is_idle(spool))
+        if (spool->closing && is_idle(spool)) {
             return false;
+        }
         queue->wake_at = 1;
         r = spool->closing ? pthread_cond_wait(&queue->wake, &spool->lock)
                            : pthread_cond_clockwait(&queue->wake, &spool->lock, CLOCK_MONOTONIC, &until);
@@ -312,8 +326,9 @@ static void take_turn(struct spool *spool, struct queue *queue, bool (*turn)(str
     turn(spool);
     pthread_mutex_lock(&spool->lock);
     queue->busy = false;
-    if (!spool->closing)
+    if (!spool->closing) {
         return;
+    }
     pthread_cond_signal(&spool->writer.wake);
     pthread_cond_signal(&spool->files.wake);
 }
@@ -334,8 +349,9 @@ static void *writer_main(void *arg)
             take_turn(spool, &spool->writer, writer_turn);
         }
         pthread_mutex_unlock(&spool->lock);
-        if (!stay)
+        if (!stay) {
             return NULL;
+        }
     }
 }
 
@@ -344,8 +360,9 @@ static void *files_main(void *arg)
     struct spool *spool = arg;
 
     pthread_mutex_lock(&spool->lock);
-    while (await_work(spool, &spool->files, clock_ns(CLOCK_MONOTONIC) + SLEEP_MOST_MS * 1000000ULL))
+    while (await_work(spool, &spool->files, clock_ns(CLOCK_MONOTONIC) + SLEEP_MOST_MS * 1000000ULL)) {
         take_turn(spool, &spool->files, files_turn);
+    }
     pthread_mutex_unlock(&spool->lock);
     return NULL;
 }
@@ -357,8 +374,9 @@ static void stop_threads(struct spool *spool)
     pthread_cond_signal(&spool->writer.wake);
     pthread_cond_signal(&spool->files.wake);
     pthread_mutex_unlock(&spool->lock);
-    while (spool->thread_count > 0)
+    while (spool->thread_count > 0) {
         pthread_join(spool->threads[--spool->thread_count], NULL);
+    }
 }
 
 /* With every signal blocked: they are the main thread's to handle. */
@@ -370,15 +388,17 @@ static int start_threads(struct spool *spool, struct error *err)
 
     sigfillset(&all);
     r = pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (r != 0)
+    if (r != 0) {
         return error_errno(err, -r, "spool %s: cannot start a thread", spool->place.path);
+    }
     while (r == 0 && spool->thread_count < ARRAY_SIZE(mains)) {
         r = pthread_create(&spool->threads[spool->thread_count], NULL, mains[spool->thread_count], spool);
         spool->thread_count += r == 0;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r == 0)
+    if (r == 0) {
         return 0;
+    }
     stop_threads(spool);
     return error_errno(err, -r, "spool %s: cannot start a thread", spool->place.path);
 }
@@ -407,8 +427,9 @@ static void destroy(struct spool *spool)
         free(route->name);
         free(route);
     }
-    if (spool->store)
+    if (spool->store) {
         store_close(spool->store);
+    }
     tallies_release(&spool->tallies);
     place_close(&spool->place);
     pthread_cond_destroy(&spool->files.wake);
@@ -421,8 +442,9 @@ static struct spool *create(const struct spool_options *options)
 {
     struct spool *spool = calloc(1, sizeof(*spool));
 
-    if (!spool)
+    if (!spool) {
         return NULL;
+    }
     spool->options = *options;
     spool->options.path = NULL;
     spool->options.vfs = NULL;
@@ -445,20 +467,26 @@ static int open_parts(struct spool *spool, const struct spool_options *options, 
                                   .lock = &spool->lock};
     int r = place_open(&spool->place, options->path, err);
 
-    if (r < 0)
+    if (r < 0) {
         return r;
-    if (digest_prepare() < 0)
+    }
+    if (digest_prepare() < 0) {
         return error_set(err, -ENOMEM, "spool %s: OpenSSL has no SHA-256 for it", options->path);
+    }
     spool->vfs = sqlite3_vfs_find(options->vfs);
     r = store_open(&store, &spool->store, err);
-    if (r == 0)
+    if (r == 0) {
         r = place_sync(&spool->place, err); /* the log is new, and a journal is gone */
-    if (r == 0)
+    }
+    if (r == 0) {
         r = make_routes(spool, err);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = chores_init(spool, err);
-    if (r == 0)
+    }
+    if (r == 0) {
         writer_note_oldest(spool);
+    }
     return r;
 }
 
@@ -467,11 +495,13 @@ int spool_open(const struct spool_options *options, struct spool **ret, struct e
     struct spool *spool = create(options);
     int r;
 
-    if (!spool)
+    if (!spool) {
         return error_errno(err, -ENOMEM, "spool %s", options->path);
+    }
     r = open_parts(spool, options, err);
-    if (r == 0 && !options->manual)
+    if (r == 0 && !options->manual) {
         r = start_threads(spool, err);
+    }
     if (r < 0) {
         destroy(spool);
         return r;
@@ -495,8 +525,9 @@ void spool_close(struct spool *spool)
 {
     if (spool->options.manual) {
         spool->closing = true;
-        while (spool_turn(spool))
+        while (spool_turn(spool)) {
             ;
+        }
     }
     stop_threads(spool);
     destroy_ops(&spool->again);

@@ -21,8 +21,9 @@ static void add_route(struct spool_stats *stats, const struct route *route)
     stats->delivered += route->delivered;
     stats->retried += route->retried;
     stats->died += route->died;
-    if (route->oldest_at && (!stats->oldest_at || route->oldest_at < stats->oldest_at))
+    if (route->oldest_at && (!stats->oldest_at || route->oldest_at < stats->oldest_at)) {
         stats->oldest_at = route->oldest_at;
+    }
 }
 
 /* Under the lock. */
@@ -32,12 +33,16 @@ static struct spool_stats gather(const struct spool *spool, const char *name)
     const struct tally *tally;
     const struct route *route;
 
-    SLIST_FOREACH(tally, &spool->tallies.all, link)
-    if (!name || strcmp(tally->route, name) == 0)
-        add_tally(&stats, tally);
-    SLIST_FOREACH(route, &spool->routes, link)
-    if (!name || strcmp(route->name, name) == 0)
-        add_route(&stats, route);
+    SLIST_FOREACH (tally, &spool->tallies.all, link) {
+        if (!name || strcmp(tally->route, name) == 0) {
+            add_tally(&stats, tally);
+        }
+    }
+    SLIST_FOREACH (route, &spool->routes, link) {
+        if (!name || strcmp(route->name, name) == 0) {
+            add_route(&stats, route);
+        }
+    }
     return stats;
 }
 
@@ -53,8 +58,7 @@ void spool_each_route(struct spool *spool, spool_each_cb each, void *arg)
     const struct route *route;
 
     pthread_mutex_lock(&spool->lock);
-    SLIST_FOREACH(route, &spool->routes, link)
-    {
+    SLIST_FOREACH (route, &spool->routes, link) {
         struct spool_stats stats = gather(spool, route->name);
 
         each(arg, route->name, NULL, &stats);
@@ -67,8 +71,7 @@ void spool_each_enclave(struct spool *spool, spool_each_cb each, void *arg)
     const struct tally *tally;
 
     pthread_mutex_lock(&spool->lock);
-    SLIST_FOREACH(tally, &spool->tallies.all, link)
-    {
+    SLIST_FOREACH (tally, &spool->tallies.all, link) {
         struct spool_stats stats = {.in_flight = 0};
 
         add_tally(&stats, tally);

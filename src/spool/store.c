@@ -68,8 +68,9 @@ int store_fail(struct store *store, int sqlite_code, const char *what, struct er
     store->is_cramped |= code == -ENOSPC;
     store->is_suspect |= is_sync(sqlite_code) || is_sync(sqlite3_extended_errcode(store->db));
 
-    if (err)
+    if (err) {
         error_prefix(err, "spool database %s", store->path);
+    }
     return code;
 }
 
@@ -88,10 +89,12 @@ static int pragma_number(struct store *store, const char *sql, int64_t *ret, str
     sqlite3_stmt *statement = NULL;
     int r = sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL);
 
-    if (r == SQLITE_OK)
+    if (r == SQLITE_OK) {
         r = sqlite3_step(statement);
-    if (r == SQLITE_ROW)
+    }
+    if (r == SQLITE_ROW) {
         *ret = sqlite3_column_int64(statement, 0);
+    }
     sqlite3_finalize(statement);
     return r == SQLITE_ROW ? 0 : store_fail(store, r, "cannot read it", err);
 }
@@ -105,8 +108,9 @@ static char *make_uri(const char *path)
     char *uri = malloc(strlen("file://") + 3 * strlen(path) + sizeof(parameters));
     char *at = uri;
 
-    if (!uri)
+    if (!uri) {
         return NULL;
+    }
     at = stpcpy(at, *path == '/' ? "file://" : "file:");
     for (; *path; path++) {
         if (!strchr("%?#", *path)) {
@@ -127,19 +131,22 @@ static int open_database(struct store *store, const char *vfs, struct error *err
     int yes = 1, r = SQLITE_NOMEM;
 
     errno = 0;
-    if (uri)
+    if (uri) {
         r = sqlite3_open_v2(uri, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX,
                             vfs);
+    }
     free(uri);
-    if (r != SQLITE_OK)
+    if (r != SQLITE_OK) {
         return store->db ? store_fail(store, r, "cannot open it", err)
                          : error_errno(err, -ENOMEM, "spool database");
+    }
     sqlite3_extended_result_codes(store->db, 1);
     /* The log is kept at the end: its blocks are there when the disk is full and something is to be removed. */
     sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
     sqlite3_wal_hook(store->db, on_commit, store);
-    if (sqlite3_db_readonly(store->db, "main") == 1)
+    if (sqlite3_db_readonly(store->db, "main") == 1) {
         return failure_set(err, -EROFS, store->path);
+    }
     r = sqlite3_exec(store->db, settings, NULL, NULL, NULL);
     return r == SQLITE_OK ? 0 : store_fail(store, r, "cannot open it", err);
 }
@@ -149,10 +156,12 @@ static int make_tables(struct store *store, struct error *err)
     int64_t tables = 0;
     int r = pragma_number(store, "SELECT count(*) FROM sqlite_schema", &tables, err);
 
-    if (r < 0)
+    if (r < 0) {
         return r;
-    if (tables > 0)
+    }
+    if (tables > 0) {
         return error_set(err, -EUCLEAN, "spool database %s: it is not a spool's: move it away", store->path);
+    }
     r = sqlite3_exec(store->db, schema, NULL, NULL, NULL);
     return r == SQLITE_OK ? 0 : store_fail(store, r, "cannot make its tables", err);
 }
@@ -166,15 +175,19 @@ static int check_version(struct store *store, struct error *err)
         r = make_tables(store, err);
         version = VERSION;
     }
-    if (r == 0)
+    if (r == 0) {
         r = pragma_number(store, "PRAGMA application_id", &id, err);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = pragma_number(store, "SELECT journal_mode = 'wal' FROM pragma_journal_mode", &wal, err);
-    if (r < 0)
+    }
+    if (r < 0) {
         return r;
-    if (id != APPLICATION_ID || version != VERSION)
+    }
+    if (id != APPLICATION_ID || version != VERSION) {
         return error_set(err, -EUCLEAN, "spool database %s: it is not one that this version can read (%lld)",
                          store->path, (long long)version);
+    }
     return wal ? 0 : error_set(err, -EIO, "spool database %s: it cannot be had in WAL mode", store->path);
 }
 
@@ -184,8 +197,9 @@ static int prepare(struct store *store, struct error *err)
         int r = sqlite3_prepare_v3(store->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
                                    &store->statements[i], NULL);
 
-        if (r != SQLITE_OK)
+        if (r != SQLITE_OK) {
             return store_fail(store, r, "cannot use its tables", err);
+        }
     }
     return 0;
 }
@@ -218,8 +232,9 @@ int store_open(const struct store_options *options, struct store **ret, struct e
     struct store *store = calloc(1, sizeof(*store));
     int r = -ENOMEM;
 
-    if (store)
+    if (store) {
         store->path = strdup(options->place->database);
+    }
     if (!store || !store->path) {
         free(store);
         return error_errno(err, r, "spool database");
@@ -229,12 +244,15 @@ int store_open(const struct store_options *options, struct store **ret, struct e
     store->tidy_at = TIDY_FRAMES;
     store->is_cramped = true; /* for all we know: what is in the log need not stay there */
     r = open_database(store, options->vfs, err);
-    if (r == 0)
+    if (r == 0) {
         r = check_version(store, err);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = prepare(store, err);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = load_tallies(store, err);
+    }
     if (r < 0) {
         store_close(store);
         return r;
@@ -245,8 +263,9 @@ int store_open(const struct store_options *options, struct store **ret, struct e
 
 void store_close(struct store *store)
 {
-    for (int i = 0; i < STORE_STATEMENT_COUNT; i++)
+    for (int i = 0; i < STORE_STATEMENT_COUNT; i++) {
         sqlite3_finalize(store->statements[i]);
+    }
     sqlite3_close(store->db);
     free(store->path);
     free(store);
@@ -260,13 +279,14 @@ int store_run(struct store *store, enum store_statement which, const char *what,
     int r;
 
     errno = 0;
-    do
+    do {
         r = sqlite3_step(statement);
-    while (r == SQLITE_ROW);
-    if (r != SQLITE_DONE)
+    } while (r == SQLITE_ROW);
+    if (r != SQLITE_DONE) {
         r = store_fail(store, r, what, err);
-    else
+    } else {
         r = 0;
+    }
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
     return r;
@@ -279,10 +299,11 @@ int store_number(struct store *store, enum store_statement which, uint64_t *ret,
 
     errno = 0;
     r = sqlite3_step(statement);
-    if (r == SQLITE_ROW && sqlite3_column_type(statement, 0) == SQLITE_INTEGER)
+    if (r == SQLITE_ROW && sqlite3_column_type(statement, 0) == SQLITE_INTEGER) {
         *ret = (uint64_t)sqlite3_column_int64(statement, 0);
-    else if (r != SQLITE_ROW && r != SQLITE_DONE)
+    } else if (r != SQLITE_ROW && r != SQLITE_DONE) {
         result = store_fail(store, r, "cannot read it", err);
+    }
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
     return result;
@@ -322,8 +343,9 @@ static int renew_log(struct store *store, struct error *err)
 
     errno = 0;
     r = sqlite3_wal_checkpoint_v2(store->db, "main", SQLITE_CHECKPOINT_RESTART, NULL, NULL);
-    if (r != SQLITE_OK)
+    if (r != SQLITE_OK) {
         return store_fail(store, r, "cannot write to it since a sync failed", err);
+    }
     store->is_suspect = false;
     return 0;
 }
@@ -340,10 +362,12 @@ int store_begin(struct store *store, struct error *err)
 {
     int r = store->is_suspect ? renew_log(store, err) : 0;
 
-    if (r < 0)
+    if (r < 0) {
         return r;
-    if (store->is_cramped)
+    }
+    if (store->is_cramped) {
         rewind_log(store);
+    }
     return store_run(store, STORE_BEGIN, "cannot write to it", err);
 }
 
@@ -364,12 +388,12 @@ int store_commit(struct store *store, struct error *err)
 {
     struct tally *tally;
 
-    SLIST_FOREACH(tally, &store->tallies->touched, touched_link)
-    {
+    SLIST_FOREACH (tally, &store->tallies->touched, touched_link) {
         int r = save_tally(store, tally, err);
 
-        if (r < 0)
+        if (r < 0) {
             return r;
+        }
     }
     return store_run(store, STORE_COMMIT, "cannot write to it", err);
 }
@@ -377,8 +401,9 @@ int store_commit(struct store *store, struct error *err)
 void store_rollback(struct store *store)
 {
     /* Many failures roll back by themselves. */
-    if (!sqlite3_get_autocommit(store->db) && store_run(store, STORE_ROLLBACK, "", NULL) < 0)
+    if (!sqlite3_get_autocommit(store->db) && store_run(store, STORE_ROLLBACK, "", NULL) < 0) {
         sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    }
     tallies_forget(store->tallies);
 }
 
@@ -386,8 +411,9 @@ int store_tidy(struct store *store, struct error *err)
 {
     int r;
 
-    if (store->frames < store->tidy_at)
+    if (store->frames < store->tidy_at) {
         return 0;
+    }
     errno = 0;
     r = sqlite3_wal_checkpoint_v2(store->db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     /* What failed is not tried at each commit from now on. */

@@ -12,8 +12,9 @@ static int scan_row(struct store *store, sqlite3_stmt *row, unsigned states, sto
     struct record record;
     int r = store_read(store, row, &record, err);
 
-    if (r == -ENOMEM)
+    if (r == -ENOMEM) {
         return r;
+    }
     return !(states & 1U << record.shown.state) || each(arg, &record) ? 1 : 0;
 }
 
@@ -26,18 +27,21 @@ int store_scan(struct store *store, unsigned states, uint64_t after, store_each 
     *ret_last = 0;
     store_bind_number(row, 1, after);
     for (unsigned i = 0; on > 0; i++) {
-        if (i == STORE_SCAN_MAX)
+        if (i == STORE_SCAN_MAX) {
             break;
+        }
         r = sqlite3_step(row);
-        if (r != SQLITE_ROW)
+        if (r != SQLITE_ROW) {
             break;
+        }
         on = scan_row(store, row, states, each, arg, err);
         *ret_last = (uint64_t)sqlite3_column_int64(row, 0);
     }
-    if (r == SQLITE_DONE)
+    if (r == SQLITE_DONE) {
         *ret_last = 0;
-    else if (r != SQLITE_ROW)
+    } else if (r != SQLITE_ROW) {
         on = store_fail(store, r, "cannot read records", err);
+    }
     sqlite3_reset(row);
     return on < 0 ? on : 0;
 }
@@ -50,8 +54,9 @@ static int woken(struct store *store, sqlite3_stmt *row,
     int64_t weight = sqlite3_column_int64(row, 3);
     struct tally *tally = route && enclave ? store_tally(store, route, enclave) : NULL;
 
-    if (!tally)
+    if (!tally) {
         return error_errno(err, -ENOMEM, "spool");
+    }
     tallies_change(store->tallies, tally, SPOOL_WAITING, -1, -weight);
     tallies_change(store->tallies, tally, SPOOL_READY, 1, weight);
     each(arg, (uint64_t)sqlite3_column_int64(row, 0), route);
@@ -90,14 +95,17 @@ int store_oldest(struct store *store, const char *route, uint64_t *ret, struct e
 
     store_bind_text(store->statements[STORE_OLDEST_READY], 1, route);
     r = store_number(store, STORE_OLDEST_READY, &ready, err);
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     store_bind_text(store->statements[STORE_OLDEST_WAITING], 1, route);
     r = store_number(store, STORE_OLDEST_WAITING, &waiting, err);
-    if (r < 0)
+    if (r < 0) {
         return r;
-    if (waiting < ready)
+    }
+    if (waiting < ready) {
         ready = waiting;
+    }
     *ret = ready == UINT64_MAX ? 0 : ready;
     return 0;
 }
@@ -111,9 +119,11 @@ static void uncount(struct store *store)
     struct tally *tally;
 
     pthread_mutex_lock(store->lock);
-    SLIST_FOREACH(tally, &store->tallies->all, link)
-    for (int i = 0; i < SPOOL_STATES; i++)
-        tallies_change(store->tallies, tally, i, -tally->counts[i].records, -tally->counts[i].bytes);
+    SLIST_FOREACH (tally, &store->tallies->all, link) {
+        for (int i = 0; i < SPOOL_STATES; i++) {
+            tallies_change(store->tallies, tally, i, -tally->counts[i].records, -tally->counts[i].bytes);
+        }
+    }
     pthread_mutex_unlock(store->lock);
 }
 
@@ -121,10 +131,13 @@ static bool is_changed(const struct store *store)
 {
     const struct tally *tally;
 
-    SLIST_FOREACH(tally, &store->tallies->touched, touched_link)
-    for (int i = 0; i < SPOOL_STATES; i++)
-        if (tally->changes[i].records != 0 || tally->changes[i].bytes != 0)
-            return true;
+    SLIST_FOREACH (tally, &store->tallies->touched, touched_link) {
+        for (int i = 0; i < SPOOL_STATES; i++) {
+            if (tally->changes[i].records != 0 || tally->changes[i].bytes != 0) {
+                return true;
+            }
+        }
+    }
     return false;
 }
 
@@ -139,13 +152,14 @@ int store_recount(struct store *store, bool *ret_wrong, struct error *err)
         const char *enclave = (const char *)sqlite3_column_text(row, 1);
         struct tally *tally = route && enclave ? store_tally(store, route, enclave) : NULL;
 
-        if (r != SQLITE_ROW)
+        if (r != SQLITE_ROW) {
             result = store_fail(store, r, "cannot count the records", err);
-        else if (!tally)
+        } else if (!tally) {
             result = error_errno(err, -ENOMEM, "spool");
-        else
+        } else {
             tallies_change(store->tallies, tally, store_state(sqlite3_column_int64(row, 2)), 1,
                            sqlite3_column_int64(row, 3));
+        }
     }
     sqlite3_reset(row);
     *ret_wrong = result == 0 && is_changed(store);
@@ -158,8 +172,9 @@ int store_garbage_make(struct store *store, uint64_t *ret_file, struct error *er
 {
     int r = store_run(store, STORE_GARBAGE_MAKE, "cannot name a body", err);
 
-    if (r == 0)
+    if (r == 0) {
         *ret_file = (uint64_t)sqlite3_last_insert_rowid(store->db);
+    }
     return r;
 }
 
@@ -185,8 +200,9 @@ int store_garbage_list(struct store *store, uint64_t after, uint64_t last, uint6
     store_bind_number(row, 1, after);
     store_bind_number(row, 2, last);
     store_bind_number(row, 3, most);
-    while ((r = sqlite3_step(row)) == SQLITE_ROW)
+    while ((r = sqlite3_step(row)) == SQLITE_ROW) {
         files[(*ret_count)++] = (uint64_t)sqlite3_column_int64(row, 0);
+    }
     sqlite3_reset(row);
     return r == SQLITE_DONE ? 0 : store_fail(store, r, "cannot list bodies", err);
 }

@@ -23,25 +23,34 @@ int record_sum(const struct record *record, uint8_t out[DIGEST_SIZE])
     struct digest *digest;
     int r = digest_begin(&digest);
 
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     r = digest_add_field(digest, shown->route, strlen(shown->route));
-    if (r == 0)
+    if (r == 0) {
         r = digest_add_field(digest, shown->enclave, strlen(shown->enclave));
-    if (r == 0)
+    }
+    if (r == 0) {
         r = digest_add_field(digest, shown->key, strlen(shown->key));
-    if (r == 0)
+    }
+    if (r == 0) {
         r = digest_add_field(digest, shown->head, shown->head_size);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = digest_add_number(digest, shown->created_at);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = digest_add_number(digest, shown->body_size);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = digest_add_number(digest, record->file);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = digest_add(digest, record->digest, DIGEST_SIZE);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = digest_end(digest, out);
+    }
     digest_free(digest);
     return r;
 }
@@ -81,12 +90,14 @@ int store_insert(struct store *store, struct record *record, struct error *err)
     sqlite3_bind_blob(statement, 9, record->sum, DIGEST_SIZE, SQLITE_STATIC);
     sqlite3_bind_blob64(statement, 10, shown->head ? shown->head : "", shown->head_size, SQLITE_STATIC);
     r = store_run(store, STORE_INSERT, "cannot keep a record", err);
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     record->shown.id = (uint64_t)sqlite3_last_insert_rowid(store->db);
     r = record->file > 0 ? store_garbage_forget(store, record->file, err) : insert_body(store, record, err);
-    if (r == 0)
+    if (r == 0) {
         tallies_change(store->tallies, record->tally, SPOOL_READY, 1, (int64_t)record_weight(record));
+    }
     return r;
 }
 
@@ -106,8 +117,9 @@ static bool read_sum(sqlite3_stmt *row, int column, uint8_t out[DIGEST_SIZE])
 {
     const void *data = sqlite3_column_blob(row, column);
 
-    if (!data || sqlite3_column_bytes(row, column) != DIGEST_SIZE)
+    if (!data || sqlite3_column_bytes(row, column) != DIGEST_SIZE) {
         return false;
+    }
     memcpy(out, data, DIGEST_SIZE);
     return true;
 }
@@ -124,8 +136,9 @@ static bool fill_in(const char **text)
 {
     bool there = *text != NULL;
 
-    if (!there)
+    if (!there) {
         *text = "";
+    }
     return there;
 }
 
@@ -150,15 +163,17 @@ int store_read(struct store *store, sqlite3_stmt *row, struct record *ret, struc
         .file = read_number(row, 10),
     };
     whole = read_sum(row, 11, ret->digest) && read_sum(row, 12, ret->sum);
-    if (sqlite3_errcode(store->db) == SQLITE_NOMEM)
+    if (sqlite3_errcode(store->db) == SQLITE_NOMEM) {
         return error_errno(err, -ENOMEM, "record %llu", (unsigned long long)id);
+    }
     whole &= fill_in(&ret->shown.route);
     whole &= fill_in(&ret->shown.enclave);
     whole &= fill_in(&ret->shown.key);
     whole &= fill_in(&ret->shown.cause);
     ret->tally = store_tally(store, ret->shown.route, ret->shown.enclave);
-    if (!ret->tally)
+    if (!ret->tally) {
         return error_errno(err, -ENOMEM, "record %llu", (unsigned long long)id);
+    }
     return whole ? 0
                  : error_set(err, -EBADMSG, "record %llu: it is damaged: fields are missing",
                              (unsigned long long)id);
@@ -183,15 +198,18 @@ int record_keep(struct record *record, size_t body_size)
     size_t total = 1;
     char *at;
 
-    for (size_t i = 0; i < ARRAY_SIZE(spans); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(spans); i++) {
         total += spans[i].size;
+    }
     record->block = malloc(total);
-    if (!record->block)
+    if (!record->block) {
         return -ENOMEM;
+    }
     at = record->block;
     for (size_t i = 0; i < ARRAY_SIZE(spans); i++) {
-        if (spans[i].size == 0)
+        if (spans[i].size == 0) {
             continue;
+        }
         memcpy(at, *spans[i].at, spans[i].size);
         *spans[i].at = at;
         at += spans[i].size;
@@ -204,16 +222,21 @@ static int check(const struct record *record, size_t body_size, struct error *er
     unsigned long long id = record->shown.id;
     uint8_t sum[DIGEST_SIZE];
 
-    if (record_sum(record, sum) < 0)
+    if (record_sum(record, sum) < 0) {
         return error_errno(err, -ENOMEM, "record %llu", id);
-    if (memcmp(sum, record->sum, DIGEST_SIZE) != 0)
+    }
+    if (memcmp(sum, record->sum, DIGEST_SIZE) != 0) {
         return error_set(err, -EBADMSG, "record %llu: it is damaged: its sum is wrong", id);
-    if (record->file > 0)
+    }
+    if (record->file > 0) {
         return 0;
-    if (digest_of(record->body, body_size, sum) < 0)
+    }
+    if (digest_of(record->body, body_size, sum) < 0) {
         return error_errno(err, -ENOMEM, "record %llu", id);
-    if (body_size != record->shown.body_size || memcmp(sum, record->digest, DIGEST_SIZE) != 0)
+    }
+    if (body_size != record->shown.body_size || memcmp(sum, record->digest, DIGEST_SIZE) != 0) {
         return error_set(err, -EBADMSG, "record %llu: it is damaged: its body is not what was put", id);
+    }
     return 0;
 }
 
@@ -222,13 +245,15 @@ static int load_row(struct store *store, sqlite3_stmt *row, struct record *ret, 
     size_t body_size;
     int r = store_read(store, row, ret, err);
 
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     ret->shown.head = sqlite3_column_blob(row, 15);
     ret->body = sqlite3_column_blob(row, 16);
     body_size = (size_t)sqlite3_column_bytes(row, 16);
-    if (sqlite3_errcode(store->db) == SQLITE_NOMEM || record_keep(ret, body_size) < 0)
+    if (sqlite3_errcode(store->db) == SQLITE_NOMEM || record_keep(ret, body_size) < 0) {
         return error_errno(err, -ENOMEM, "record %llu", (unsigned long long)ret->shown.id);
+    }
     return check(ret, body_size, err);
 }
 
@@ -237,8 +262,9 @@ static void forget_texts(struct record *record)
 {
     struct spool_record *shown = &record->shown;
 
-    if (record->block)
+    if (record->block) {
         return;
+    }
     shown->route = record->tally ? record->tally->route : "";
     shown->enclave = record->tally ? record->tally->enclave : "";
     shown->key = "";
@@ -256,12 +282,13 @@ int store_load(struct store *store, uint64_t id, struct record *ret, struct erro
     store_bind_number(row, 1, id);
     errno = 0;
     r = sqlite3_step(row);
-    if (r == SQLITE_ROW)
+    if (r == SQLITE_ROW) {
         r = load_row(store, row, ret, err);
-    else if (r == SQLITE_DONE)
+    } else if (r == SQLITE_DONE) {
         r = error_set(err, -ENOENT, "there is no record %llu", (unsigned long long)id);
-    else
+    } else {
         r = store_fail(store, r, "cannot read a record", err);
+    }
     forget_texts(ret);
     sqlite3_reset(row);
     return r == -EUCLEAN ? -EBADMSG : r;
@@ -304,8 +331,9 @@ int store_change(struct store *store, const struct record *now, enum spool_state
     store_bind_text(statement, 5, shown->cause);
     store_bind_number(statement, 6, shown->id);
     r = store_run(store, STORE_CHANGE, "cannot change a record", err);
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     tallies_change(store->tallies, now->tally, before, -1, -weight);
     tallies_change(store->tallies, now->tally, shown->state, 1, weight);
     return 0;
@@ -317,8 +345,9 @@ int store_remove(struct store *store, const struct record *record, struct error 
 
     store_bind_number(store->statements[STORE_REMOVE], 1, record->shown.id);
     r = store_run(store, STORE_REMOVE, "cannot remove a record", err);
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     if (record->file > 0) {
         store_bind_number(store->statements[STORE_GARBAGE_ADD], 1, record->file);
         r = store_run(store, STORE_GARBAGE_ADD, "cannot remove a body", err);
@@ -326,8 +355,9 @@ int store_remove(struct store *store, const struct record *record, struct error 
         store_bind_number(store->statements[STORE_REMOVE_BODY], 1, record->shown.id);
         r = store_run(store, STORE_REMOVE_BODY, "cannot remove a body", err);
     }
-    if (r == 0)
+    if (r == 0) {
         tallies_change(store->tallies, record->tally, record->shown.state, -1,
                        -(int64_t)record_weight(record));
+    }
     return r;
 }

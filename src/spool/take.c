@@ -73,8 +73,9 @@ static void judge_failure(struct spool_take *take)
     shown->attempts += !take->outcome.blameless;
     shown->state = SPOOL_DEAD;
     if (take->outcome.verdict == SPOOL_BURY || (policy.attempts && shown->attempts >= policy.attempts) ||
-        (policy.max_age_ms && now >= take->record.since + policy.max_age_ms))
+        (policy.max_age_ms && now >= take->record.since + policy.max_age_ms)) {
         return;
+    }
     shown->state = SPOOL_WAITING;
     shown->next_at =
         now + backoff_pause(&policy, shown->attempts, take->outcome.retry_after_ms, spool_random());
@@ -99,8 +100,9 @@ static int end_apply(struct op *op, struct error *err)
     struct spool_take *take = take_of(op);
 
     take->route->changed = true;
-    if (is_done(take))
+    if (is_done(take)) {
         return store_remove(op->spool->store, &take->record, err);
+    }
     return store_change(op->spool->store, &take->after, take->record.shown.state, err);
 }
 
@@ -109,8 +111,9 @@ static void give_back(struct spool_take *take)
     struct spool *spool = take->op.spool;
     struct route *route = take->route;
 
-    if (!take->is_leased)
+    if (!take->is_leased) {
         return;
+    }
     TAILQ_REMOVE(&route->leased, take, link);
     take->is_leased = false;
     pthread_mutex_lock(&spool->lock);
@@ -134,8 +137,9 @@ static void keep_for_later(struct spool *spool, struct op *op)
 {
     if (STAILQ_EMPTY(&spool->again)) {
         spool->again_pause = spool->again_pause * 2 < AGAIN_MOST_MS ? spool->again_pause * 2 : AGAIN_MOST_MS;
-        if (spool->again_pause < AGAIN_FIRST_MS)
+        if (spool->again_pause < AGAIN_FIRST_MS) {
             spool->again_pause = AGAIN_FIRST_MS;
+        }
         spool->again_at = spool_steady(spool) + spool->again_pause;
     }
     STAILQ_INSERT_TAIL(&spool->again, op, link);
@@ -152,10 +156,12 @@ static void end_settled(struct op *op)
     }
     spool->again_pause = 0;
     count_verdict(take);
-    if (is_done(take) && take->record.file > 0)
+    if (is_done(take) && take->record.file > 0) {
         files_discard(spool, take->record.file);
-    if (take->after.shown.state == SPOOL_WAITING)
+    }
+    if (take->after.shown.state == SPOOL_WAITING) {
         chores_due(spool, take->after.shown.next_at);
+    }
     give_back(take);
     take_destroy(op);
 }
@@ -167,8 +173,9 @@ static void release_settled(struct op *op)
 {
     struct spool_take *take = take_of(op);
 
-    if (take->is_leased)
+    if (take->is_leased) {
         route_rewind(take->route, take->record.shown.id);
+    }
     give_back(take);
     take_destroy(op);
 }
@@ -201,10 +208,11 @@ static const struct op_class shut_class = {.file = shut_file};
 
 static void finish(struct op *op)
 {
-    if (take_of(op)->body)
+    if (take_of(op)->body) {
         op_to_files(op, &shut_class);
-    else
+    } else {
         bring_back(op);
+    }
 }
 
 /* --- Reading --- */
@@ -214,14 +222,16 @@ static int open_body(struct spool_take *take, struct error *err)
     struct spool *spool = take->op.spool;
     int r = 0;
 
-    if (!take->body)
+    if (!take->body) {
         r = body_open(&spool->place, spool->vfs, take->record.file, &take->body, err);
+    }
     if (r == 0 && !take->buffer) {
         take->buffer = malloc(PIECE_SIZE);
         r = take->buffer ? 0 : -ENOMEM;
     }
-    if (r == 0 && !take->digest)
+    if (r == 0 && !take->digest) {
         r = digest_begin(&take->digest);
+    }
     return r;
 }
 
@@ -231,9 +241,10 @@ static int check_whole(struct spool_take *take, struct error *err)
     uint8_t digest[DIGEST_SIZE];
     int r = digest_end(take->digest, digest);
 
-    if (r == 0 && memcmp(digest, take->record.digest, DIGEST_SIZE) != 0)
+    if (r == 0 && memcmp(digest, take->record.digest, DIGEST_SIZE) != 0) {
         r = error_set(err, -EBADMSG, "record %llu: it is damaged: its body is not what was put",
                       (unsigned long long)take->record.shown.id);
+    }
     return r;
 }
 
@@ -243,14 +254,18 @@ static int read_piece(struct spool_take *take, struct error *err)
     size_t size = left < PIECE_SIZE ? (size_t)left : PIECE_SIZE;
     int r = open_body(take, err);
 
-    if (r == 0)
+    if (r == 0) {
         r = body_read(take->body, take->buffer, size, take->offset, err);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = digest_add(take->digest, take->buffer, size);
-    if (r == 0 && size == left)
+    }
+    if (r == 0 && size == left) {
         r = check_whole(take, err);
-    if (r < 0)
+    }
+    if (r < 0) {
         return r;
+    }
     take->offset += size;
     take->piece = size;
     return 0;
@@ -261,12 +276,14 @@ static void read_file(struct op *op)
     struct spool_take *take = take_of(op);
 
     op->result = read_piece(take, &op->error);
-    if (op->result == -ENOMEM)
+    if (op->result == -ENOMEM) {
         error_errno(&op->error, -ENOMEM, "cannot read a body");
+    }
     if (op->result == -EBADMSG) {
         take->is_damaged = true;
-        if (!take->route)
+        if (!take->route) {
             take_sentence(op->spool, take->record.shown.id, SPOOL_DAMAGED, op->error.text);
+        }
     }
     op_report(op);
 }
@@ -331,8 +348,9 @@ static void ask_settled(struct op *op)
         take->is_waiting = true;
     }
     pthread_mutex_unlock(&spool->lock);
-    if (!is_wanted)
+    if (!is_wanted) {
         take_destroy(op);
+    }
 }
 
 static const struct op_class ask_class = {.settled = ask_settled,
@@ -344,8 +362,9 @@ static void look_settled(struct op *op)
     struct spool_take *take = take_of(op);
 
     op->result = store_load(op->spool->store, take->record.shown.id, &take->record, &op->error);
-    if (op->result == -EBADMSG)
+    if (op->result == -EBADMSG) {
         take_sentence(op->spool, take->record.shown.id, SPOOL_DAMAGED, op->error.text);
+    }
     op_report(op);
 }
 
@@ -357,8 +376,9 @@ static struct spool_take *create(struct spool_port *port, const struct spool_tak
 {
     struct spool_take *take = calloc(1, sizeof(*take));
 
-    if (!take)
+    if (!take) {
         return NULL;
+    }
     op_init(&take->op, port->spool, port, take_destroy);
     take->ops = ops;
     take->arg = arg;
@@ -371,8 +391,9 @@ int spool_take(struct spool_port *port, const char *route, const struct spool_ta
     struct spool *spool = port->spool;
     struct spool_take *take = create(port, ops, arg);
 
-    if (!take)
+    if (!take) {
         return -ENOMEM;
+    }
     pthread_mutex_lock(&spool->lock);
     take->route = route_get(spool, route);
     pthread_mutex_unlock(&spool->lock);
@@ -390,8 +411,9 @@ int spool_look(struct spool_port *port, uint64_t id, const struct spool_take_ops
 {
     struct spool_take *take = create(port, ops, arg);
 
-    if (!take)
+    if (!take) {
         return -ENOMEM;
+    }
     take->record.shown.id = id;
     *ret = take;
     op_to_writer(&take->op, &look_class);
@@ -402,10 +424,12 @@ static void keep_outcome(struct spool_take *take, const struct spool_outcome *ou
 {
     take->outcome = *outcome;
     /* Nobody can have delivered what he has not heard of. */
-    if (!take->is_heard)
+    if (!take->is_heard) {
         take->outcome.verdict = SPOOL_RELEASE;
-    if (outcome->cause)
+    }
+    if (outcome->cause) {
         memcpy(take->cause, outcome->cause, strnlen(outcome->cause, SPOOL_CAUSE_MAX));
+    }
 }
 
 /* Also from the list of those that wait, in one step: in between the writer could put it there, or give it something. */
@@ -428,6 +452,7 @@ static bool detach(struct spool_take *take)
 void spool_take_end(struct spool_take *take, const struct spool_outcome *outcome)
 {
     keep_outcome(take, outcome);
-    if (detach(take))
+    if (detach(take)) {
         finish(&take->op);
+    }
 }

@@ -32,12 +32,15 @@ struct tally *tallies_get(struct tallies *tallies, const char *route, const char
 {
     struct tally *tally;
 
-    SLIST_FOREACH(tally, &tallies->all, link)
-    if (strcmp(tally->route, route) == 0 && strcmp(tally->enclave, enclave) == 0)
-        return tally;
+    SLIST_FOREACH (tally, &tallies->all, link) {
+        if (strcmp(tally->route, route) == 0 && strcmp(tally->enclave, enclave) == 0) {
+            return tally;
+        }
+    }
     tally = calloc(1, sizeof(*tally));
-    if (!tally)
+    if (!tally) {
         return NULL;
+    }
     tally->route = strdup(route);
     tally->enclave = strdup(enclave);
     if (!tally->route || !tally->enclave) {
@@ -53,8 +56,9 @@ void tallies_change(struct tallies *tallies, struct tally *tally, enum spool_sta
 {
     tally->changes[state].records += records;
     tally->changes[state].bytes += bytes;
-    if (tally->touched)
+    if (tally->touched) {
         return;
+    }
     tally->touched = true;
     SLIST_INSERT_HEAD(&tallies->touched, tally, touched_link);
 }
@@ -89,13 +93,15 @@ uint64_t tallies_used(const struct tallies *tallies, const char *route, const ch
     const struct tally *tally;
     uint64_t used = 0;
 
-    SLIST_FOREACH(tally, &tallies->all, link)
-    {
-        if ((route && strcmp(tally->route, route) != 0) || (enclave && strcmp(tally->enclave, enclave) != 0))
+    SLIST_FOREACH (tally, &tallies->all, link) {
+        if ((route && strcmp(tally->route, route) != 0) ||
+            (enclave && strcmp(tally->enclave, enclave) != 0)) {
             continue;
+        }
         used += tally->incoming;
-        for (int i = 0; i < SPOOL_STATES; i++)
+        for (int i = 0; i < SPOOL_STATES; i++) {
             used += tally->counts[i].bytes > 0 ? (uint64_t)tally->counts[i].bytes : 0;
+        }
     }
     return used;
 }

@@ -91,20 +91,22 @@ static void on_data(void *arg, int result, const void *data, size_t size, bool l
 
     (void)data;
     verify->verdicts.bytes += size;
-    if (result < 0 || last)
+    if (result < 0 || last) {
         judged(verify, result, err);
-    else
+    } else {
         spool_take_read(verify->look);
+    }
 }
 
 static void on_ready(void *arg, int result, const struct error *err)
 {
     struct verify *verify = arg;
 
-    if (result < 0)
+    if (result < 0) {
         judged(verify, result, err);
-    else
+    } else {
         spool_take_read(verify->look);
+    }
 }
 
 static const struct spool_take_ops look_ops = {.ready = on_ready, .data = on_data};
@@ -121,8 +123,9 @@ static void on_list(void *arg, int result, const struct spool_record *records, s
         finish(verify, result, err);
         return;
     }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         verify->ids[i] = records[i].id;
+    }
     verify->count = count;
     verify->at = 0;
     verify->next = next;
@@ -140,32 +143,37 @@ static void next_record(struct verify *verify)
 {
     int r = 0;
 
-    if (verify->at < verify->count)
+    if (verify->at < verify->count) {
         r = spool_look(verify->call.op.port, verify->ids[verify->at++], &look_ops, verify, &verify->look);
-    else if (verify->next > 0)
+    } else if (verify->next > 0) {
         r = next_page(verify);
-    else
+    } else {
         op_to_writer(&verify->call.op, &recount_class);
-    if (r < 0)
+    }
+    if (r < 0) {
         fail(verify, r);
+    }
 }
 
 static void cancel(struct spool_call *call)
 {
     struct verify *verify = (struct verify *)call;
 
-    if (verify->listing)
+    if (verify->listing) {
         spool_call_cancel(verify->listing);
-    if (verify->look)
+    }
+    if (verify->look) {
         end_look(verify);
+    }
 }
 
 int spool_verify(struct spool_port *port, spool_verify_cb cb, void *arg, struct spool_call **ret)
 {
     struct verify *verify = calloc(1, sizeof(*verify));
 
-    if (!verify)
+    if (!verify) {
         return -ENOMEM;
+    }
     op_init(&verify->call.op, port->spool, port, verify_destroy);
     verify->call.cb.verify = cb;
     verify->call.arg = arg;

@@ -16,10 +16,11 @@ void writer_note(struct spool *spool, int result, const struct error *err)
 {
     pthread_mutex_lock(&spool->lock);
     spool->health.result = result;
-    if (result < 0)
+    if (result < 0) {
         spool->health.error = *err;
-    else
+    } else {
         spool->health.error.text[0] = '\0';
+    }
     pthread_mutex_unlock(&spool->lock);
 }
 
@@ -47,8 +48,9 @@ static int commit(struct spool *spool, size_t count, struct error *err)
     uint64_t start = now_ns();
     int r = store_commit(spool->store, err);
 
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     spool->last_sync = now_ns() - start;
     note_commit(spool, count);
     return 0;
@@ -60,12 +62,15 @@ static int transact(struct spool *spool, struct op *op, size_t count, struct err
     int r = store_begin(spool->store, err);
     size_t n = count;
 
-    for (; r == 0 && n > 0; n--, op = STAILQ_NEXT(op, link))
+    for (; r == 0 && n > 0; n--, op = STAILQ_NEXT(op, link)) {
         r = op->class->apply(op, err);
-    if (r == 0)
+    }
+    if (r == 0) {
         r = commit(spool, count, err);
-    if (r < 0)
+    }
+    if (r < 0) {
         store_rollback(spool->store);
+    }
     return r;
 }
 
@@ -74,8 +79,9 @@ static void transact_alone(struct spool *spool, struct op *op)
     op->error.text[0] = '\0';
     op->result = transact(spool, op, 1, &op->error);
     /* What is said of one record says nothing about the disk. */
-    if (op->result < 0 && op->result != -ENOENT && op->result != -EBUSY && op->result != -EBADMSG)
+    if (op->result < 0 && op->result != -ENOENT && op->result != -EBUSY && op->result != -EBADMSG) {
         writer_note(spool, op->result, &op->error);
+    }
 }
 
 static void transact_group(struct spool *spool, struct op_list *group, size_t count)
@@ -83,12 +89,14 @@ static void transact_group(struct spool *spool, struct op_list *group, size_t co
     struct op *op;
 
     if (count > 1 && transact(spool, STAILQ_FIRST(group), count, NULL) == 0) {
-        STAILQ_FOREACH (op, group, link)
+        STAILQ_FOREACH (op, group, link) {
             op->result = 0;
+        }
         return;
     }
-    STAILQ_FOREACH (op, group, link)
+    STAILQ_FOREACH (op, group, link) {
         transact_alone(spool, op);
+    }
 }
 
 static void settle(struct op_list *group)
@@ -110,8 +118,9 @@ static size_t collect(struct spool *spool, struct op_list *group, struct op_list
 
     pthread_mutex_lock(&spool->lock);
     while (count < GROUP_MAX && (op = STAILQ_FIRST(&queue->list)) != NULL) {
-        if (op->class->alone && count > 0)
+        if (op->class->alone && count > 0) {
             break;
+        }
         STAILQ_REMOVE_HEAD(&queue->list, link);
         queue->count--;
         *ret_any = true;
@@ -121,8 +130,9 @@ static size_t collect(struct spool *spool, struct op_list *group, struct op_list
         } else {
             STAILQ_INSERT_TAIL(others, op, link);
         }
-        if (op->class->alone)
+        if (op->class->alone) {
             break;
+        }
     }
     pthread_mutex_unlock(&spool->lock);
     return count;
@@ -133,8 +143,9 @@ void writer_note_oldest(struct spool *spool)
     for (struct route *route = route_first(spool); route; route = SLIST_NEXT(route, link)) {
         uint64_t oldest;
 
-        if (!route->changed || store_oldest(spool->store, route->name, &oldest, NULL) < 0)
+        if (!route->changed || store_oldest(spool->store, route->name, &oldest, NULL) < 0) {
             continue;
+        }
         route->changed = false;
         pthread_mutex_lock(&spool->lock);
         route->oldest_at = oldest;
@@ -147,15 +158,17 @@ static void tidy(struct spool *spool)
     struct error err = ERROR_INIT;
     int r = store_tidy(spool->store, &err);
 
-    if (r < 0)
+    if (r < 0) {
         writer_note(spool, r, &err);
+    }
 }
 
 /* Verdicts that could not be carried out, again. */
 static void start_again(struct spool *spool)
 {
-    if (spool_steady(spool) < spool->again_at)
+    if (spool_steady(spool) < spool->again_at) {
         return;
+    }
     while (!STAILQ_EMPTY(&spool->again)) {
         struct op *op = STAILQ_FIRST(&spool->again);
 
@@ -182,14 +195,16 @@ bool writer_turn(struct spool *spool)
     start_again(spool);
     chores_start(spool);
     count = collect(spool, &group, &others, &any);
-    if (count > 0)
+    if (count > 0) {
         transact_group(spool, &group, count);
+    }
     /* Before anyone is told: who asks then, hears of it. */
     writer_note_oldest(spool);
     settle(&group);
     settle(&others);
     any |= take_serve(spool);
-    if (count > 0)
+    if (count > 0) {
         tidy(spool);
+    }
     return any;
 }

@@ -11,8 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void require(bool holds)
 {
-    if (!holds)
+    if (!holds) {
         abort();
+    }
 }
 
 static int parse(const char *text, bool listening, struct addr *ret, struct error *err)
@@ -32,8 +33,9 @@ static void check_taken(const struct addr *addr, bool listening)
 
     bool look_up = addr->cid_by_name || (addr->kind == ADDR_TCP && !addr->literal);
     require(look_up == (addr_to_sockaddr(addr, true, &sockaddr) != 0));
-    if (!look_up)
+    if (!look_up) {
         require(strlen(sockaddr_format(&sockaddr, once)) > 0);
+    }
     require(addr->kind != ADDR_TCP || addr->literal || addr_is_hostname(addr->host));
 }
 
@@ -43,28 +45,33 @@ static void check_refused(const char *text, bool listening, const struct error *
     struct addr addr;
 
     require(strlen(err->text) > shown && strlen(err->text) + 1 < sizeof(err->text));
-    for (const char *c = err->text; *c != '\0'; c++)
+    for (const char *c = err->text; *c != '\0'; c++) {
         require(*c >= 0x20 && *c < 0x7f);
+    }
     const char *suggestion = strstr(err->text + shown, ", such as ");
-    if (suggestion != NULL)
+    if (suggestion != NULL) {
         require(parse(suggestion + strlen(", such as "), listening, &addr, NULL) == 0);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = malloc(size + 1);
-    if (text == NULL)
+    if (text == NULL) {
         return 0;
-    if (size > 0)
+    }
+    if (size > 0) {
         memcpy(text, data, size);
+    }
     text[size] = '\0';
     for (int listening = 0; listening <= 1; listening++) {
         struct addr addr;
         struct error err = ERROR_INIT;
-        if (parse(text, listening, &addr, &err) == 0)
+        if (parse(text, listening, &addr, &err) == 0) {
             check_taken(&addr, listening);
-        else
+        } else {
             check_refused(text, listening, &err);
+        }
     }
     free(text);
     return 0;

@@ -13,8 +13,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void require(bool holds)
 {
-    if (!holds)
+    if (!holds) {
         abort();
+    }
 }
 
 static int lookup(void *data, const char *host, struct allow_ips *ret, struct error *err)
@@ -22,14 +23,17 @@ static int lookup(void *data, const char *host, struct allow_ips *ret, struct er
     size_t length = strlen(host);
     unsigned sum = 0;
     (void)data;
-    for (size_t i = 0; i < length; i++)
+    for (size_t i = 0; i < length; i++) {
         sum += (unsigned char)host[i];
-    if (sum % 7 == 0)
+    }
+    if (sum % 7 == 0) {
         return error_set(err, -ENOENT, "DNS lookup failed!");
+    }
     ret->count = sum % 4;
-    for (unsigned i = 0; i < ret->count; i++)
+    for (unsigned i = 0; i < ret->count; i++) {
         ret->list[i] =
             (struct allow_ip){(sum + i) % 3 == 0 ? AF_INET6 : AF_INET, {(unsigned char)((sum + i) % 5)}};
+    }
     return 0;
 }
 
@@ -38,11 +42,13 @@ static size_t look_up(const struct allow_request *request, const char *host, str
 {
     size_t kept = 0;
     *ips = (struct allow_ips){.count = 0};
-    if (lookup(NULL, host, ips, NULL) != 0)
+    if (lookup(NULL, host, ips, NULL) != 0) {
         return 0;
+    }
     for (size_t i = 0; i < ips->count; i++) {
-        if (request->family == 0 || ips->list[i].family == request->family)
+        if (request->family == 0 || ips->list[i].family == request->family) {
             ips->list[kept++] = ips->list[i];
+        }
     }
     return kept;
 }
@@ -52,8 +58,10 @@ static bool leads_to(const struct allow_request *request, const char *host, cons
     struct allow_ips ips;
     size_t count = look_up(request, host, &ips);
     for (size_t i = 0; i < count; i++) {
-        if (ips.list[i].family == ip->family && memcmp(ips.list[i].bytes, ip->bytes, sizeof(ip->bytes)) == 0)
+        if (ips.list[i].family == ip->family &&
+            memcmp(ips.list[i].bytes, ip->bytes, sizeof(ip->bytes)) == 0) {
             return true;
+        }
     }
     return false;
 }
@@ -61,16 +69,20 @@ static bool leads_to(const struct allow_request *request, const char *host, cons
 static int plain_walk(const struct allowlist *list, const struct allow_request *request)
 {
     struct allow_ips ips;
-    if (look_up(request, request->host, &ips) == 0)
+    if (look_up(request, request->host, &ips) == 0) {
         return -ENOENT;
+    }
     for (size_t i = 0; i < list->count; i++) {
         const struct allow_entry *entry = &list->entries[i];
-        if (entry->defect != ALLOW_SOUND)
+        if (entry->defect != ALLOW_SOUND) {
             return -EINVAL;
-        if (entry->port != request->port)
+        }
+        if (entry->port != request->port) {
             continue;
-        if (strcmp(entry->address, request->host) == 0 || leads_to(request, entry->address, &ips.list[0]))
+        }
+        if (strcmp(entry->address, request->host) == 0 || leads_to(request, entry->address, &ips.list[0])) {
             return 0;
+        }
     }
     return -EACCES;
 }
@@ -99,8 +111,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct allowlist list;
     struct error err = ERROR_INIT;
     char *host = strndup((const char *)data, host_length);
-    if (host == NULL)
+    if (host == NULL) {
         return 0;
+    }
     if (allowlist_parse("fuzz", (const char *)data + used, size - used, &list, &err) == 0) {
         check_list(&list, host, 443, 0);
         check_list(&list, host, 443, AF_INET);

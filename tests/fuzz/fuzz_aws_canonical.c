@@ -13,8 +13,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void need(bool good)
 {
-    if (!good)
+    if (!good) {
         abort();
+    }
 }
 
 static unsigned lines_in(const char *text)
@@ -30,8 +31,9 @@ static unsigned lines_in(const char *text)
 static unsigned names_in(const char *names)
 {
     unsigned count = *names != '\0';
-    for (; *names != '\0'; names++)
+    for (; *names != '\0'; names++) {
         count += *names == ';';
+    }
     return count;
 }
 
@@ -82,8 +84,9 @@ static void fuzz(bool as_is, char *text)
     struct aws_request request = {"GET", text, headers, count, AWS_UNSIGNED_PAYLOAD};
     if (aws_canonical(&request, as_is, &out, &names, NULL) == 0) {
         need(lines_in(out.data) == 5 + names_in(text_string(&names)));
-        if (as_is)
+        if (as_is) {
             check_again(request, out.data);
+        }
     }
     text_release(&out);
     text_release(&names);
@@ -91,8 +94,9 @@ static void fuzz(bool as_is, char *text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size < 1 || size > 16384 || memchr(data, '\0', size) != NULL)
+    if (size < 1 || size > 16384 || memchr(data, '\0', size) != NULL) {
         return 0;
+    }
     char *text = calloc(1, size);
     need(text != NULL);
     memcpy(text, data + 1, size - 1);

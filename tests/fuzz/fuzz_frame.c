@@ -17,14 +17,16 @@ struct reading {
 
 static void need(bool good)
 {
-    if (!good)
+    if (!good) {
         abort();
+    }
 }
 
 static void mix(struct reading *reading, const void *bytes, size_t length)
 {
-    for (size_t i = 0; i < length; i++)
+    for (size_t i = 0; i < length; i++) {
         reading->hash = (reading->hash ^ ((const uint8_t *)bytes)[i]) * 0x100000001b3u;
+    }
 }
 
 static void take(struct reading *reading, enum frame_event event, const struct frame *frame)
@@ -38,8 +40,9 @@ static void take(struct reading *reading, enum frame_event event, const struct f
         reading->frames++;
         mix(reading, header, sizeof(header));
     }
-    if (event != FRAME_IGNORED)
+    if (event != FRAME_IGNORED) {
         mix(reading, frame->bytes, frame->length);
+    }
     need(event != FRAME_WHOLE || frame->length == frame->header.length);
     need(frame->length <= frame->header.length);
 }
@@ -51,10 +54,11 @@ static void feed(struct frame_reader *reader, struct reading *reading, const uin
 
     while (!reading->broken && (event = frame_read(reader, &data, &size, &frame)) != FRAME_NOTHING) {
         reading->broken = event == FRAME_BROKEN;
-        if (reading->broken)
+        if (reading->broken) {
             need(frame.breach.code != CODE_NO_ERROR && frame.breach.text);
-        else
+        } else {
             take(reading, event, &frame);
+        }
     }
     need(reading->broken || size == 0);
 }
@@ -68,8 +72,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     frame_reader_init(&whole, 16384);
     frame_reader_init(&pieces, 16384);
     feed(&whole, &one, data, size);
-    for (size_t at = 0; at < size && !two.broken; at += piece)
+    for (size_t at = 0; at < size && !two.broken; at += piece) {
         feed(&pieces, &two, data + at, size - at < piece ? size - at : piece);
+    }
     need(one.broken == two.broken && one.frames == two.frames && one.hash == two.hash);
     return 0;
 }

@@ -10,8 +10,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void require(bool holds)
 {
-    if (!holds)
+    if (!holds) {
         abort();
+    }
 }
 
 static void check_value(uint64_t value)
@@ -30,16 +31,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = malloc(size + 1);
     uint64_t value;
 
-    if (!text)
+    if (!text) {
         return 0;
+    }
     memcpy(text, data, size);
     text[size] = '\0';
-    if (units_parse_u64(text, UINT64_MAX, &value) == 0)
+    if (units_parse_u64(text, UINT64_MAX, &value) == 0) {
         check_value(value);
-    if (units_parse_duration(text, &value) == 0)
+    }
+    if (units_parse_duration(text, &value) == 0) {
         check_value(value);
-    if (units_parse_size(text, &value) == 0)
+    }
+    if (units_parse_size(text, &value) == 0) {
         check_value(value);
+    }
     free(text);
     return 0;
 }

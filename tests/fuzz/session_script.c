@@ -21,8 +21,9 @@ struct script {
 
 static void need(bool good)
 {
-    if (!good)
+    if (!good) {
         abort();
+    }
 }
 
 static uint8_t byte(struct script *script)
@@ -37,8 +38,9 @@ static uint32_t number(struct script *script)
                                            65535, 0x7fffffff, 0x80000000, 0xfffffffd, 0xffffffff};
     uint8_t choice = byte(script);
 
-    if (choice < ARRAY_SIZE(interesting))
+    if (choice < ARRAY_SIZE(interesting)) {
         return interesting[choice];
+    }
     return choice < 200 ? choice : (uint32_t)byte(script) << 8 | byte(script);
 }
 
@@ -55,8 +57,9 @@ static size_t place_of(struct channel *channel)
 static void keep(struct script *script, struct channel *channel)
 {
     for (size_t i = 0; i < CHANNELS_MAX; i++) {
-        if (script->channels[i])
+        if (script->channels[i]) {
             continue;
+        }
         script->channels[i] = channel;
         script->held[i] = 0;
         channel_set_user(channel, &script->channels[i]);
@@ -69,8 +72,9 @@ static void release(struct script *script, size_t place)
 {
     struct channel *channel = script->channels[place];
 
-    if (!channel)
+    if (!channel) {
         return;
+    }
     script->channels[place] = NULL;
     channel_release(channel);
 }
@@ -85,27 +89,31 @@ static void act(struct script *script)
 
     switch (what % 12) {
     case 0:
-        if (session_open(script->session, &open, NULL, &channel) == 0)
+        if (session_open(script->session, &open, NULL, &channel) == 0) {
             keep(script, channel);
+        }
         return;
     case 1:
         session_ping(script->session);
         return;
     case 2:
-        if (what == 2)
+        if (what == 2) {
             session_drain(script->session, number(script));
+        }
         return;
     case 3:
-        if (what == 3)
+        if (what == 3) {
             session_abort(script->session, CODE_INTERNAL, "scripted");
-        else if (what == 15)
+        } else if (what == 15) {
             session_yield(script->session);
+        }
         return;
     default:
         break;
     }
-    if (!channel)
+    if (!channel) {
         return;
+    }
     switch (what % 12) {
     case 4:
         channel_accept(channel);
@@ -139,8 +147,9 @@ static void event(struct channel *channel)
     struct script *script = script_of(channel);
 
     need(!script->ended && script->channels[place_of(channel)] == channel);
-    if (script->meddle)
+    if (script->meddle) {
         act(script);
+    }
 }
 
 static void on_open(struct channel *channel, const struct control_open *open)
@@ -167,11 +176,13 @@ static void on_data(struct channel *channel, const uint8_t *bytes, size_t length
     volatile uint8_t sum = 0;
     uint64_t all = 0;
 
-    for (size_t i = 0; i < length; i++)
+    for (size_t i = 0; i < length; i++) {
         sum = (uint8_t)(sum + bytes[i]);
+    }
     script->held[place_of(channel)] += length;
-    for (size_t i = 0; i < CHANNELS_MAX; i++)
+    for (size_t i = 0; i < CHANNELS_MAX; i++) {
         all += script->channels[i] ? script->held[i] : 0;
+    }
     need(all <= BUDGET);
     event(channel);
 }
@@ -197,8 +208,9 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     need(size > 0);
     memset(buffer, choice, length);
     *more = choice & 2 ? CHANNEL_PAUSE : choice & 4 ? CHANNEL_FIN : CHANNEL_MORE;
-    if (choice == 0 && length == size)
+    if (choice == 0 && length == size) {
         *more = CHANNEL_PAUSE;
+    }
     event(channel);
     return length;
 }
@@ -231,9 +243,10 @@ static size_t receive_past(struct script *script, const uint8_t *bytes, size_t l
     size_t left = session_expects(script->session, &channel);
     size_t taken = left < length ? left : length;
 
-    if (taken == 0)
+    if (taken == 0) {
         return session_receive(script->session, script->now, bytes,
                                length < FRAME_HEADER ? length : FRAME_HEADER);
+    }
     session_skip(script->session, script->now, taken);
     on_data(channel, bytes, taken);
     return taken;
@@ -246,10 +259,10 @@ static void receive(struct script *script, const uint8_t *bytes, size_t length)
 
     need(copy != NULL);
     memcpy(copy, bytes, length);
-    do
+    do {
         taken += script->past ? receive_past(script, copy + taken, length - taken)
                               : session_receive(script->session, script->now, copy + taken, length - taken);
-    while (taken < length);
+    } while (taken < length);
     free(copy);
 }
 
@@ -288,8 +301,9 @@ static void put_frame(struct script *script, uint8_t type)
         flags = byte(script) & FRAME_FIN;
     } else if (length > 0) {
         frame_put_u32(payload + length - 4, number(script));
-        if (type == FRAME_RESET)
+        if (type == FRAME_RESET) {
             frame_put_u32(payload, number(script));
+        }
     }
     frame_encode_header(frame, (struct frame_header){type, flags, (uint16_t)length, stream});
     receive(script, frame, FRAME_HEADER + length);
@@ -302,8 +316,9 @@ static void write_out(struct script *script)
     size_t length;
 
     do {
-        if (!session_has_output(script->session))
+        if (!session_has_output(script->session)) {
             return;
+        }
         length = session_send(script->session, script->now, buffer, sizeof(buffer));
         need(length <= sizeof(buffer));
     } while (length > 0 && script->at < script->end);
@@ -326,12 +341,14 @@ static void step(struct script *script)
         write_out(script);
     } else if (what < 240) {
         script->now += what < 235 ? number(script) % 2000 : number(script);
-        if (session_next_deadline(script->session) <= script->now)
+        if (session_next_deadline(script->session) <= script->now) {
             session_tick(script->session, script->now);
+        }
     } else if (what < 253) { /* bytes without sense */
         length = byte(script) % 64;
-        if (length > (size_t)(script->end - script->at))
+        if (length > (size_t)(script->end - script->at)) {
             length = (size_t)(script->end - script->at);
+        }
         receive(script, script->at, length);
         script->at += length;
     } else if (what == 253) {
@@ -373,19 +390,23 @@ void session_script(enum session_role role, const uint8_t *data, size_t size)
     config.budget = BUDGET;
     script.session = session_new(&config, &events, &script, 0);
     need(script.session != NULL);
-    if (byte(&script) != 0xff)
+    if (byte(&script) != 0xff) {
         handshake(&script, role);
-    while (script.at < script.end)
+    }
+    while (script.at < script.end) {
         step(&script);
+    }
     script.meddle = false;
     /* Whatever happened, it can be brought to an end. */
     session_abort(script.session, CODE_CANCEL, "the script is over");
     session_tick(script.session, script.now);
     need(session_is_over(script.session) && script.ended);
-    for (unsigned i = 0; i < 100 && session_has_output(script.session); i++)
+    for (unsigned i = 0; i < 100 && session_has_output(script.session); i++) {
         write_out(&script);
+    }
     need(!session_has_output(script.session));
-    for (size_t i = 0; i < CHANNELS_MAX; i += 2)
+    for (size_t i = 0; i < CHANNELS_MAX; i += 2) {
         release(&script, i);
+    }
     session_free(script.session);
 }

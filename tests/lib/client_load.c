@@ -54,8 +54,9 @@ static void *send_all(void *arg)
             break;
         }
     }
-    if (!chunk || postern_finish(one->stream, &one->err) < 0)
+    if (!chunk || postern_finish(one->stream, &one->err) < 0) {
         one->failed = 1;
+    }
     free(chunk);
     return NULL;
 }
@@ -70,8 +71,9 @@ static void *receive_all(void *arg)
 
     while ((n = postern_read(one->stream, heard + have, CHUNK - have, PATIENCE_MS, &one->err)) > 0) {
         have += (size_t)n;
-        if (have < CHUNK)
+        if (have < CHUNK) {
             continue;
+        }
         make(wanted, CHUNK, at, one->seed);
         if (memcmp(heard, wanted, CHUNK) != 0) {
             fprintf(stderr, "client_load: stream %u: other bytes came back, from %llu on\n", one->seed,
@@ -82,8 +84,9 @@ static void *receive_all(void *arg)
         at += CHUNK;
         have = 0;
     }
-    if (n < 0 || have > 0 || at != one->bytes)
+    if (n < 0 || have > 0 || at != one->bytes) {
         one->failed = 1;
+    }
     free(heard);
     free(wanted);
     return NULL;
@@ -96,20 +99,23 @@ static int bulk(struct postern *door, const char *route, unsigned count, uint64_
     int failed = 0;
 
     for (unsigned i = 0; i < count; i++) {
-        if (postern_open(door, route, NULL, &all[i].stream, &err) < 0)
+        if (postern_open(door, route, NULL, &all[i].stream, &err) < 0) {
             die("opening", &err);
+        }
         all[i].seed = i;
         all[i].bytes = bytes / CHUNK * CHUNK;
         if (pthread_create(&all[i].writer, NULL, send_all, &all[i]) != 0 ||
-            pthread_create(&all[i].reader, NULL, receive_all, &all[i]) != 0)
+            pthread_create(&all[i].reader, NULL, receive_all, &all[i]) != 0) {
             exit(1);
+        }
     }
     for (unsigned i = 0; i < count; i++) {
         pthread_join(all[i].writer, NULL);
         pthread_join(all[i].reader, NULL);
         postern_close(all[i].stream);
-        if (all[i].failed)
+        if (all[i].failed) {
             fprintf(stderr, "client_load: stream %u: %s\n", i, all[i].err.message);
+        }
         failed |= all[i].failed;
     }
     free(all);
@@ -122,11 +128,13 @@ static void print_memory(void)
     FILE *status = fopen("/proc/self/status", "r");
 
     while (status && fgets(line, sizeof line, status)) {
-        if (strncmp(line, "VmRSS:", 6) == 0 || strncmp(line, "RssAnon:", 8) == 0)
+        if (strncmp(line, "VmRSS:", 6) == 0 || strncmp(line, "RssAnon:", 8) == 0) {
             fputs(line, stdout);
+        }
     }
-    if (status)
+    if (status) {
         fclose(status);
+    }
 }
 
 static int idle(struct postern *door, const char *route, unsigned count)
@@ -136,18 +144,21 @@ static int idle(struct postern *door, const char *route, unsigned count)
     char byte;
 
     for (unsigned i = 0; i < count; i++) {
-        if (postern_open(door, route, NULL, &streams[i], &err) < 0)
+        if (postern_open(door, route, NULL, &streams[i], &err) < 0) {
             die("opening", &err);
+        }
     }
     for (unsigned i = 0; i < count; i++) {
-        if (postern_wait_opened(streams[i], PATIENCE_MS, &err) < 0)
+        if (postern_wait_opened(streams[i], PATIENCE_MS, &err) < 0) {
             die("waiting", &err);
+        }
     }
     print_memory();
     for (unsigned i = 0; i < count; i++) {
         if (postern_write(streams[i], "x", 1, PATIENCE_MS, &err) != 1 ||
-            postern_read(streams[i], &byte, 1, PATIENCE_MS, &err) != 1)
+            postern_read(streams[i], &byte, 1, PATIENCE_MS, &err) != 1) {
             die("using", &err);
+        }
         postern_close(streams[i]);
     }
     free(streams);
@@ -160,14 +171,16 @@ static void exchange(struct postern *door, const char *route, const char *line)
     struct postern_error err;
     char answer[256] = "";
 
-    if (postern_open(door, route, NULL, &stream, &err) < 0)
+    if (postern_open(door, route, NULL, &stream, &err) < 0) {
         die("opening", &err);
+    }
     if (postern_write(stream, line, strlen(line), PATIENCE_MS, &err) < 0 ||
         postern_finish(stream, &err) < 0 ||
-        postern_read(stream, answer, sizeof answer - 1, PATIENCE_MS, &err) < 0)
+        postern_read(stream, answer, sizeof answer - 1, PATIENCE_MS, &err) < 0) {
         printf("failed: %s: %s\n", err.word, err.message);
-    else
+    } else {
         printf("%s", answer);
+    }
     fflush(stdout);
     postern_close(stream);
 }
@@ -176,8 +189,9 @@ static int again(struct postern *door, const char *route)
 {
     char line[256];
 
-    while (fgets(line, sizeof line, stdin))
+    while (fgets(line, sizeof line, stdin)) {
         exchange(door, route, line);
+    }
     return 0;
 }
 
@@ -190,14 +204,16 @@ int main(int argc, char **argv)
 
     postern_options_init(&options);
     options.max_streams = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 16;
-    if (argc < 3 || postern_connect(NULL, &options, &door, &err) < 0)
+    if (argc < 3 || postern_connect(NULL, &options, &door, &err) < 0) {
         die("connecting", &err);
-    if (strcmp(argv[1], "bulk") == 0 && argc == 5)
+    }
+    if (strcmp(argv[1], "bulk") == 0 && argc == 5) {
         status = bulk(door, argv[2], options.max_streams, strtoull(argv[4], NULL, 10));
-    else if (strcmp(argv[1], "idle") == 0 && argc == 4)
+    } else if (strcmp(argv[1], "idle") == 0 && argc == 4) {
         status = idle(door, argv[2], options.max_streams);
-    else if (strcmp(argv[1], "again") == 0)
+    } else if (strcmp(argv[1], "again") == 0) {
         status = again(door, argv[2]);
+    }
     postern_disconnect(door, 5000);
     return status;
 }

@@ -42,8 +42,9 @@ struct answer {
 
 static void check(int r, const char *what)
 {
-    if (r >= 0)
+    if (r >= 0) {
         return;
+    }
     fprintf(stderr, "dns_fake: %s: %s\n", what, uv_strerror(r));
     abort();
 }
@@ -52,8 +53,9 @@ static void check(int r, const char *what)
 
 static void put(struct answer *answer, const void *data, size_t length)
 {
-    if (answer->length + length > sizeof(answer->data))
+    if (answer->length + length > sizeof(answer->data)) {
         check(UV_EMSGSIZE, "answer");
+    }
     memcpy(answer->data + answer->length, data, length);
     answer->length += length;
 }
@@ -78,10 +80,11 @@ static void put_name(struct answer *answer, const char *name)
 
 static void put_record(struct answer *answer, const char *owner, unsigned type, uint32_t ttl)
 {
-    if (owner == NULL)
+    if (owner == NULL) {
         put16(answer, 0xc000 | HEADER); /* the name in the question */
-    else
+    } else {
         put_name(answer, owner);
+    }
     put16(answer, type);
     put16(answer, 1);
     put16(answer, ttl >> 16);
@@ -118,15 +121,17 @@ static bool read_question(const unsigned char *data, size_t length, struct quest
     size_t at = HEADER, n = 0;
 
     while (at < length && data[at] != 0) {
-        if (at + 1 + data[at] >= length || n + data[at] + 1 >= sizeof(ret->name))
+        if (at + 1 + data[at] >= length || n + data[at] + 1 >= sizeof(ret->name)) {
             return false;
+        }
         memcpy(ret->name + n, data + at + 1, data[at]);
         n += data[at];
         ret->name[n++] = '.';
         at += 1 + (size_t)data[at];
     }
-    if (at + 5 > length || n == 0)
+    if (at + 5 > length || n == 0) {
         return false;
+    }
     ret->name[n - 1] = '\0';
     ret->type = (unsigned)data[at + 1] << 8 | data[at + 2];
     ret->end = at + 5;
@@ -156,10 +161,12 @@ static void fill_answer(struct answer *answer, const struct dns_rule *rule, cons
         put(answer, "\xc0\xff\xc0\xff\xc0", 5);
         answer->records = 3;
     } else if (rule->rcode == 0 && !(rule->truncate && !tcp)) {
-        if (rule->cname != NULL)
+        if (rule->cname != NULL) {
             put_alias(answer, rule);
-        if (!rule->cname_only)
+        }
+        if (!rule->cname_only) {
             put_addresses(answer, rule->wrong_name ? "wrong.test" : rule->cname, rule, question->type);
+        }
     }
 }
 
@@ -171,19 +178,22 @@ static bool make_answer(struct dns_fake *fake, const unsigned char *query, size_
     static struct dns_rule unknown = {.rcode = DNS_NXDOMAIN};
     struct dns_rule *rule = &unknown;
 
-    if (length < HEADER || !read_question(query, length, &question))
+    if (length < HEADER || !read_question(query, length, &question)) {
         check(UV_EINVAL, "question");
+    }
     for (unsigned i = 0; i < fake->rule_count; i++) {
-        if (strcasecmp(fake->rules[i].name, question.name) == 0)
+        if (strcasecmp(fake->rules[i].name, question.name) == 0) {
             rule = &fake->rules[i];
+        }
     }
     fake->asked++;
     rule->asked_a += question.type == TYPE_A;
     rule->asked_aaaa += question.type == TYPE_AAAA;
     rule->asked_tcp += tcp;
     *delay_ms = rule->delay_ms;
-    if (fake->silent || rule->drop || (rule->drop_aaaa && question.type == TYPE_AAAA))
+    if (fake->silent || rule->drop || (rule->drop_aaaa && question.type == TYPE_AAAA)) {
         return false;
+    }
     ret->length = 0;
     ret->records = 0;
     put(ret, query, question.end);
@@ -193,8 +203,9 @@ static bool make_answer(struct dns_fake *fake, const unsigned char *query, size_
         ret->length = question.end;
         ret->records = 0;
     }
-    if (!rule->garbage)
+    if (!rule->garbage) {
         set_header(ret, query, rule->rcode, cut || (rule->truncate && !tcp));
+    }
     return true;
 }
 
@@ -224,8 +235,9 @@ static void on_delay(uv_timer_t *timer)
 
     send_answer(fake, delayed->data, delayed->length, (const struct sockaddr *)&delayed->peer);
     for (unsigned i = 0; i < DNS_DELAYED_MAX; i++) {
-        if (fake->delayed[i] == delayed)
+        if (fake->delayed[i] == delayed) {
             drop_delayed(fake, i);
+        }
     }
 }
 
@@ -235,10 +247,12 @@ static void send_later(struct dns_fake *fake, const struct answer *answer, const
     struct dns_delayed *delayed = calloc(1, sizeof(*delayed) + answer->length);
     unsigned i = 0;
 
-    while (i < DNS_DELAYED_MAX && fake->delayed[i] != NULL)
+    while (i < DNS_DELAYED_MAX && fake->delayed[i] != NULL) {
         i++;
-    if (delayed == NULL || i == DNS_DELAYED_MAX)
+    }
+    if (delayed == NULL || i == DNS_DELAYED_MAX) {
         check(UV_ENOMEM, "delaying");
+    }
     fake->delayed[i] = delayed;
     delayed->fake = fake;
     memcpy(&delayed->peer, peer, sizeof(struct sockaddr_in));
@@ -252,8 +266,9 @@ static void send_later(struct dns_fake *fake, const struct answer *answer, const
 void dns_fake_hurry(struct dns_fake *fake)
 {
     for (unsigned i = 0; i < DNS_DELAYED_MAX; i++) {
-        if (fake->delayed[i] != NULL)
+        if (fake->delayed[i] != NULL) {
             on_delay(&fake->delayed[i]->timer);
+        }
     }
 }
 
@@ -272,14 +287,17 @@ static void on_udp(uv_udp_t *udp, ssize_t length, const uv_buf_t *buffer, const 
     unsigned delay_ms;
 
     (void)flags;
-    if (length <= 0 || peer == NULL)
+    if (length <= 0 || peer == NULL) {
         return;
-    if (!make_answer(fake, (const unsigned char *)buffer->base, (size_t)length, false, &answer, &delay_ms))
+    }
+    if (!make_answer(fake, (const unsigned char *)buffer->base, (size_t)length, false, &answer, &delay_ms)) {
         return;
-    if (delay_ms > 0)
+    }
+    if (delay_ms > 0) {
         send_later(fake, &answer, peer, delay_ms);
-    else
+    } else {
         send_answer(fake, answer.data, answer.length, peer);
+    }
 }
 
 /* ---- TCP ---- */
@@ -292,8 +310,9 @@ static void on_client_closed(uv_handle_t *handle)
 static void drop_client(struct dns_client *client)
 {
     for (unsigned i = 0; i < DNS_CLIENTS_MAX; i++) {
-        if (client->fake->clients[i] == client)
+        if (client->fake->clients[i] == client) {
             client->fake->clients[i] = NULL;
+        }
     }
     uv_close((uv_handle_t *)&client->tcp, on_client_closed);
 }
@@ -317,8 +336,9 @@ static void write_answer(struct dns_client *client, const struct answer *answer)
     unsigned char *data = (unsigned char *)(write + 1);
     uv_buf_t buffer = uv_buf_init((char *)data, (unsigned)answer->length + 2);
 
-    if (write == NULL)
+    if (write == NULL) {
         check(UV_ENOMEM, "writing");
+    }
     data[0] = (unsigned char)(answer->length >> 8);
     data[1] = (unsigned char)answer->length;
     memcpy(data + 2, answer->data, answer->length);
@@ -340,8 +360,9 @@ static void on_tcp(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
     client->length += (size_t)length;
     while (client->length >= 2 && client->length >= 2u + ((size_t)data[0] << 8 | data[1])) {
         size_t size = (size_t)data[0] << 8 | data[1];
-        if (make_answer(client->fake, data + 2, size, true, &answer, &delay_ms))
+        if (make_answer(client->fake, data + 2, size, true, &answer, &delay_ms)) {
             write_answer(client, &answer);
+        }
         client->length -= 2 + size;
         memmove(client->data, client->data + 2 + size, client->length);
     }
@@ -354,10 +375,12 @@ static void on_connection(uv_stream_t *server, int status)
     unsigned i = 0;
 
     check(status, "accepting");
-    while (i < DNS_CLIENTS_MAX && fake->clients[i] != NULL)
+    while (i < DNS_CLIENTS_MAX && fake->clients[i] != NULL) {
         i++;
-    if (client == NULL || i == DNS_CLIENTS_MAX)
+    }
+    if (client == NULL || i == DNS_CLIENTS_MAX) {
         check(UV_ENOMEM, "accepting");
+    }
     fake->clients[i] = client;
     client->fake = fake;
     check(uv_tcp_init(fake->loop, &client->tcp), "accepting");
@@ -400,12 +423,14 @@ void dns_fake_open(struct dns_fake *fake, uv_loop_t *loop)
 void dns_fake_close(struct dns_fake *fake)
 {
     for (unsigned i = 0; i < DNS_DELAYED_MAX; i++) {
-        if (fake->delayed[i] != NULL)
+        if (fake->delayed[i] != NULL) {
             drop_delayed(fake, i);
+        }
     }
     for (unsigned i = 0; i < DNS_CLIENTS_MAX; i++) {
-        if (fake->clients[i] != NULL)
+        if (fake->clients[i] != NULL) {
             drop_client(fake->clients[i]);
+        }
     }
     uv_close((uv_handle_t *)&fake->udp, NULL);
     uv_close((uv_handle_t *)&fake->tcp, NULL);
@@ -415,11 +440,13 @@ void dns_fake_close(struct dns_fake *fake)
 struct dns_rule *dns_fake_rule(struct dns_fake *fake, const char *name)
 {
     for (unsigned i = 0; i < fake->rule_count; i++) {
-        if (strcasecmp(fake->rules[i].name, name) == 0)
+        if (strcasecmp(fake->rules[i].name, name) == 0) {
             return &fake->rules[i];
+        }
     }
-    if (fake->rule_count == DNS_RULES_MAX)
+    if (fake->rule_count == DNS_RULES_MAX) {
         check(UV_ENOMEM, "rules");
+    }
     struct dns_rule *rule = &fake->rules[fake->rule_count++];
     *rule = (struct dns_rule){.name = name, .ttl = 60};
     return rule;

@@ -51,11 +51,13 @@ bool fault_strikes(unsigned call)
     unsigned calls = atomic_load(&armed);
     long n;
 
-    if (!(calls & call) || spared || (!(calls & FAULT_EVERY_THREAD) && !is_armer))
+    if (!(calls & call) || spared || (!(calls & FAULT_EVERY_THREAD) && !is_armer)) {
         return false;
+    }
     n = atomic_fetch_sub(&left, 1);
-    if (n > 1 || (n < 1 && !(calls & FAULT_STICKY)))
+    if (n > 1 || (n < 1 && !(calls & FAULT_STICKY))) {
         return false;
+    }
     atomic_fetch_add(&hits, 1);
     return true;
 }
@@ -75,30 +77,34 @@ extern void __libc_free(void *memory);
 
 static bool out_of_memory(void)
 {
-    if (!fault_strikes(FAULT_MEMORY))
+    if (!fault_strikes(FAULT_MEMORY)) {
         return false;
+    }
     errno = ENOMEM;
     return true;
 }
 
 static void *counted(void *memory)
 {
-    if (memory)
+    if (memory) {
         atomic_fetch_add(&live, 1);
+    }
     return memory;
 }
 
 void *malloc(size_t size)
 {
-    if (out_of_memory())
+    if (out_of_memory()) {
         return NULL;
+    }
     return counted(__interceptor_malloc ? __interceptor_malloc(size) : __libc_malloc(size));
 }
 
 void *calloc(size_t count, size_t size)
 {
-    if (out_of_memory())
+    if (out_of_memory()) {
         return NULL;
+    }
     return counted(__interceptor_calloc ? __interceptor_calloc(count, size) : __libc_calloc(count, size));
 }
 
@@ -106,13 +112,16 @@ void *realloc(void *old, size_t size)
 {
     void *memory;
 
-    if (out_of_memory())
+    if (out_of_memory()) {
         return NULL;
+    }
     memory = __interceptor_realloc ? __interceptor_realloc(old, size) : __libc_realloc(old, size);
-    if (!old)
+    if (!old) {
         return counted(memory);
-    if (!memory && size == 0)
+    }
+    if (!memory && size == 0) {
         atomic_fetch_sub(&live, 1);
+    }
     return memory;
 }
 
@@ -129,8 +138,9 @@ void *reallocarray(void *old, size_t count, size_t size)
 
 void *memalign(size_t alignment, size_t size)
 {
-    if (out_of_memory())
+    if (out_of_memory()) {
         return NULL;
+    }
     return counted(__interceptor_memalign ? __interceptor_memalign(alignment, size)
                                           : __libc_memalign(alignment, size));
 }
@@ -146,21 +156,24 @@ int posix_memalign(void **ret, size_t alignment, size_t size)
     void *memory = memalign(alignment, size);
 
     errno = saved;
-    if (!memory)
+    if (!memory) {
         return ENOMEM;
+    }
     *ret = memory;
     return 0;
 }
 
 void free(void *memory)
 {
-    if (!memory)
+    if (!memory) {
         return;
+    }
     atomic_fetch_sub(&live, 1);
-    if (__interceptor_free)
+    if (__interceptor_free) {
         __interceptor_free(memory);
-    else
+    } else {
         __libc_free(memory);
+    }
 }
 
 /* What the dynamic linker allocates for a thread's variables it keeps with the thread's stack for the next
@@ -177,8 +190,9 @@ char *strndup(const char *string, size_t most)
     size_t length = strnlen(string, most);
     char *copy = malloc(length + 1);
 
-    if (!copy)
+    if (!copy) {
         return NULL;
+    }
     memcpy(copy, string, length);
     copy[length] = '\0';
     return copy;
@@ -337,8 +351,9 @@ static int open_descriptors(void)
 {
     int count = 0;
 
-    for (int fd = 0; fd < DESCRIPTORS_MAX; fd++)
+    for (int fd = 0; fd < DESCRIPTORS_MAX; fd++) {
         count += fcntl(fd, F_GETFD) >= 0;
+    }
     return count;
 }
 
@@ -377,8 +392,9 @@ static unsigned long run(const struct scenario *scenario, unsigned long nth, str
  * leak: the same run again makes nothing more. */
 static bool leaks_again(const struct scenario *scenario, unsigned long nth, struct leak *leak)
 {
-    for (int tries = 0; tries < 2 && is_leak(leak); tries++)
+    for (int tries = 0; tries < 2 && is_leak(leak); tries++) {
         run(scenario, nth, leak);
+    }
     return is_leak(leak);
 }
 
@@ -393,12 +409,14 @@ unsigned long fault_loop(const char *name, unsigned calls, void (*function)(void
         struct leak leak;
         unsigned long failed;
 
-        if (trace)
+        if (trace) {
             fprintf(stderr, "faults: %s: failing call %lu\n", name, nth);
+        }
         failed = run(&scenario, nth, &leak);
-        if (leaks_again(&scenario, nth, &leak))
+        if (leaks_again(&scenario, nth, &leak)) {
             fail_msg("%s: failing call %lu leaks %ld allocations and %d descriptors", name, nth,
                      leak.allocations, leak.descriptors);
+        }
         if (failed == 0) {
             printf("faults: %s: %lu failures injected\n", name, nth - 1);
             return nth - 1;

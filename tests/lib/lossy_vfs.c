@@ -59,8 +59,9 @@ static uint64_t chance(void)
 
 static void *allocated(void *memory)
 {
-    if (!memory)
+    if (!memory) {
         abort();
+    }
     return memory;
 }
 
@@ -85,8 +86,9 @@ static void read_whole(struct disk_file *file)
     file->synced = NULL;
     file->synced_size = 0;
     file->capacity = 0;
-    if (!stream)
+    if (!stream) {
         return;
+    }
     fseek(stream, 0, SEEK_END);
     size = ftell(stream);
     rewind(stream);
@@ -100,9 +102,11 @@ static struct disk_file *find_file(const char *path)
 {
     struct disk_file *file;
 
-    SLIST_FOREACH(file, &files, link)
-    if (strcmp(file->path, path) == 0)
-        return file;
+    SLIST_FOREACH (file, &files, link) {
+        if (strcmp(file->path, path) == 0) {
+            return file;
+        }
+    }
     return NULL;
 }
 
@@ -145,16 +149,18 @@ static void apply(struct disk_file *file, sqlite3_int64 at, const char *data, si
         memset(file->synced + file->synced_size, 0, end - file->synced_size);
         file->synced_size = end;
     }
-    if (size > 0)
+    if (size > 0) {
         memcpy(file->synced + at, data, size);
+    }
 }
 
 static void apply_all(struct disk_file *file, const struct change *change)
 {
-    if (!change->truncates)
+    if (!change->truncates) {
         apply(file, change->at, change->data, change->size);
-    else if ((size_t)change->at < file->synced_size)
+    } else if ((size_t)change->at < file->synced_size) {
         file->synced_size = (size_t)change->at;
+    }
 }
 
 static void note(struct disk_file *file, bool truncates, sqlite3_int64 at, const void *data, size_t size)
@@ -162,8 +168,9 @@ static void note(struct disk_file *file, bool truncates, sqlite3_int64 at, const
     struct change *change = allocated(malloc(sizeof(*change) + size));
 
     *change = (struct change){.truncates = truncates, .at = at, .size = size};
-    if (size > 0)
+    if (size > 0) {
         memcpy(change->data, data, size);
+    }
     STAILQ_INSERT_TAIL(&file->changes, change, link);
 }
 
@@ -171,8 +178,9 @@ static void sync_file(struct disk_file *file)
 {
     const struct change *change;
 
-    STAILQ_FOREACH (change, &file->changes, link)
+    STAILQ_FOREACH (change, &file->changes, link) {
         apply_all(file, change);
+    }
     forget_changes(file);
 }
 
@@ -182,9 +190,11 @@ static void spoil_edges(struct disk_file *file, const struct change *change)
     size_t start = (size_t)change->at / SECTOR_BIG * SECTOR_BIG;
     size_t end = ((size_t)change->at + change->size + SECTOR_BIG - 1) / SECTOR_BIG * SECTOR_BIG;
 
-    for (size_t i = start; i < end && i < file->synced_size; i++)
-        if (i < (size_t)change->at || i >= (size_t)change->at + change->size)
+    for (size_t i = start; i < end && i < file->synced_size; i++) {
+        if (i < (size_t)change->at || i >= (size_t)change->at + change->size) {
             file->synced[i] = (char)chance();
+        }
+    }
 }
 
 static void tear(struct disk_file *file, const struct change *change)
@@ -193,12 +203,14 @@ static void tear(struct disk_file *file, const struct change *change)
         size_t left = SECTOR - (size_t)(change->at + (sqlite3_int64)done) % SECTOR;
         size_t n = left < change->size - done ? left : change->size - done;
 
-        if (chance() % 2)
+        if (chance() % 2) {
             apply(file, change->at + (sqlite3_int64)done, change->data + done, n);
+        }
         done += n;
     }
-    if (chance() % 4 == 0)
+    if (chance() % 4 == 0) {
         spoil_edges(file, change);
+    }
 }
 
 static void lose(struct disk_file *file)
@@ -208,10 +220,11 @@ static void lose(struct disk_file *file)
     STAILQ_FOREACH (change, &file->changes, link) {
         unsigned fate = (unsigned)(chance() % 4);
 
-        if (fate < 2 && !change->truncates && change->size > 0)
+        if (fate < 2 && !change->truncates && change->size > 0) {
             tear(file, change);
-        else if (fate == 2)
+        } else if (fate == 2) {
             apply_all(file, change);
+        }
     }
     forget_changes(file);
 }
@@ -224,8 +237,9 @@ static void sync_names(void)
     for (file = SLIST_FIRST(&files); file; file = next) {
         next = SLIST_NEXT(file, link);
         file->name_is_synced = true;
-        if (file->is_removed)
+        if (file->is_removed) {
             forget_file(file);
+        }
     }
 }
 
@@ -249,15 +263,19 @@ static int operate(int code, bool grows)
 {
     bool now = ++operations == plan.nth;
 
-    if (plan.kind == LOSSY_NONE || operations < plan.nth)
+    if (plan.kind == LOSSY_NONE || operations < plan.nth) {
         return SQLITE_OK;
-    if (plan.kind == LOSSY_ONCE && !now)
+    }
+    if (plan.kind == LOSSY_ONCE && !now) {
         return SQLITE_OK;
-    if (plan.kind == LOSSY_FULL && !grows)
+    }
+    if (plan.kind == LOSSY_FULL && !grows) {
         return SQLITE_OK;
+    }
     struck = true;
-    if (plan.kind == LOSSY_FULL)
+    if (plan.kind == LOSSY_FULL) {
         return fail(code == SQLITE_IOERR_WRITE ? SQLITE_FULL : code, ENOSPC);
+    }
     return fail(code, plan.kind == LOSSY_READONLY ? EROFS : EIO);
 }
 
@@ -282,8 +300,9 @@ static int lossy_read(sqlite3_file *file, void *data, int size, sqlite3_int64 at
 {
     sqlite3_file *real = lossy_of(file)->real;
 
-    if (is_dead())
+    if (is_dead()) {
         return fail(SQLITE_IOERR_READ, EIO);
+    }
     return real->pMethods->xRead(real, data, size, at);
 }
 
@@ -292,8 +311,9 @@ static int write_part(struct lossy_file *file, const void *data, int size, sqlit
 {
     sqlite3_file *real = file->real;
 
-    if (operations != plan.nth || (plan.kind != LOSSY_POWER && plan.kind != LOSSY_KILL))
+    if (operations != plan.nth || (plan.kind != LOSSY_POWER && plan.kind != LOSSY_KILL)) {
         return code;
+    }
     size = (int)(chance() % (unsigned)(size + 1));
     if (size > 0) {
         note(file->file, false, at, data, (size_t)size);
@@ -310,8 +330,9 @@ static int lossy_write(sqlite3_file *base, const void *data, int size, sqlite3_i
 
     file->real->pMethods->xFileSize(file->real, &old);
     r = operate(SQLITE_IOERR_WRITE, at + size > old);
-    if (r != SQLITE_OK)
+    if (r != SQLITE_OK) {
         return write_part(file, data, size, at, r);
+    }
     note(file->file, false, at, data, (size_t)size);
     return file->real->pMethods->xWrite(file->real, data, size, at);
 }
@@ -321,8 +342,9 @@ static int lossy_truncate(sqlite3_file *base, sqlite3_int64 size)
     struct lossy_file *file = lossy_of(base);
     int r = operate(SQLITE_IOERR_TRUNCATE, false);
 
-    if (r != SQLITE_OK)
+    if (r != SQLITE_OK) {
         return r;
+    }
     note(file->file, true, size, NULL, 0);
     return file->real->pMethods->xTruncate(file->real, size);
 }
@@ -334,14 +356,16 @@ static int lossy_sync(sqlite3_file *base, int flags)
 
     (void)flags;
     if (r != SQLITE_OK) {
-        if (!is_dead())
+        if (!is_dead()) {
             fail_sync(file->file);
+        }
         return r;
     }
     sync_file(file->file);
     /* With the first sync of a log or a journal SQLite's own VFS syncs the directory too. */
-    if (!file->file->name_is_synced && strstr(file->file->path, "spool.db-"))
+    if (!file->file->name_is_synced && strstr(file->file->path, "spool.db-")) {
         sync_names();
+    }
     return SQLITE_OK;
 }
 
@@ -409,13 +433,15 @@ static int lossy_open(sqlite3_vfs *self, const char *path, sqlite3_file *base, i
     (void)self;
     base->pMethods = NULL;
     r = flags & SQLITE_OPEN_READWRITE ? operate(SQLITE_CANTOPEN, false) : SQLITE_OK;
-    if (r != SQLITE_OK || is_dead())
+    if (r != SQLITE_OK || is_dead()) {
         return r != SQLITE_OK ? r : fail(SQLITE_CANTOPEN, EIO);
+    }
     file->real = (sqlite3_file *)(void *)(file + 1);
     file->file = know_file(path);
     r = real_vfs->xOpen(real_vfs, path, file->real, flags, ret_flags);
-    if (r == SQLITE_OK)
+    if (r == SQLITE_OK) {
         base->pMethods = &methods;
+    }
     return r;
 }
 
@@ -425,14 +451,16 @@ static int lossy_delete(sqlite3_vfs *self, const char *path, int sync)
     int r = operate(SQLITE_IOERR_DELETE, false);
 
     (void)self;
-    if (r != SQLITE_OK)
+    if (r != SQLITE_OK) {
         return r;
+    }
     file = find_file(path);
     r = real_vfs->xDelete(real_vfs, path, 0);
     if (r == SQLITE_OK && file) {
         file->is_removed = true;
-        if (sync)
+        if (sync) {
             forget_file(file);
+        }
     }
     return r;
 }
@@ -463,8 +491,9 @@ void lossy_register(void)
     vfs.xDelete = lossy_delete;
     vfs.xAccess = lossy_access;
     vfs.xGetLastError = lossy_last_error;
-    if (sqlite3_vfs_register(&vfs, 0) != SQLITE_OK)
+    if (sqlite3_vfs_register(&vfs, 0) != SQLITE_OK) {
         abort();
+    }
 }
 
 /* --- Directories --- */
@@ -473,8 +502,9 @@ int __wrap_fsync(int fd);
 int __wrap_fsync(int fd)
 {
     (void)fd;
-    if (operate(SQLITE_IOERR_FSYNC, false) != SQLITE_OK)
+    if (operate(SQLITE_IOERR_FSYNC, false) != SQLITE_OK) {
         return -1;
+    }
     sync_names();
     return 0;
 }
@@ -488,8 +518,9 @@ void lossy_arm(const struct lossy_plan *wanted)
     struck = false;
     last_error = 0;
     chance_state = wanted->seed * 2862933555777941757ULL + 3037000493ULL;
-    if (chance_state == 0)
+    if (chance_state == 0) {
         chance_state = 1;
+    }
 }
 
 unsigned long lossy_operations(void)
@@ -506,12 +537,15 @@ static void write_back(const struct disk_file *file)
 {
     FILE *stream = fopen(file->path, "wb");
 
-    if (!stream)
+    if (!stream) {
         abort();
-    if (file->synced_size > 0 && fwrite(file->synced, file->synced_size, 1, stream) != 1)
+    }
+    if (file->synced_size > 0 && fwrite(file->synced, file->synced_size, 1, stream) != 1) {
         abort();
-    if (fclose(stream) != 0)
+    }
+    if (fclose(stream) != 0) {
         abort();
+    }
 }
 
 static void remove_unknown(const char *bodies)
@@ -522,11 +556,13 @@ static void remove_unknown(const char *bodies)
 
     while (directory && (entry = readdir(directory)) != NULL) {
         snprintf(path, sizeof(path), "%s/%s", bodies, entry->d_name);
-        if (entry->d_name[0] != '.' && !find_file(path))
+        if (entry->d_name[0] != '.' && !find_file(path)) {
             unlink(path);
+        }
     }
-    if (directory)
+    if (directory) {
         closedir(directory);
+    }
 }
 
 static void lose_power(const char *bodies)
@@ -541,25 +577,28 @@ static void lose_power(const char *bodies)
         is_there =
             file->name_is_synced ? !file->is_removed || chance() % 2 : !file->is_removed && chance() % 2;
         lose(file);
-        if (is_there)
+        if (is_there) {
             write_back(file);
-        else
+        } else {
             unlink(file->path);
+        }
     }
 }
 
 void lossy_forget(void)
 {
-    while (!SLIST_EMPTY(&files))
+    while (!SLIST_EMPTY(&files)) {
         forget_file(SLIST_FIRST(&files));
+    }
 }
 
 void lossy_reboot(const char *bodies)
 {
     const struct lossy_plan nothing = {.kind = LOSSY_NONE};
 
-    if (plan.kind != LOSSY_KILL)
+    if (plan.kind != LOSSY_KILL) {
         lose_power(bodies);
+    }
     lossy_forget();
     lossy_arm(&nothing);
 }

@@ -28,18 +28,22 @@ __attribute__((constructor)) static void begin(void)
     void *mapped = fd >= 0 ? mmap(NULL, sizeof *setting, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
 
     setting = mapped != MAP_FAILED ? mapped : NULL;
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+    }
 }
 
 int clock_gettime(clockid_t clock, struct timespec *ret)
 {
     int64_t ahead, stands_at, now;
 
-    if (syscall(SYS_clock_gettime, clock, ret) != 0)
+    if (syscall(SYS_clock_gettime, clock, ret) != 0) {
         return -1;
-    if (!setting || (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE && clock != CLOCK_BOOTTIME))
+    }
+    if (!setting ||
+        (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE && clock != CLOCK_BOOTTIME)) {
         return 0;
+    }
     ahead = setting->ahead;
     stands_at = setting->stands_at;
     now = stands_at != 0 ? stands_at : ret->tv_sec * NS_IN_S + ret->tv_nsec + ahead;

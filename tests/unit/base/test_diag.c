@@ -60,8 +60,9 @@ static void test_bounded(void **state)
 
     (void)state;
     diags_init(&diags, "f");
-    for (unsigned i = 0; i < DIAGS_MAX; i++)
+    for (unsigned i = 0; i < DIAGS_MAX; i++) {
         diags_add(&diags, at(DIAGS_MAX - i, 1), "wrong");
+    }
     diags_format(&diags, &text);
     assert_null(strstr(text_string(&text), "not shown"));
     diags_add(&diags, at(1, 1), "one too many");
@@ -87,10 +88,11 @@ static void tell(void *arg)
     assert_int_equal(diags.total, 2);
     diags_format(&diags, &text);
     /* what is missing is counted, unless there was no memory to say so */
-    if (diags.count == 2 && !text.failed)
+    if (diags.count == 2 && !text.failed) {
         assert_string_equal(text_string(&text), "f:1:1: first of 2\nf:2:1: second of 2\n");
-    else if (!text.failed)
+    } else if (!text.failed) {
         assert_non_null(strstr(text_string(&text), diags.count == 1 ? "1 more" : "2 more"));
+    }
     text_release(&text);
     diags_release(&diags);
 }
@@ -132,9 +134,10 @@ static void test_nearest(void **state)
         const char *nearest = diags_nearest(cases[i].word, keys, ARRAY_SIZE(keys));
 
         if (nearest != cases[i].nearest &&
-            (!nearest || !cases[i].nearest || strcmp(nearest, cases[i].nearest) != 0))
+            (!nearest || !cases[i].nearest || strcmp(nearest, cases[i].nearest) != 0)) {
             fail_msg("%s: %s instead of %s", cases[i].word, nearest ? nearest : "none",
                      cases[i].nearest ? cases[i].nearest : "none");
+        }
     }
     assert_null(diags_nearest("x", NULL, 0));
 }

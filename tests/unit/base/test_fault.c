@@ -132,8 +132,9 @@ static bool by_realloc(void)
     void *small = allocate(8);
     void *larger = realloc(small, 1024);
 
-    if (!larger)
+    if (!larger) {
         free(small);
+    }
     free(larger);
     return larger != NULL;
 }
@@ -150,8 +151,9 @@ static bool by_posix_memalign(void)
 {
     void *memory;
 
-    if (posix_memalign(&memory, 64, 64) != 0)
+    if (posix_memalign(&memory, 64, 64) != 0) {
         return false;
+    }
     assert_int_equal((uintptr_t)memory % 64, 0);
     free(memory);
     return true;
@@ -190,8 +192,9 @@ static bool by_asprintf(void)
 {
     char *words;
 
-    if (asprintf(&words, "%d words", 2) < 0)
+    if (asprintf(&words, "%d words", 2) < 0) {
         return false;
+    }
     assert_string_equal(words, "2 words");
     free(words);
     return true;
@@ -297,10 +300,11 @@ static void leak_one(void *arg)
     void *one = allocate(8);
     void *two = allocate(8);
 
-    if (two)
+    if (two) {
         free(one);
-    else
+    } else {
         *leaked = one;
+    }
     free(two);
 }
 
@@ -310,8 +314,9 @@ static void leak_descriptor(void *arg)
     void *memory = allocate(8);
 
     (void)arg;
-    if (memory)
+    if (memory) {
         close(fd);
+    }
     free(memory);
 }
 

@@ -58,9 +58,11 @@ static void assert_opens(int fd, enum log_level level, enum log_format format)
 /* Whether `line` is a stamp between `before` and `after`, with digits where `#` is. */
 static bool matches(const char *line, const char *pattern)
 {
-    for (; *pattern; line++, pattern++)
-        if (*pattern == '#' ? *line < '0' || *line > '9' : *line != *pattern)
+    for (; *pattern; line++, pattern++) {
+        if (*pattern == '#' ? *line < '0' || *line > '9' : *line != *pattern) {
             return false;
+        }
+    }
     return *line == '\0';
 }
 
@@ -98,8 +100,9 @@ static void test_text_on_a_terminal(void **state)
     int terminal;
 
     (void)state;
-    if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0)
+    if (master < 0 || grantpt(master) < 0 || unlockpt(master) < 0) {
         skip();
+    }
     terminal = open(ptsname(master), O_RDWR | O_NOCTTY);
     assert_true(terminal >= 0);
     assert_opens(terminal, LOG_LEVEL_INFO, LOG_FORMAT_AUTO);
@@ -167,8 +170,9 @@ static void name_journal(int fd, const char *suffix)
 static void log_each_level(int fd)
 {
     assert_opens(fd, LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT);
-    for (int level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++)
+    for (int level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++) {
         log_event((enum log_level)level, "event", "%d", level);
+    }
     log_set(LOG_LEVEL_DEBUG, LOG_FORMAT_AUTO);
     log_event(LOG_LEVEL_INFO, "event", "%s", "a\n<0>forged");
     log_close();
@@ -275,8 +279,9 @@ static void fill(int fd)
     char page[4096] = "";
 
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-    while (write(fd, page, sizeof(page)) > 0)
+    while (write(fd, page, sizeof(page)) > 0) {
         continue;
+    }
     assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
 }
 
@@ -316,15 +321,16 @@ static void test_stuck_reader_at_the_end(void **state)
     assert_in_range(elapsed_ms(&begin), 950, 60000);
     assert_int_equal(log_dropped(), dropped + 1);
     clock_gettime(CLOCK_MONOTONIC, &begin);
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < 100; i++) {
         log_event(LOG_LEVEL_INFO, "direct", "%d", i);
+    }
     assert_true(elapsed_ms(&begin) < 60000); /* of a hundred seconds */
     assert_int_equal(log_dropped(), dropped + 101);
 
     /* lets the thread that was left behind go */
-    do
+    do {
         length = read(fds[0], page, sizeof(page));
-    while (length == (ssize_t)sizeof(page));
+    } while (length == (ssize_t)sizeof(page));
     assert_true(length > 0);
     assert_non_null(memmem(page, (size_t)length, "queued", 6));
     close(fds[0]);
@@ -336,8 +342,9 @@ static void open_and_log(void *arg)
     int r = log_open(output, LOG_LEVEL_INFO, LOG_FORMAT_AUTO);
 
     (void)arg;
-    if (r < 0)
+    if (r < 0) {
         assert_true(r == -ENOMEM || r == -EAGAIN);
+    }
     log_event(LOG_LEVEL_INFO, "event", "%s", "detail");
     log_close();
 }

@@ -23,8 +23,9 @@ static _Atomic uint64_t now = 1000 * SECOND;
 
 int clock_gettime(clockid_t clock, struct timespec *ret)
 {
-    if (clock != CLOCK_MONOTONIC)
+    if (clock != CLOCK_MONOTONIC) {
         return (int)syscall(SYS_clock_gettime, clock, ret);
+    }
     ret->tv_sec = (time_t)(now / SECOND);
     ret->tv_nsec = (long)(now % SECOND);
     return 0;
@@ -37,8 +38,9 @@ static bool passes(struct log_limit *limit, unsigned *ret_suppressed)
     const char *field;
 
     log_begin_limited(&line, limit, LOG_LEVEL_INFO, "stream ended");
-    if (!line.wanted)
+    if (!line.wanted) {
         return false;
+    }
     log_line_finish(&line);
     line.data[line.length - 1] = '\0';
     *ret_suppressed = 0;
@@ -52,8 +54,9 @@ static unsigned passed_of(struct log_limit *limit, unsigned tries)
     unsigned passed = 0;
     unsigned suppressed;
 
-    for (unsigned i = 0; i < tries; i++)
+    for (unsigned i = 0; i < tries; i++) {
         passed += passes(limit, &suppressed);
+    }
     return passed;
 }
 
@@ -84,8 +87,9 @@ static void test_tells_what_it_held_back(void **state)
     (void)state;
     assert_true(passes(&limit, &suppressed));
     assert_int_equal(suppressed, 0);
-    for (int i = 0; i < 7; i++)
+    for (int i = 0; i < 7; i++) {
         assert_false(passes(&limit, &suppressed));
+    }
     now += SECOND;
     assert_true(passes(&limit, &suppressed));
     assert_int_equal(suppressed, 7);
@@ -149,8 +153,9 @@ static void *try_often(void *arg)
             atomic_fetch_add(&crowd->passed, 1);
             atomic_fetch_add(&crowd->told, suppressed);
         }
-        if (i % 100 == 0)
+        if (i % 100 == 0) {
             atomic_fetch_add(&now, SECOND / 1000);
+        }
     }
     return NULL;
 }
@@ -165,10 +170,12 @@ static void test_shared_by_threads(void **state)
     unsigned suppressed;
 
     (void)state;
-    for (int i = 0; i < THREADS; i++)
+    for (int i = 0; i < THREADS; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, try_often, &crowd), 0);
-    for (int i = 0; i < THREADS; i++)
+    }
+    for (int i = 0; i < THREADS; i++) {
         pthread_join(threads[i], NULL);
+    }
     assert_true(crowd.passed >= 100 && crowd.passed <= 100 + ticks);
     now += 10 * SECOND;
     assert_true(passes(&crowd.limit, &suppressed));

@@ -22,8 +22,9 @@ static struct timespec frozen = {.tv_sec = 1767323045, .tv_nsec = 678901234};
 
 int clock_gettime(clockid_t clock, struct timespec *ret)
 {
-    if (clock != CLOCK_REALTIME)
+    if (clock != CLOCK_REALTIME) {
         return (int)syscall(SYS_clock_gettime, clock, ret);
+    }
     *ret = frozen;
     return 0;
 }
@@ -151,8 +152,9 @@ static json_t *parsed(const char *text)
     json_error_t error;
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 
-    if (!object)
+    if (!object) {
         fail_msg("%s: %s", error.text, text);
+    }
     return object;
 }
 
@@ -160,8 +162,9 @@ static void assert_harmless(const char *text)
 {
     size_t length = strlen(text);
 
-    for (size_t i = 0; i + 1 < length; i++)
+    for (size_t i = 0; i + 1 < length; i++) {
         assert_true((unsigned char)text[i] >= 0x20 && text[i] != 0x7f);
+    }
     assert_null(strstr(text, "\xe2\x80\xa8"));
     assert_null(strstr(text, "\xe2\x80\xa9"));
 }
@@ -195,10 +198,11 @@ static void test_nothing_forges_a_line(void **state)
         log_str(&line, "reason", "finished");
         text = finished(&line);
         assert_harmless(text);
-        if (i % 2)
+        if (i % 2) {
             json_decref(parsed(text));
-        else
+        } else {
             assert_string_equal(text + strlen(text) - strlen(" reason=finished\n"), " reason=finished\n");
+        }
     }
 }
 
@@ -267,10 +271,11 @@ static void test_long_lines(void **state)
             assert_true(!strstr(text, "took") || strstr(text, "reason"));
             assert_true(!strstr(text, "reason") || strstr(text, "bytes_in"));
             assert_true(!strstr(text, "bytes_in") || strstr(text, "sni"));
-            if (format == LOG_FORMAT_JSON)
+            if (format == LOG_FORMAT_JSON) {
                 json_decref(parsed(text));
-            else if (truncated)
+            } else if (truncated) {
                 assert_non_null(strstr(text, " truncated=true\n"));
+            }
         }
     }
 }

@@ -66,17 +66,20 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
     ssize_t result;
 
     (void)fd;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         size += parts[i].iov_len;
+    }
     pthread_mutex_lock(&sink.lock);
     sink.is_inside = true;
     pthread_cond_broadcast(&sink.changed);
-    while (sink.shut)
+    while (sink.shut) {
         pthread_cond_wait(&sink.changed, &sink.lock);
+    }
     sink.is_inside = false;
     sink.writes++;
-    if (size > sink.largest)
+    if (size > sink.largest) {
         sink.largest = size;
+    }
     if (sink.failures > 0) {
         sink.failures--;
         errno = sink.error;
@@ -123,9 +126,11 @@ static void wait_until(bool (*holds)(size_t value), size_t value)
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += PATIENCE_S;
     pthread_mutex_lock(&sink.lock);
-    while (!holds(value))
-        if (pthread_cond_timedwait(&sink.changed, &sink.lock, &until) == ETIMEDOUT)
+    while (!holds(value)) {
+        if (pthread_cond_timedwait(&sink.changed, &sink.lock, &until) == ETIMEDOUT) {
             fail_msg("nothing happened");
+        }
+    }
     pthread_mutex_unlock(&sink.lock);
 }
 
@@ -177,8 +182,9 @@ static void wait_dropped(uint64_t lines)
     const struct timespec moment = {.tv_nsec = 1000000};
 
     for (int i = 0; dropped() < lines; i++) {
-        if (i == PATIENCE_S * 1000)
+        if (i == PATIENCE_S * 1000) {
             fail_msg("nothing was dropped");
+        }
         nanosleep(&moment, NULL);
     }
 }
@@ -239,8 +245,9 @@ static void test_wraps(void **state)
 
         log_queue_push(queue, line, length);
         pushed += length;
-        if (i % 1000 == 0)
+        if (i % 1000 == 0) {
             wait_until(has_length, pushed > RING / 2 ? pushed - RING / 2 : 0);
+        }
     }
     stop();
     assert_int_equal(sink.length, pushed);
@@ -285,8 +292,9 @@ static void test_full(void **state)
     block();
     memset(line, 'x', sizeof(line));
     line[sizeof(line) - 1] = '\n';
-    for (unsigned i = 0; i < fit + 7; i++)
+    for (unsigned i = 0; i < fit + 7; i++) {
         log_queue_push(queue, line, sizeof(line));
+    }
     assert_int_equal(dropped(), 7);
     set_shut(false);
     wait_until(has_length, 6 + fit * sizeof(line));
@@ -313,8 +321,9 @@ static void test_drops_untold(void **state)
     log_set(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
     block();
     memset(line, '\n', sizeof(line));
-    for (unsigned i = 0; i < RING / sizeof(line) + 1; i++)
+    for (unsigned i = 0; i < RING / sizeof(line) + 1; i++) {
         log_queue_push(queue, line, sizeof(line));
+    }
     set_shut(false);
     stop();
     assert_int_equal(dropped(), 2);
@@ -352,8 +361,9 @@ static void test_fails_to_the_end(void **state)
 {
     (void)state;
     set_failing(EPIPE, 1000);
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         push("lost\n");
+    }
     stop();
     assert_int_equal(dropped(), 5);
     assert_true(sink.writes <= 5);
@@ -443,8 +453,9 @@ static void *push_many(void *arg)
     unsigned id = *(unsigned *)arg;
     char line[32];
 
-    for (unsigned i = 0; i < LINES; i++)
+    for (unsigned i = 0; i < LINES; i++) {
         log_queue_push(queue, line, (size_t)snprintf(line, sizeof(line), "%u %u\n", id, i));
+    }
     return NULL;
 }
 
@@ -463,8 +474,9 @@ static void test_many_threads(void **state)
         ids[i] = i;
         assert_int_equal(pthread_create(&threads[i], NULL, push_many, &ids[i]), 0);
     }
-    for (unsigned i = 0; i < THREADS; i++)
+    for (unsigned i = 0; i < THREADS; i++) {
         pthread_join(threads[i], NULL);
+    }
     set_most(0);
     stop();
     for (at = sink.text; at < sink.text + sink.length; at = end + 1) {
@@ -473,8 +485,9 @@ static void test_many_threads(void **state)
         end = memchr(at, '\n', (size_t)(sink.text + sink.length - at));
         assert_non_null(end);
         *end = '\0';
-        if (strstr(at, "log lines dropped"))
+        if (strstr(at, "log lines dropped")) {
             continue;
+        }
         assert_int_equal(sscanf(at, "%u %u", &id, &number), 2);
         assert_true(id < THREADS && number >= next[id]);
         next[id] = number + 1;

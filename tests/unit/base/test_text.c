@@ -43,10 +43,12 @@ static void test_grows_while_formatting(void **state)
         for (int more = 250 - already; more < 262 - already; more++) {
             struct text text = TEXT_INIT;
 
-            if (more < 1)
+            if (more < 1) {
                 continue;
-            for (int i = 0; i < already; i++)
+            }
+            for (int i = 0; i < already; i++) {
                 text_add_char(&text, 'a');
+            }
             text_addf(&text, "%0*d", more, 7);
             memset(expected, 'a', (size_t)already);
             memset(expected + already, '0', (size_t)more);
@@ -211,10 +213,12 @@ static void build(void *arg)
     text_add(&text, "hello");
     text_addf(&text, "%300d", 1);
     text_add_json(&text, "\n", 1);
-    for (int i = 0; i < 5000; i++)
+    for (int i = 0; i < 5000; i++) {
         text_add_char(&text, 'x');
-    if (!text.failed)
+    }
+    if (!text.failed) {
         assert_int_equal(text.length, 5307);
+    }
     assert_int_equal(strlen(text_string(&text)), text.length);
     text_release(&text);
 }

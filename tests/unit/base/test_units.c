@@ -26,10 +26,12 @@ static void check(const struct number *cases, size_t count, int (*parse)(const c
     for (size_t i = 0; i < count; i++) {
         uint64_t value = UNTOUCHED;
 
-        if (parse(cases[i].text, &value) != cases[i].result)
+        if (parse(cases[i].text, &value) != cases[i].result) {
             fail_msg("\"%s\" was expected to give %d", cases[i].text, cases[i].result);
-        if (value != (cases[i].result < 0 ? UNTOUCHED : cases[i].value))
+        }
+        if (value != (cases[i].result < 0 ? UNTOUCHED : cases[i].value)) {
             fail_msg("\"%s\" gave %" PRIu64, cases[i].text, value);
+        }
     }
 }
 

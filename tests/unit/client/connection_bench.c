@@ -45,8 +45,9 @@ struct played played;
 
 int __wrap_socket(int family, int type, int protocol)
 {
-    if (family != AF_VSOCK)
+    if (family != AF_VSOCK) {
         return __real_socket(family, type, protocol);
+    }
     played.used = true;
     return __real_socket(AF_UNIX, type, 0);
 }
@@ -56,8 +57,9 @@ int __wrap_connect(int fd, const struct sockaddr *to, socklen_t length)
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     const char *name = server.address + strlen("unix://@");
 
-    if (to->sa_family != AF_VSOCK)
+    if (to->sa_family != AF_VSOCK) {
         return __real_connect(fd, to, length);
+    }
     memcpy(at.sun_path + 1, name, strlen(name));
     return __real_connect(fd, (struct sockaddr *)&at,
                           (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name)));
@@ -65,12 +67,15 @@ int __wrap_connect(int fd, const struct sockaddr *to, socklen_t length)
 
 int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 {
-    if (level != AF_VSOCK)
+    if (level != AF_VSOCK) {
         return __real_setsockopt(fd, level, name, value, size);
-    if (name == SO_VM_SOCKETS_BUFFER_MAX_SIZE)
+    }
+    if (name == SO_VM_SOCKETS_BUFFER_MAX_SIZE) {
         memcpy(&played.buffer_max, value, sizeof played.buffer_max);
-    if (name == SO_VM_SOCKETS_BUFFER_SIZE && played.buffer_max > 0)
+    }
+    if (name == SO_VM_SOCKETS_BUFFER_SIZE && played.buffer_max > 0) {
         memcpy(&played.buffer, value, sizeof played.buffer);
+    }
     return 0;
 }
 
@@ -81,8 +86,9 @@ ssize_t __wrap_getrandom(void *data, size_t size, unsigned flags);
 
 ssize_t __wrap_getrandom(void *data, size_t size, unsigned flags)
 {
-    if (spared || !played.predictable)
+    if (spared || !played.predictable) {
         return __real_getrandom(data, size, flags);
+    }
     errno = EAGAIN;
     return -1;
 }
@@ -90,8 +96,9 @@ ssize_t __wrap_getrandom(void *data, size_t size, unsigned flags)
 ssize_t __wrap_send(int fd, const void *data, size_t size, int flags)
 {
     assert_true(flags & MSG_NOSIGNAL);
-    if (spared)
+    if (spared) {
         return __real_send(fd, data, size, flags);
+    }
     if (played.interrupted > 0) {
         played.interrupted--;
         errno = EINTR;
@@ -131,8 +138,9 @@ static void on_down(struct connection *of, const struct connection_loss *loss)
     down_status = loss->status;
     down_code = loss->code;
     snprintf(down_text, sizeof down_text, "%s", loss->message);
-    if (again)
+    if (again) {
         connection_connect(of);
+    }
 }
 
 static void on_pong(struct connection *of, uint64_t microseconds)
@@ -148,10 +156,11 @@ static void on_data(struct channel *channel, const uint8_t *bytes, size_t length
 
     (void)bytes;
     held += length;
-    if (block && kept_count < 4096)
+    if (block && kept_count < 4096) {
         kept[kept_count++] = block;
-    else
+    } else {
         unkept += length;
+    }
 }
 
 static void on_refused(struct channel *channel, const struct control_refused *refused)
@@ -241,8 +250,9 @@ int setup(void **state)
 int teardown(void **state)
 {
     (void)state;
-    while (kept_count > 0)
+    while (kept_count > 0) {
         block_release(kept[--kept_count]);
+    }
     connection_free(connection);
     spared = true;
     server_stop(&server);

@@ -69,15 +69,17 @@ void send_all(struct postern_stream *stream, const void *data, size_t size)
     uint64_t limit = clock_ms() + LIMIT_MS;
 
     while (size > 0) {
-        if (clock_ms() > limit)
+        if (clock_ms() > limit) {
             fail_msg("could not send %zu bytes", size);
+        }
         ssize_t n = postern_write(stream, at, size, 0, &err);
         if (n == -EAGAIN) {
             turn();
             continue;
         }
-        if (n < 0)
+        if (n < 0) {
             fail_msg("writing: %s", err.message);
+        }
         at += n;
         size -= (size_t)n;
     }
@@ -96,9 +98,11 @@ size_t read_all(struct postern_stream *stream, char *buffer, size_t size)
     size_t have = 0;
     ssize_t n;
 
-    while ((n = read_some(stream, buffer + have, size - have)) > 0)
+    while ((n = read_some(stream, buffer + have, size - have)) > 0) {
         have += (size_t)n;
-    if (n < 0)
+    }
+    if (n < 0) {
         fail_msg("reading: %s", err.message);
+    }
     return have;
 }

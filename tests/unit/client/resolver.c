@@ -25,8 +25,9 @@ int __wrap_getaddrinfo(const char *host, const char *service, const struct addri
     assert_int_equal(hints->ai_socktype, SOCK_STREAM);
     snprintf(resolver.host, sizeof resolver.host, "%s", host);
     snprintf(resolver.port, sizeof resolver.port, "%s", service);
-    if (resolver.result != 0)
+    if (resolver.result != 0) {
         return resolver.result;
+    }
     *ret = NULL;
     for (int i = 0; i < 3 && resolver.ports[i] != 0; i++) {
         struct sockaddr_in *at = calloc(1, sizeof *at);

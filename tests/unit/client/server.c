@@ -44,8 +44,9 @@ static void open_listener(struct server *server)
 static void drop(struct server_peer *peer)
 {
     /* Streams that are left tell so, and give their memory back. */
-    if (peer->session && !session_is_over(peer->session))
+    if (peer->session && !session_is_over(peer->session)) {
         session_receive_end(peer->session, clock_ms());
+    }
     server_free_tasks(peer, true);
     session_free(peer->session);
     close(peer->fd);
@@ -64,8 +65,9 @@ static void adopt(struct server *server, int fd)
     }
     for (int i = 0; i < SERVER_PEERS; i++) {
         struct server_peer *peer = &server->peers[i];
-        if (peer->fd >= 0)
+        if (peer->fd >= 0) {
             continue;
+        }
         peer->fd = fd;
         peer->session = session_new(&server->config, &server_events, peer, clock_ms());
         MUST(peer->session);
@@ -78,8 +80,9 @@ static void take(struct server *server)
 {
     int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-    if (fd >= 0)
+    if (fd >= 0) {
         adopt(server, fd);
+    }
 }
 
 void server_adopt(struct server *server, int fd)
@@ -108,12 +111,14 @@ static void hear(struct server_peer *peer)
     static _Thread_local uint8_t buffer[65536];
     ssize_t n = recv(peer->fd, buffer, sizeof buffer, 0);
 
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
-    if (n > 0)
+    }
+    if (n > 0) {
         (void)session_receive(peer->session, clock_ms(), buffer, (size_t)n);
-    else
+    } else {
         drop(peer);
+    }
 }
 
 /* False: the socket takes no more for now. */
@@ -121,10 +126,11 @@ static bool send_out(struct server_peer *peer)
 {
     ssize_t n = send(peer->fd, peer->out + peer->out_at, peer->out_end - peer->out_at, MSG_NOSIGNAL);
 
-    if (n >= 0)
+    if (n >= 0) {
         peer->out_at += (size_t)n;
-    else if (errno != EAGAIN)
+    } else if (errno != EAGAIN) {
         drop(peer);
+    }
     return n >= 0;
 }
 
@@ -157,8 +163,9 @@ static int next_timeout(const struct server *server, int wait_ms)
         uint64_t next =
             server->peers[i].session ? session_next_deadline(server->peers[i].session) : SESSION_NEVER;
         int left = next <= now ? 0 : next - now < 1000 ? (int)(next - now) : 1000;
-        if (next != SESSION_NEVER && (wait_ms < 0 || left < wait_ms))
+        if (next != SESSION_NEVER && (wait_ms < 0 || left < wait_ms)) {
             wait_ms = left;
+        }
     }
     return wait_ms;
 }
@@ -171,27 +178,32 @@ void server_turn(struct server *server, int wait_ms)
     fault_spare(true);
     pthread_mutex_lock(&server->lock);
     wait_ms = next_timeout(server, wait_ms);
-    for (int i = 0; i < SERVER_PEERS; i++)
+    for (int i = 0; i < SERVER_PEERS; i++) {
         fds[i] = (struct pollfd){.fd = server->deaf ? -1 : server->peers[i].fd,
                                  .events = POLLIN | (has_out(&server->peers[i]) ? POLLOUT : 0)};
+    }
     fds[SERVER_PEERS] = (struct pollfd){.fd = server->listener, .events = POLLIN};
     fds[SERVER_PEERS + 1] = (struct pollfd){.fd = server->wake, .events = POLLIN};
     pthread_mutex_unlock(&server->lock);
     (void)poll(fds, SERVER_PEERS + 2, wait_ms);
     pthread_mutex_lock(&server->lock);
-    if (fds[SERVER_PEERS + 1].revents)
+    if (fds[SERVER_PEERS + 1].revents) {
         MUST(read(server->wake, &times, sizeof times) == sizeof times);
-    for (int i = 0; i < SERVER_PEERS; i++) {
-        struct server_peer *peer = &server->peers[i];
-        if (peer->fd >= 0 && fds[i].fd == peer->fd && fds[i].revents & ~POLLOUT)
-            hear(peer);
     }
-    if (fds[SERVER_PEERS].revents && server->listener >= 0)
-        take(server);
     for (int i = 0; i < SERVER_PEERS; i++) {
         struct server_peer *peer = &server->peers[i];
-        if (peer->fd < 0 || server->deaf)
+        if (peer->fd >= 0 && fds[i].fd == peer->fd && fds[i].revents & ~POLLOUT) {
+            hear(peer);
+        }
+    }
+    if (fds[SERVER_PEERS].revents && server->listener >= 0) {
+        take(server);
+    }
+    for (int i = 0; i < SERVER_PEERS; i++) {
+        struct server_peer *peer = &server->peers[i];
+        if (peer->fd < 0 || server->deaf) {
             continue;
+        }
         session_tick(peer->session, clock_ms());
         server_free_tasks(peer, false);
         speak(peer);
@@ -204,8 +216,9 @@ static void *run(void *arg)
 {
     struct server *server = arg;
 
-    while (!atomic_load(&server->stopping))
+    while (!atomic_load(&server->stopping)) {
         server_turn(server, -1);
+    }
     return NULL;
 }
 
@@ -245,8 +258,9 @@ void server_stop(struct server *server)
     fault_spare(true);
     atomic_store(&server->stopping, true);
     wake(server);
-    if (server->threaded)
+    if (server->threaded) {
         pthread_join(server->thread, NULL);
+    }
     server_cut(server);
     server_listen(server, false);
     close(server->wake);
@@ -272,8 +286,9 @@ static void each(struct server *server, void (*visit)(struct server_peer *peer, 
 {
     pthread_mutex_lock(&server->lock);
     for (int i = 0; i < SERVER_PEERS; i++) {
-        if (server->peers[i].fd >= 0)
+        if (server->peers[i].fd >= 0) {
             visit(&server->peers[i], arg);
+        }
     }
     pthread_mutex_unlock(&server->lock);
     wake(server);
@@ -330,8 +345,9 @@ unsigned server_peers(struct server *server)
     unsigned count = 0;
 
     pthread_mutex_lock(&server->lock);
-    for (int i = 0; i < SERVER_PEERS; i++)
+    for (int i = 0; i < SERVER_PEERS; i++) {
         count += server->peers[i].fd >= 0;
+    }
     pthread_mutex_unlock(&server->lock);
     return count;
 }

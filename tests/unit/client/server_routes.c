@@ -46,8 +46,9 @@ void server_free_tasks(struct server_peer *peer, bool all)
 
     while (task) {
         struct task *next = LIST_NEXT(task, entry);
-        if (all || (channel_sending_over(task->channel) && channel_receiving_over(task->channel)))
+        if (all || (channel_sending_over(task->channel) && channel_receiving_over(task->channel))) {
             free_task(task->channel);
+        }
         task = next;
     }
 }
@@ -93,12 +94,14 @@ static void answer_http(struct channel *channel, struct task *task)
     struct server_http *http = &server_of(channel)->http;
 
     if (task->say || !http->answer || http->count < http->after ||
-        (http->until && !strstr(http->heard, http->until)))
+        (http->until && !strstr(http->heard, http->until))) {
         return;
+    }
     say(task, http->answer);
     task->act = ACT_HTTP;
-    if (http->then == SERVER_STOP || http->then == SERVER_STOP_AND_FIN)
+    if (http->then == SERVER_STOP || http->then == SERVER_STOP_AND_FIN) {
         channel_stop(channel, CODE_CANCEL);
+    }
     channel_ready(channel);
 }
 
@@ -113,8 +116,9 @@ static void hear_http(struct channel *channel, struct task *task, const uint8_t 
     http->heard[http->heard_size] = '\0';
     http->count += length;
     answer_http(channel, task);
-    if (!task->say || !http->stall)
+    if (!task->say || !http->stall) {
         channel_consumed(channel, length);
+    }
 }
 
 static void begin(struct channel *channel, struct task *task, const struct control_open *open)
@@ -142,10 +146,12 @@ static void begin(struct channel *channel, struct task *task, const struct contr
     }
     channel_accept(channel);
     channel_ready(channel);
-    if (strcmp(route, "stop") == 0)
+    if (strcmp(route, "stop") == 0) {
         channel_stop(channel, CODE_CANCEL);
-    if (task->act == ACT_HTTP)
+    }
+    if (task->act == ACT_HTTP) {
         answer_http(channel, task);
+    }
 }
 
 static void on_open(struct channel *channel, const struct control_open *open)
@@ -190,11 +196,13 @@ static void on_data(struct channel *channel, const uint8_t *bytes, size_t length
 {
     struct task *task = channel_user(channel);
 
-    if (task->peek)
+    if (task->peek) {
         channel_accept(channel);
+    }
     task->peek = false;
-    if (task->act == ACT_STALL)
+    if (task->act == ACT_STALL) {
         return;
+    }
     if (task->act == ACT_HTTP) {
         hear_http(channel, task, bytes, length);
         return;
@@ -243,10 +251,11 @@ static size_t fill_echo(struct channel *channel, struct task *task, uint8_t *buf
     memcpy(buffer, task->held + task->begin, n);
     task->begin += n;
     channel_consumed(channel, n);
-    if (task->begin == task->end)
+    if (task->begin == task->end) {
         *more = task->heard_end ? CHANNEL_FIN : CHANNEL_PAUSE;
-    else
+    } else {
         *more = CHANNEL_MORE;
+    }
     return n;
 }
 
@@ -254,8 +263,9 @@ static size_t fill_made(struct task *task, uint8_t *buffer, size_t size, enum ch
 {
     size_t n = task->count < size ? (size_t)task->count : size;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         buffer[i] = task->act == ACT_SAY ? (uint8_t)task->say[task->made + i] : (uint8_t)(task->made + i);
+    }
     task->made += n;
     task->count -= n;
     *more = task->count > 0 ? CHANNEL_MORE : CHANNEL_FIN;
@@ -270,16 +280,18 @@ static size_t fill_http(struct channel *channel, struct task *task, uint8_t *buf
     size_t length = strlen(task->say);
     size_t n = 0;
 
-    for (; n < size && task->made < length + http->body; n++, task->made++)
+    for (; n < size && task->made < length + http->body; n++, task->made++) {
         buffer[n] = task->made < length ? (uint8_t)task->say[task->made] : (uint8_t)(task->made - length);
-    if (task->made < length + http->body)
+    }
+    if (task->made < length + http->body) {
         *more = CHANNEL_MORE;
-    else if (http->then == SERVER_FIN || http->then == SERVER_STOP_AND_FIN || task->heard_end)
+    } else if (http->then == SERVER_FIN || http->then == SERVER_STOP_AND_FIN || task->heard_end) {
         *more = CHANNEL_FIN;
-    else if (http->then == SERVER_RESET && n > 0)
+    } else if (http->then == SERVER_RESET && n > 0) {
         *more = CHANNEL_MORE;
-    else if (http->then == SERVER_RESET)
+    } else if (http->then == SERVER_RESET) {
         channel_reset(channel, code_of_reason(REASON_UPSTREAM_RESET));
+    }
     return n;
 }
 
@@ -289,18 +301,20 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     size_t n = 0;
 
     *more = CHANNEL_PAUSE;
-    if (task->act == ACT_ECHO && (task->held || task->heard_end))
+    if (task->act == ACT_ECHO && (task->held || task->heard_end)) {
         n = fill_echo(channel, task, buffer, size, more);
-    else if (task->act == ACT_HTTP && task->say)
+    } else if (task->act == ACT_HTTP && task->say) {
         n = fill_http(channel, task, buffer, size, more);
-    else if (task->act == ACT_SOURCE || task->act == ACT_SAY)
+    } else if (task->act == ACT_SOURCE || task->act == ACT_SAY) {
         n = fill_made(task, buffer, size, more);
+    }
     if (*more == CHANNEL_FIN && task->reset_after) {
         *more = CHANNEL_PAUSE;
-        if (n == 0)
+        if (n == 0) {
             channel_reset(channel, code_of_reason(REASON_UPSTREAM_RESET));
-        else
+        } else {
             *more = CHANNEL_MORE;
+        }
     }
     return n;
 }
@@ -318,8 +332,9 @@ static void on_ended(struct session *session, const struct session_end *end)
     struct server_peer *peer = session_user(session);
 
     peer->server->lost += end->code != CODE_NO_ERROR;
-    if (end->code != CODE_NO_ERROR)
+    if (end->code != CODE_NO_ERROR) {
         peer->server->last_code = end->code;
+    }
 }
 
 const struct session_events server_events = {

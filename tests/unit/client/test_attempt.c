@@ -83,8 +83,9 @@ static void unix_close(int fd, const char *text)
     char path[128];
 
     snprintf(path, sizeof path, "%s", strchr(text, '/') + 2);
-    if (strncmp(text, "hybrid", 6) == 0)
+    if (strncmp(text, "hybrid", 6) == 0) {
         *strrchr(path, ':') = '\0';
+    }
     close(fd);
     unlink(path);
     *strrchr(path, '/') = '\0';
@@ -138,12 +139,14 @@ static void test_unix_with_a_full_backlog(void **state)
     int fds[3], n = 0;
 
     (void)state;
-    while (n < 3 && begin(text) == 0)
+    while (n < 3 && begin(text) == 0) {
         fds[n++] = attempt_take(&attempt);
+    }
     assert_in_range(n, 1, 2);
     assert_int_equal(begin(text), -ECONNREFUSED);
-    while (n > 0)
+    while (n > 0) {
         close(fds[--n]);
+    }
     unix_close(listener, text);
 }
 
@@ -191,8 +194,9 @@ static int greet(int listener, const char *expected, const char *answer)
 
     assert_int_equal(n, strlen(expected));
     assert_string_equal(line, expected);
-    if (answer)
+    if (answer) {
         assert_int_equal(send(fd, answer, strlen(answer), MSG_NOSIGNAL), strlen(answer));
+    }
     return fd;
 }
 
@@ -206,11 +210,13 @@ static int hybrid(const char *answer)
     assert_int_equal(status, -EAGAIN);
     assert_int_equal(attempt_wants(&attempt), POLLIN);
     fd = greet(listener, "CONNECT 5005\n", answer);
-    if (!answer)
+    if (!answer) {
         close(fd);
+    }
     status = finish(status);
-    if (answer)
+    if (answer) {
         close(fd);
+    }
     unix_close(listener, text);
     return status;
 }

@@ -36,8 +36,9 @@ static void test_does_nothing_until_it_is_asked(void **state)
     assert_int_equal(connection_timeout(connection), -1);
     assert_false(connection_ping(connection));
     connection_wake(connection); /* nobody waits in another thread */
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         turn();
+    }
     assert_int_equal(server.accepted, 0);
     assert_int_equal(connection_open(connection, &open, NULL, &channel), -EAGAIN);
     assert_int_equal(connection_timeout(connection), 0);
@@ -53,8 +54,9 @@ static void test_readable_when_there_is_something_to_do(void **state)
 
     (void)state;
     start();
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     one = (struct pollfd){.fd = connection_fd(connection), .events = POLLIN};
     assert_int_equal(poll(&one, 1, 0), 0);
     server_cut(&server);
@@ -73,14 +75,16 @@ static void test_without_anybody_to_tell(void **state)
     connection_connect(connection);
     TURN_UNTIL(connection_is_ready(connection));
     assert_true(connection_ping(connection));
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     server_cut(&server);
     TURN_UNTIL(!connection_is_ready(connection));
     server_listen(&server, false);
     connection_connect(connection);
-    for (int i = 0; i < 30; i++)
+    for (int i = 0; i < 30; i++) {
         turn();
+    }
     assert_false(connection_is_ready(connection));
 }
 
@@ -105,8 +109,9 @@ static void test_backs_off(void **state)
         timeout = connection_timeout(connection);
         assert_in_range(timeout, most / 2 > 20 ? most / 2 - 20 : 0, most);
         waited += (uint64_t)timeout;
-        if (i > 4)
+        if (i > 4) {
             break;
+        }
         TURN_UNTIL(downs == before + 1);
     }
     assert_true(waited > 0);
@@ -146,8 +151,9 @@ static void test_vsock(void **state)
     assert_int_equal(played.buffer, 1 << 20);
     assert_int_equal(played.buffer_max, 1 << 20);
     channel = open_route("sink");
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < 100; i++) {
         turn();
+    }
     to_send = 1000000;
     channel_ready(channel);
     TURN_UNTIL(to_send == 0);
@@ -171,8 +177,9 @@ static void test_blocks_that_are_kept(void **state)
     }
     assert_in_range(kept_count, 14, 16);
     assert_int_equal(unkept, 10 * (40 - kept_count));
-    for (int i = 0; i < 40; i++)
+    for (int i = 0; i < 40; i++) {
         channel_release(channels[i]);
+    }
 }
 
 static void test_without_memory_for_blocks(void **state)
@@ -238,8 +245,9 @@ static void test_a_daemon_that_hears_no_goodbye(void **state)
     (void)state;
     start();
     channel = open_route("stall");
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     server_set_deaf(&server, true);
     played.choked = 1000000;
     to_send = 10;

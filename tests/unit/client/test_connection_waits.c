@@ -94,8 +94,9 @@ static void unlocked(void *user)
     void (*now)(void) = meanwhile;
 
     assert_ptr_equal(user, &server);
-    if (!now || skipped-- > 0)
+    if (!now || skipped-- > 0) {
         return;
+    }
     meanwhile = NULL;
     now();
 }
@@ -117,8 +118,9 @@ static void lose_it(void)
     spared = true;
     server_cut(&server);
     spared = false;
-    while (downs == 0)
+    while (downs == 0) {
         connection_process(connection, 1);
+    }
 }
 
 /* The other thread finds the connection lost while this one sends: descriptor and buffer stay until it is done. */
@@ -129,8 +131,9 @@ static void test_lost_while_it_is_sent_on(void **state)
     (void)state;
     start_locked();
     channel = open_route("stall");
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     to_send = 10;
     channel_ready(channel);
     meanwhile = lose_it;
@@ -159,8 +162,9 @@ static void test_one_sends_for_all(void **state)
     start_locked();
     first = open_route("echo");
     second = open_route("echo");
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     to_send = 5;
     channel_ready(first);
     meanwhile = send_more;
@@ -199,8 +203,9 @@ static void test_without_a_way_to_wait_for_room(void **state)
     (void)state;
     start();
     channel = open_route("echo");
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     to_send = 10;
     channel_ready(channel);
     played.choked = 1;
@@ -219,8 +224,9 @@ static void test_a_socket_that_is_stuck(void **state)
     (void)state;
     start();
     channel = open_route("stall");
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     to_send = 10;
     channel_ready(channel);
     fault_arm(FAULT_WRITE | FAULT_STICKY, 1);

@@ -28,8 +28,9 @@ ssize_t __wrap_send(int fd, const void *data, size_t size, int flags);
 /* FAULT_WRITE would have shutdown() fail for good, too, and each run wait for a deadline. */
 ssize_t __wrap_send(int fd, const void *data, size_t size, int flags)
 {
-    if (!fault_strikes(FAULT_OWN))
+    if (!fault_strikes(FAULT_OWN)) {
         return __real_send(fd, data, size, flags);
+    }
     errno = EIO;
     return -1;
 }
@@ -48,8 +49,9 @@ static uint64_t limit;
 
 static void turn_in_time(void)
 {
-    if (clock_ms() > limit)
+    if (clock_ms() > limit) {
         fail_msg("it does not come to an end");
+    }
     turn();
 }
 
@@ -75,13 +77,16 @@ static bool say(struct talk *talk)
     uint8_t bytes[SIZE];
     ssize_t n;
 
-    for (size_t i = talk->sent; i < SIZE; i++)
+    for (size_t i = talk->sent; i < SIZE; i++) {
         bytes[i] = value(i);
+    }
     n = talk->sent < SIZE ? postern_write(talk->stream, bytes + talk->sent, SIZE - talk->sent, 0, NULL) : 0;
-    if (n > 0)
+    if (n > 0) {
         talk->sent += (size_t)n;
-    if (talk->sent == SIZE && !talk->finished)
+    }
+    if (talk->sent == SIZE && !talk->finished) {
         talk->finished = postern_finish(talk->stream, NULL) == 0;
+    }
     return n >= 0 || n == -EAGAIN;
 }
 
@@ -91,13 +96,16 @@ static bool hear(struct talk *talk)
     struct postern_error err;
     ssize_t n = postern_read(talk->stream, bytes, sizeof bytes, 0, &err);
 
-    for (ssize_t i = 0; i < n; i++)
+    for (ssize_t i = 0; i < n; i++) {
         assert_int_equal(bytes[i], value(talk->heard + (size_t)i));
+    }
     talk->heard += n > 0 ? (size_t)n : 0;
-    if (n == 0)
+    if (n == 0) {
         assert_int_equal(talk->heard, SIZE);
-    if (n < 0 && n != -EAGAIN)
+    }
+    if (n < 0 && n != -EAGAIN) {
         assert_true(err.status == n && err.message[0] != '\0');
+    }
     return n > 0 || n == -EAGAIN;
 }
 
@@ -106,8 +114,9 @@ static void talk_on(struct talk *talk)
     unsigned events;
 
     while (talk->stream) {
-        if (!say(talk) || !hear(talk))
+        if (!say(talk) || !hear(talk)) {
             end(talk);
+        }
         turn_in_time();
         while (postern_next(door, &events)) {
         }
@@ -141,22 +150,26 @@ static void life(void *arg)
     server_start(&server);
     if (start() == 0) {
         if (postern_open(door, "refuse", NULL, &other, NULL) == 0) {
-            while ((status = postern_wait_opened(other, 0, NULL)) == -EAGAIN)
+            while ((status = postern_wait_opened(other, 0, NULL)) == -EAGAIN) {
                 turn_in_time();
+            }
             assert_true(status < 0);
             postern_close(other);
         }
-        if (postern_open(door, "echo", NULL, &talk.stream, NULL) == 0)
+        if (postern_open(door, "echo", NULL, &talk.stream, NULL) == 0) {
             talk_on(&talk);
+        }
         if (postern_open(door, "source:100000", NULL, &other, NULL) == 0) {
-            for (int i = 0; i < 5; i++)
+            for (int i = 0; i < 5; i++) {
                 turn_in_time();
+            }
             (void)postern_ping(door, 0, NULL, NULL);
             postern_close(other);
         }
         assert_int_equal(postern_drain(door, 50, NULL), 0);
-        while (postern_wait_ready(door, 0, NULL) != -ESHUTDOWN)
+        while (postern_wait_ready(door, 0, NULL) != -ESHUTDOWN) {
             turn_in_time();
+        }
         postern_disconnect(door, 0);
     }
     server_stop(&server);
@@ -192,10 +205,11 @@ static void connect_once(void *arg)
     fault_spare(true);
     server_run(&server);
     fault_spare(false);
-    if (postern_connect(server.address, NULL, &door, &err) == 0)
+    if (postern_connect(server.address, NULL, &door, &err) == 0) {
         postern_disconnect(door, 0);
-    else
+    } else {
         assert_true(err.status < 0 && err.message[0] != '\0');
+    }
     server_stop(&server);
 }
 

@@ -38,8 +38,9 @@ static void test_echo(void **state)
 
 static void fill(uint8_t *bytes, size_t size)
 {
-    for (size_t i = 0; i < size; i++)
+    for (size_t i = 0; i < size; i++) {
         bytes[i] = (uint8_t)(i * 7 + i / 256);
+    }
 }
 
 /* More than all windows and buffers together hold, so that both directions have to wait for each other. */
@@ -79,15 +80,18 @@ static void test_keeps_what_is_not_read(void **state)
     options.max_streams = 4;
     options.memory = 16u << 20;
     connect_door();
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         streams[i] = open_route("source:3145728");
-    for (int i = 0; i < 300; i++)
+    }
+    for (int i = 0; i < 300; i++) {
         turn();
+    }
     for (int i = 0; i < 4; i++) {
         assert_int_equal(read_all(streams[i], (char *)in, size + 1), size);
         for (size_t j = 0; j < size; j++) {
-            if (in[j] != (uint8_t)j)
+            if (in[j] != (uint8_t)j) {
                 fail_msg("byte %zu is %u", j, in[j]);
+            }
         }
         postern_close(streams[i]);
     }
@@ -105,15 +109,18 @@ static void test_small_pieces(void **state)
     for (int i = 0; i < 3000; i++) {
         char one = (char)i;
         send_all(stream, &one, 1);
-        if (i % 10 == 0)
+        if (i % 10 == 0) {
             turn();
+        }
     }
     postern_finish(stream, NULL);
-    for (int i = 0; i < 50; i++)
+    for (int i = 0; i < 50; i++) {
         turn();
+    }
     assert_int_equal(read_all(stream, in, sizeof in), 3000);
-    for (int i = 0; i < 3000; i++)
+    for (int i = 0; i < 3000; i++) {
         assert_int_equal(in[i], (char)i);
+    }
     postern_close(stream);
 }
 
@@ -360,8 +367,9 @@ static void test_closing_finished_sends_the_rest(void **state)
     other = open_route("sink");
     postern_finish(other, NULL);
     TURN_UNTIL(server.finished == 2);
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         turn();
+    }
     postern_close(other);
     assert_int_equal(server.reset, 0);
 }
@@ -378,8 +386,9 @@ static void test_closed_and_then_reset_or_refused_or_stopped(void **state)
         postern_close(stream);
     }
     TURN_UNTIL(server.opens == 4);
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     server_cut(&server);
     TURN_UNTIL(postern_wait_ready(door, 0, NULL) != 0);
 }
@@ -409,8 +418,9 @@ static void test_waits_for_the_daemons_limit(void **state)
     (void)state;
     server.config.max_streams = 2;
     connect_door();
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         streams[i] = open_route("echo");
+    }
     TURN_UNTIL(postern_wait_opened(streams[1], 0, NULL) == 0);
     assert_int_equal(postern_wait_opened(streams[2], 0, NULL), -EAGAIN);
     postern_close(streams[0]);
@@ -491,8 +501,9 @@ static void test_news(void **state)
     assert_int_equal(postern_wait_opened(stream, 0, NULL), -EAGAIN);
     TURN_UNTIL(postern_wait_opened(quiet, 0, NULL) == 0);
     /* `quiet` said -EAGAIN before, and has news, too. */
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     for (int i = 0; i < 2; i++) {
         struct postern_stream *next = postern_next(door, &events);
         assert_true(next == stream || next == quiet);
@@ -517,15 +528,17 @@ static void test_news_of_room_to_write(void **state)
     }
     assert_int_equal(n, -EAGAIN);
     assert_null(postern_next(door, &events));
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 20; i++) {
         turn();
+    }
     assert_ptr_equal(postern_next(door, &events), stream);
     assert_int_equal(events, POSTERN_WRITABLE);
     /* One that is closed has none. */
     closed = open_route("refuse");
     assert_int_equal(postern_wait_opened(closed, 0, NULL), -EAGAIN);
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     postern_close(closed);
     assert_null(postern_next(door, &events));
     /* Nor one that is closed and lingers. */
@@ -533,8 +546,9 @@ static void test_news_of_room_to_write(void **state)
     while (postern_read(stream, bytes, sizeof bytes, 0, NULL) > 0) {
     }
     postern_finish(stream, NULL);
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     postern_close(stream);
     assert_null(postern_next(door, &events));
 }

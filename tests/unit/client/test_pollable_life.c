@@ -163,8 +163,9 @@ static void test_comes_back_after_a_loss(void **state)
     connect_door();
     old = open_route("echo");
     send_all(old, "kept", 4);
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     server_cut(&server);
     TURN_UNTIL(postern_write(old, "x", 1, 0, &err) == -ENOTCONN);
     assert_int_equal(err.code, 0x24);
@@ -195,8 +196,9 @@ static void test_is_lost_after_its_streams(void **state)
     postern_finish(unread, NULL);
     assert_int_equal(read_all(read, buffer, sizeof buffer), 1);
     TURN_UNTIL(server.finished == 2);
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     server_cut(&server);
     TURN_UNTIL(postern_wait_ready(door, 0, NULL) != 0);
     TURN_UNTIL(postern_wait_ready(door, 0, NULL) == 0);
@@ -288,8 +290,9 @@ static void test_drained_sessions_are_bounded(void **state)
     }
     assert_int_equal(postern_read(streams[0], &(char){0}, 1, 0, &err), -ENOTCONN);
     assert_int_equal(postern_read(streams[11], &(char){0}, 1, 0, &err), -EAGAIN);
-    for (int i = 0; i < 12; i++)
+    for (int i = 0; i < 12; i++) {
         postern_close(streams[i]);
+    }
 }
 
 static void test_drains(void **state)
@@ -340,8 +343,9 @@ static void test_disconnecting_gives_streams_up(void **state)
     postern_finish(lingering, NULL);
     postern_close(lingering);
     TURN_UNTIL(postern_wait_opened(open, 0, NULL) == 0);
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         turn();
+    }
     server_cut(&server);
     TURN_UNTIL(postern_wait_ready(door, 0, NULL) != 0);
     queued = open_route("echo");
@@ -425,8 +429,9 @@ static void test_a_child_leaves_it_alone(void **state)
     send_all(stream, "x", 1);
     child = fork();
     assert_true(child >= 0);
-    if (child == 0)
+    if (child == 0) {
         in_the_child(stream);
+    }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
     assert_int_equal(read_some(stream, &(char){0}, 1), 1);

@@ -38,11 +38,13 @@ static void tell_server(const char *answer, const char *until)
 
 static void ask(const char *answer, const char *until)
 {
-    if (!door)
+    if (!door) {
         connect_door();
+    }
     tell_server(answer, until);
-    if (postern_request(door, "http", &what, &request, &err) != 0)
+    if (postern_request(door, "http", &what, &request, &err) != 0) {
         fail_msg("%s", err.message);
+    }
 }
 
 static ssize_t read_all(char *buffer, size_t size)
@@ -50,8 +52,10 @@ static ssize_t read_all(char *buffer, size_t size)
     size_t have = 0;
     ssize_t n = 0;
 
-    while (have < size && (n = postern_request_read(request, buffer + have, size - have, LONG_MS, &err)) > 0)
+    while (have < size &&
+           (n = postern_request_read(request, buffer + have, size - have, LONG_MS, &err)) > 0) {
         have += (size_t)n;
+    }
     return n < 0 ? n : (ssize_t)have;
 }
 
@@ -59,8 +63,9 @@ static void expect_body(const char *expected)
 {
     ssize_t n = read_all(body, sizeof body);
 
-    if (n < 0)
+    if (n < 0) {
         fail_msg("%s", err.message);
+    }
     assert_int_equal(n, strlen(expected));
     assert_memory_equal(body, expected, strlen(expected));
 }
@@ -69,8 +74,9 @@ static void expect_status(int expected)
 {
     int status = postern_request_status(request, LONG_MS, &err);
 
-    if (status < 0)
+    if (status < 0) {
         fail_msg("%s", err.message);
+    }
     assert_int_equal(status, expected);
 }
 
@@ -168,8 +174,9 @@ static void test_small_buffers(void **state)
 
     (void)state;
     ask(OK "Transfer-Encoding: chunked" HEAD_END "3\r\nabc\r\n4\r\ndefg\r\n0" HEAD_END, HEAD_END);
-    for (size_t i = 0; (n = postern_request_read(request, all + i, 1, LONG_MS, &err)) > 0; i++)
+    for (size_t i = 0; (n = postern_request_read(request, all + i, 1, LONG_MS, &err)) > 0; i++) {
         assert_in_range(i, 0, 7);
+    }
     assert_int_equal(n, 0);
     assert_memory_equal(all, "abcdefg", 7);
 }
@@ -233,13 +240,15 @@ static void test_big_bodies(void **state)
     server.http.after = 8 * MIB;
     server.http.body = 4 * MIB;
     ask(OK "Content-Length: 4194304" HEAD_END, NULL);
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 8; i++) {
         assert_int_equal(postern_request_write(request, bytes, MIB, LONG_MS, &err), MIB);
+    }
     assert_int_equal(postern_request_finish(request, &err), 0);
     while ((n = postern_request_read(request, bytes, MIB, LONG_MS, &err)) > 0) {
         for (ssize_t i = 0; i < n; i++, have++) {
-            if (bytes[i] != (uint8_t)have)
+            if (bytes[i] != (uint8_t)have) {
                 fail_msg("byte %llu is not what it was", (unsigned long long)have);
+            }
         }
     }
     assert_int_equal(n, 0);
@@ -257,8 +266,9 @@ static void test_big_chunks(void **state)
     what.body_length = POSTERN_BODY_UNKNOWN;
     server.http.after = 3 * MIB;
     ask(OK EMPTY, NULL);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         assert_int_equal(postern_request_write(request, bytes, MIB, LONG_MS, &err), MIB);
+    }
     assert_int_equal(postern_request_finish(request, &err), 0);
     expect_status(200);
     free(bytes);
@@ -272,8 +282,9 @@ static ssize_t write_on(size_t size, int timeout_ms)
     size_t sent = 0;
     ssize_t n = 0;
 
-    while (sent < size && (n = postern_request_write(request, bytes, sizeof bytes, timeout_ms, &err)) > 0)
+    while (sent < size && (n = postern_request_write(request, bytes, sizeof bytes, timeout_ms, &err)) > 0) {
         sent += (size_t)n;
+    }
     return n;
 }
 
@@ -391,8 +402,9 @@ static void test_bad_answers(void **state)
         for (int again = 0; again < 2; again++) { /* it is told each time */
             ssize_t n = read_all(body, sizeof body);
             if (n != bad->status || err.status != bad->status ||
-                (bad->word[0] && strcmp(err.word, bad->word) != 0))
+                (bad->word[0] && strcmp(err.word, bad->word) != 0)) {
                 fail_msg("answer %zu: %zd, %s: %s", i, n, err.word, err.message);
+            }
         }
         postern_request_close(request);
         request = NULL;
@@ -436,8 +448,9 @@ static void test_given_up_by_another_thread(void **state)
 static void expect_refusal(const char *words)
 {
     assert_int_equal(postern_request(door, "http", &what, &request, &err), -EINVAL);
-    if (!strstr(err.message, words))
+    if (!strstr(err.message, words)) {
         fail_msg("%s is not in: %s", words, err.message);
+    }
     assert_null(request);
 }
 

@@ -70,16 +70,18 @@ static void upload(uint64_t announced)
     server.http.after = SIZE;
     ask("HTTP/1.1 201 Created\r\nContent-Length: 0" HEAD_END, NULL);
     while (sent < SIZE) {
-        while (sent < SIZE && (n = postern_request_write(request, bytes + sent, SIZE - sent, 0, &err)) > 0)
+        while (sent < SIZE && (n = postern_request_write(request, bytes + sent, SIZE - sent, 0, &err)) > 0) {
             sent += (size_t)n;
+        }
         if (sent < SIZE) {
             assert_int_equal(n, -EAGAIN);
             TURN_UNTIL(postern_next(door, &events) == postern_request_stream(request));
         }
     }
     assert_int_equal(postern_request_finish(request, &err), 0);
-    while ((status = postern_request_status(request, 0, &err)) == -EAGAIN)
+    while ((status = postern_request_status(request, 0, &err)) == -EAGAIN) {
         TURN_UNTIL(postern_next(door, &events) == postern_request_stream(request));
+    }
     assert_int_equal(status, 201);
     postern_request_close(request);
 }
@@ -149,8 +151,9 @@ static void exchange(void *arg)
                 turn();
             }
             status = sent == sizeof bytes ? postern_request_finish(request, &err) : -EPIPE;
-            if (status == 0)
+            if (status == 0) {
                 status = status_of();
+            }
             if (status == 200 && (n = read_on(body, sizeof body)) > 0) {
                 assert_int_equal(n, 5);
                 assert_memory_equal(body, "hello", 5);

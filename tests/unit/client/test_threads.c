@@ -197,11 +197,13 @@ static uint64_t blocked_signals(const char *task)
 
     snprintf(path, sizeof path, "/proc/self/task/%s/status", task);
     file = fopen(path, "r");
-    if (!file)
+    if (!file) {
         return 0;
+    }
     while (fgets(line, sizeof line, file)) {
-        if (strncmp(line, "SigBlk:", 7) == 0)
+        if (strncmp(line, "SigBlk:", 7) == 0) {
             mask = strtoull(line + 7, NULL, 16);
+        }
     }
     fclose(file);
     return mask;
@@ -215,8 +217,9 @@ static unsigned threads_without_signals(void)
     struct dirent *entry;
 
     assert_non_null(tasks);
-    while ((entry = readdir(tasks)))
+    while ((entry = readdir(tasks))) {
         count += entry->d_name[0] != '.' && (blocked_signals(entry->d_name) & wanted) == wanted;
+    }
     closedir(tasks);
     return count;
 }

@@ -29,14 +29,17 @@ static void *send_pattern(void *arg)
 
     while (sent < crowd->bytes) {
         size_t size = crowd->bytes - sent < sizeof chunk ? crowd->bytes - sent : sizeof chunk;
-        for (size_t i = 0; i < size; i++)
+        for (size_t i = 0; i < size; i++) {
             chunk[i] = value(crowd->seed, sent + i);
-        if (postern_write(crowd->stream, chunk, size, LONG_MS, NULL) != (ssize_t)size)
+        }
+        if (postern_write(crowd->stream, chunk, size, LONG_MS, NULL) != (ssize_t)size) {
             break;
+        }
         sent += size;
     }
-    if (postern_finish(crowd->stream, NULL) != 0 || sent != crowd->bytes)
+    if (postern_finish(crowd->stream, NULL) != 0 || sent != crowd->bytes) {
         atomic_store(&crowd->failed, true);
+    }
     return NULL;
 }
 
@@ -49,13 +52,15 @@ static void *check_pattern(void *arg)
 
     while ((n = postern_read(crowd->stream, chunk, sizeof chunk, LONG_MS, NULL)) > 0) {
         for (ssize_t i = 0; i < n; i++) {
-            if (chunk[i] != value(crowd->seed, heard + (size_t)i))
+            if (chunk[i] != value(crowd->seed, heard + (size_t)i)) {
                 atomic_store(&crowd->failed, true);
+            }
         }
         heard += (size_t)n;
     }
-    if (n != 0 || heard != crowd->bytes)
+    if (n != 0 || heard != crowd->bytes) {
         atomic_store(&crowd->failed, true);
+    }
     return NULL;
 }
 
@@ -93,8 +98,9 @@ static void *open_and_close(void *arg)
         struct postern_stream *stream;
         if (postern_open(door, i % 7 == 0 ? "refuse" : "echo", NULL, &stream, NULL) != 0 ||
             (postern_write(stream, "hello", 5, LONG_MS, NULL) != 5 && i % 7 != 0) ||
-            (i % 3 != 0 && postern_read(stream, buffer, sizeof buffer, LONG_MS, NULL) < 1 && i % 7 != 0))
+            (i % 3 != 0 && postern_read(stream, buffer, sizeof buffer, LONG_MS, NULL) < 1 && i % 7 != 0)) {
             atomic_store(&crowd->failed, true);
+        }
         postern_close(stream);
     }
     return NULL;
@@ -110,8 +116,9 @@ static void test_many_short_streams_at_once(void **state)
     options.max_streams = CROWD;
     connect_door();
     memset(crowd, 0, sizeof crowd);
-    for (int i = 0; i < CROWD; i++)
+    for (int i = 0; i < CROWD; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, &crowd[i]), 0);
+    }
     for (int i = 0; i < CROWD; i++) {
         pthread_join(threads[i], NULL);
         assert_false(atomic_load(&crowd[i].failed));
@@ -124,10 +131,12 @@ static void *read_bytes(void *arg)
     char buffer[1000];
     ssize_t n;
 
-    while ((n = postern_read(crowd->stream, buffer, sizeof buffer, LONG_MS, NULL)) > 0)
+    while ((n = postern_read(crowd->stream, buffer, sizeof buffer, LONG_MS, NULL)) > 0) {
         atomic_fetch_add(&crowd->done, (unsigned)n);
-    if (n != 0)
+    }
+    if (n != 0) {
         atomic_store(&crowd->failed, true);
+    }
     return NULL;
 }
 
@@ -137,8 +146,9 @@ static void *write_bytes(void *arg)
     static const char buffer[70000];
 
     for (int i = 0; i < 10; i++) {
-        if (postern_write(crowd->stream, buffer, sizeof buffer, LONG_MS, NULL) != sizeof buffer)
+        if (postern_write(crowd->stream, buffer, sizeof buffer, LONG_MS, NULL) != sizeof buffer) {
             atomic_store(&crowd->failed, true);
+        }
     }
     return NULL;
 }
@@ -156,11 +166,13 @@ static void test_one_stream_shared(void **state)
         assert_int_equal(pthread_create(&readers[i], NULL, read_bytes, &crowd), 0);
         assert_int_equal(pthread_create(&writers[i], NULL, write_bytes, &crowd), 0);
     }
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         pthread_join(writers[i], NULL);
+    }
     assert_int_equal(postern_finish(crowd.stream, &err), 0);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         pthread_join(readers[i], NULL);
+    }
     assert_false(atomic_load(&crowd.failed));
     assert_int_equal(atomic_load(&crowd.done), 3 * 10 * 70000);
     postern_close(crowd.stream);
@@ -236,8 +248,9 @@ static void wake_waiters(void (*end)(struct postern_stream *stream), struct crow
     assert_int_equal(postern_wait_opened(stream, LONG_MS, &err), 0);
     assert_int_equal(pthread_create(&threads[0], NULL, wait_to_read, &told[0]), 0);
     assert_int_equal(pthread_create(&threads[1], NULL, wait_to_write, &told[1]), 0);
-    while (atomic_load(&told[0].done) + atomic_load(&told[1].done) < 2)
+    while (atomic_load(&told[0].done) + atomic_load(&told[1].done) < 2) {
         usleep(100);
+    }
     usleep(2000); /* most likely they wait by now; it has to hold either way */
     end(stream);
     pthread_join(threads[0], NULL);
@@ -290,10 +303,12 @@ static void test_two_pings_at_once(void **state)
     (void)state;
     connect_door();
     server_set_deaf(&server, true);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, wait_for_ready, &told[i]), 0);
-    while (atomic_load(&told[0].done) + atomic_load(&told[1].done) < 2)
+    }
+    while (atomic_load(&told[0].done) + atomic_load(&told[1].done) < 2) {
         usleep(100);
+    }
     server_set_deaf(&server, false);
     for (int i = 0; i < 2; i++) {
         pthread_join(threads[i], NULL);

@@ -33,8 +33,9 @@ int teardown(void **state)
 void connect_door(void)
 {
     server_run(&server);
-    if (postern_connect(server.address, &options, &door, &err) != 0)
+    if (postern_connect(server.address, &options, &door, &err) != 0) {
         fail_msg("%s", err.message);
+    }
 }
 
 struct postern_stream *open_route(const char *route)
@@ -50,8 +51,9 @@ void wait_for_figure(const unsigned *figure, unsigned value)
     uint64_t limit = clock_ms() + LONG_MS;
 
     while (server_figure(&server, figure) != value) {
-        if (clock_ms() > limit)
+        if (clock_ms() > limit) {
             fail_msg("the figure is %u, not %u", server_figure(&server, figure), value);
+        }
         usleep(1000);
     }
 }

@@ -336,8 +336,9 @@ static void load_once(void *arg)
     struct allowlist list;
     struct error err = ERROR_INIT;
     int rc = allowlist_load(arg, &list, &err);
-    if (rc != 0 && rc != -ENOMEM && rc != -EMFILE && rc != -EIO)
+    if (rc != 0 && rc != -ENOMEM && rc != -EMFILE && rc != -EIO) {
         fail_msg("%d: %s", rc, err.text);
+    }
     assert_int_equal(err.text[0] == '\0', rc == 0);
     assert_int_equal(list.count, rc == 0 ? 3 : 0);
     allowlist_release(&list);

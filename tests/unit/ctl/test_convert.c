@@ -52,8 +52,9 @@ static struct config *converted(const char *text)
 static const struct config_route *route(const struct config *config, const char *name)
 {
     for (unsigned i = 0; i < config->route_count; i++) {
-        if (strcmp(config->routes[i].name, name) == 0)
+        if (strcmp(config->routes[i].name, name) == 0) {
             return &config->routes[i];
+        }
     }
     fail_msg("no route %s", name);
     return NULL;
@@ -117,8 +118,9 @@ static void test_names_are_unique_and_valid(void **state)
     (void)state;
     char list[2048];
     char longest[200] = "";
-    for (int i = 0; i < 12; i++)
+    for (int i = 0; i < 12; i++) {
         strcat(longest, "0123456789abcde.");
+    }
     snprintf(list, sizeof(list),
              "allowlist:\n"
              "- {address: a.b, port: 443}\n- {address: a-b, port: 443}\n- {address: a-b-2, port: 443}\n"
@@ -156,8 +158,9 @@ static void assert_fails(struct ran *ran, int code, const char *message)
 {
     assert_int_equal(ran->code, code);
     assert_string_equal(ran->out, "");
-    if (strstr(ran->err, message) == NULL)
+    if (strstr(ran->err, message) == NULL) {
         fail_msg("\"%s\" lacks \"%s\"", ran->err, message);
+    }
     ran_release(ran);
 }
 
@@ -204,8 +207,9 @@ static void test_lists_that_cannot_be_converted(void **state)
     ran = convert_text("allowlist: []\n");
     assert_fails(&ran, CTL_FAILED, ": it has no entries\n");
     text_add(&many, "e: &e {address: a.example, port: 443}\nallowlist:\n");
-    for (int i = 0; i < 4097; i++)
+    for (int i = 0; i < 4097; i++) {
         text_add(&many, "- *e\n");
+    }
     ran = convert_text(text_string(&many));
     assert_fails(&ran, CTL_FAILED, ": it has more than 4096 entries");
     text_release(&many);
@@ -217,8 +221,9 @@ static void test_a_configuration_that_would_be_refused_is_not_printed(void **sta
     struct text many = TEXT_INIT;
     (void)state;
     text_add(&many, "allowlist:\n");
-    for (int i = 0; i < 3000; i++)
+    for (int i = 0; i < 3000; i++) {
         text_addf(&many, "- {address: %060d.%060d.%060d.x, port: 443}\n", i, i, i);
+    }
     struct ran ran = convert_text(text_string(&many));
     text_release(&many);
     assert_fails(&ran, CTL_FAILED, ": posternd would refuse what comes of it\n");

@@ -50,10 +50,11 @@ static struct addrinfo *make_info(const char *ip, struct addrinfo *next)
     }
     struct sockaddr_in *in = (struct sockaddr_in *)&made->address;
     struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&made->address;
-    if (inet_pton(AF_INET, ip, &in->sin_addr) == 1)
+    if (inet_pton(AF_INET, ip, &in->sin_addr) == 1) {
         in->sin_family = AF_INET;
-    else if (inet_pton(AF_INET6, ip, &in6->sin6_addr) == 1)
+    } else if (inet_pton(AF_INET6, ip, &in6->sin6_addr) == 1) {
         in6->sin6_family = AF_INET6;
+    }
     made->info.ai_addr = (struct sockaddr *)&made->address;
     made->info.ai_next = next;
     return &made->info;
@@ -71,11 +72,13 @@ int __wrap_getaddrinfo(const char *host, const char *service, const struct addri
     names.asked++;
     snprintf(names.host, sizeof(names.host), "%s", host);
     errno = names.os_error;
-    if (names.rc != 0)
+    if (names.rc != 0) {
         return names.rc;
+    }
     size_t count = 0;
-    while (names.ips[count] != NULL)
+    while (names.ips[count] != NULL) {
         count++;
+    }
     *ret = NULL;
     names.outstanding++;
     while (count > 0) {
@@ -85,8 +88,9 @@ int __wrap_getaddrinfo(const char *host, const char *service, const struct addri
             return EAI_MEMORY;
         }
     }
-    if (names.odd_family)
+    if (names.odd_family) {
         (*ret)->ai_addr->sa_family = AF_UNIX;
+    }
     return 0;
 }
 

@@ -32,8 +32,9 @@ static struct vsock_args parsed(const char *line, char buffer[256])
 {
     struct vsock_args args;
     struct text out = TEXT_INIT;
-    if (parse(line, &args, &out, buffer) != VSOCK_ARGS_RUN)
+    if (parse(line, &args, &out, buffer) != VSOCK_ARGS_RUN) {
         fail_msg("%s: %s", line, text_string(&out));
+    }
     assert_string_equal(text_string(&out), "");
     text_release(&out);
     return args;

@@ -27,10 +27,11 @@ int __wrap_server_run(const struct server_options *options)
     engine.calls++;
     engine.config_file = options->config_file;
     engine.config = options->config;
-    if (engine.failure != NULL)
+    if (engine.failure != NULL) {
         options->start_failed(engine.failure);
-    else
+    } else {
         options->started();
+    }
     return engine.code;
 }
 
@@ -59,8 +60,9 @@ static struct config *configured(const struct vsock_args *args, const char *entr
     struct allow_match match = {.entry = &entry, .by_name = by_name};
     struct error err = ERROR_INIT;
     struct config *config = vsock_proxy_config(args, &match, &err);
-    if (config == NULL)
+    if (config == NULL) {
         fail_msg("%s", err.text);
+    }
     return config;
 }
 
@@ -228,8 +230,9 @@ static int write_list(void **state)
         "allowlist:\n- {address: a.example, port: 443}\n- {address: 10.0.0.1, port: 8443}\n";
     int fd = mkstemp(list_path);
     (void)state;
-    if (fd < 0 || write(fd, list, sizeof(list) - 1) != sizeof(list) - 1)
+    if (fd < 0 || write(fd, list, sizeof(list) - 1) != sizeof(list) - 1) {
         return -1;
+    }
     return close(fd);
 }
 

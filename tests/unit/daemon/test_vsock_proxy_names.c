@@ -41,8 +41,9 @@ static void test_rust_log(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        if (vsock_proxy_log_level(cases[i].text) != cases[i].level)
+        if (vsock_proxy_log_level(cases[i].text) != cases[i].level) {
             fail_msg("%s", cases[i].text);
+        }
     }
 }
 
@@ -74,8 +75,9 @@ static void test_what_is_no_server(void **state)
     struct error err = ERROR_INIT;
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
-        if (vsock_proxy_server(hosts[i], 1, &addr, &err) != -EINVAL)
+        if (vsock_proxy_server(hosts[i], 1, &addr, &err) != -EINVAL) {
             fail_msg("%s", hosts[i]);
+        }
         assert_int_equal(strncmp(err.text, "Could not parse domain name: ", 29), 0);
     }
     memset(long_host, 'a', sizeof(long_host) - 1);
@@ -115,8 +117,9 @@ static void test_lookup_is_bounded(void **state)
     struct error err = ERROR_INIT;
     (void)state;
     answer("192.0.2.1");
-    for (size_t i = 0; i <= ALLOW_IPS_MAX; i++)
+    for (size_t i = 0; i <= ALLOW_IPS_MAX; i++) {
         names.ips[i] = "192.0.2.1";
+    }
     assert_int_equal(vsock_proxy_lookup(NULL, "a.example", &ips, &err), 0);
     assert_int_equal(ips.count, ALLOW_IPS_MAX);
 }

@@ -16,8 +16,9 @@ static struct addr parsed(const char *text)
 {
     struct addr addr;
     struct error err = ERROR_INIT;
-    if (addr_parse(text, &addr, &err) != 0)
+    if (addr_parse(text, &addr, &err) != 0) {
         fail_msg("%s: %s", text, err.text);
+    }
     assert_string_equal(err.text, "");
     return addr;
 }

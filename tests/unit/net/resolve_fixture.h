@@ -54,14 +54,16 @@ static inline void open_resolver(struct fixture *fixture)
 {
     struct error err = ERROR_INIT;
     fixture->closed = false;
-    if (resolver_new(&fixture->loop, &fixture->options, &fixture->stats, &fixture->resolver, &err) != 0)
+    if (resolver_new(&fixture->loop, &fixture->options, &fixture->stats, &fixture->resolver, &err) != 0) {
         fail_msg("%s", err.text);
+    }
 }
 
 static inline void wait_closed(struct fixture *fixture)
 {
-    while (!fixture->closed)
+    while (!fixture->closed) {
         uv_run(&fixture->loop, UV_RUN_ONCE);
+    }
 }
 
 static inline void close_resolver(struct fixture *fixture)
@@ -82,8 +84,9 @@ static inline void reopen(struct fixture *fixture)
 static inline int set_up(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
-    if (fixture == NULL || uv_loop_init(&fixture->loop) != 0)
+    if (fixture == NULL || uv_loop_init(&fixture->loop) != 0) {
         return -1;
+    }
     dns_fake_open(&fixture->dns, &fixture->loop);
     fixture->options = (struct resolver_options){
         .servers = fixture->dns.servers,
@@ -102,8 +105,9 @@ static inline int set_up(void **state)
 static inline int tear_down(void **state)
 {
     struct fixture *fixture = *state;
-    if (fixture->resolver != NULL)
+    if (fixture->resolver != NULL) {
         close_resolver(fixture);
+    }
     dns_fake_close(&fixture->dns);
     assert_int_equal(uv_loop_close(&fixture->loop), 0);
     free(fixture);
@@ -123,8 +127,9 @@ static inline void pass(struct fixture *fixture, uint64_t ms)
     timer.data = &timer;
     uv_update_time(&fixture->loop);
     uv_timer_start(&timer, on_pass, ms, 0);
-    while (timer.data != NULL)
+    while (timer.data != NULL) {
         uv_run(&fixture->loop, UV_RUN_ONCE);
+    }
     uv_close((uv_handle_t *)&timer, NULL);
     uv_run(&fixture->loop, UV_RUN_NOWAIT);
 }
@@ -137,10 +142,12 @@ static inline void on_resolved(struct resolve_request *request, enum reason why,
     question->calls++;
     question->why = why;
     assert_int_equal(why == REASON_NONE, answer != NULL);
-    if (answer != NULL)
+    if (answer != NULL) {
         question->answer = *answer;
-    if (question->then != NULL)
+    }
+    if (question->then != NULL) {
         question->then(question);
+    }
 }
 
 static inline int start(struct fixture *fixture, struct question *question, const char *name)
@@ -157,8 +164,9 @@ static inline int start(struct fixture *fixture, struct question *question, cons
 static inline void wait_for(struct question *question, unsigned calls)
 {
     while (question->calls < calls) {
-        if (uv_run(&question->fixture->loop, UV_RUN_ONCE) == 0 && question->calls < calls)
+        if (uv_run(&question->fixture->loop, UV_RUN_ONCE) == 0 && question->calls < calls) {
             fail_msg("the loop ended without an answer");
+        }
     }
 }
 
@@ -169,8 +177,9 @@ static inline int ask(struct fixture *fixture, struct question *question, const 
     memset(question, 0, sizeof(*question));
     question->why = REASON_NONE;
     r = start(fixture, question, name);
-    if (r == 0)
+    if (r == 0) {
         wait_for(question, 1);
+    }
     return r;
 }
 
@@ -187,8 +196,9 @@ static inline void ask_in_time(struct fixture *fixture, struct question *questio
 {
     for (unsigned i = 0; i < TRIES; i++) {
         reopen(fixture);
-        if (ask(fixture, question, name) == 0 && question->why == REASON_NONE)
+        if (ask(fixture, question, name) == 0 && question->why == REASON_NONE) {
             return;
+        }
     }
     fail_msg("%s is not answered in time", name);
 }

@@ -249,8 +249,9 @@ static void check_refusal(const struct refusal *refusal)
 
     snprintf(quoted, sizeof(quoted), "%s", refusal->text);
     for (char *c = quoted; *c != '\0'; c++) {
-        if (*c < 0x20 || *c == 0x7f) /* and bytes above, which are negative */
+        if (*c < 0x20 || *c == 0x7f) { /* and bytes above, which are negative */
             *c = '?';
+        }
     }
     snprintf(expected, sizeof(expected), "\"%s\": %s; expected %s", quoted, refusal->problem,
              refusal->expected);
@@ -265,8 +266,9 @@ static void check_refusal(const struct refusal *refusal)
 static void refused(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
         check_refusal(&refusals[i]);
+    }
 }
 
 static void refused_for_a_listener(void **state)
@@ -322,8 +324,9 @@ static void the_longest(void **state)
     assert_int_equal(addr_to_sockaddr(&addr, true, &any), 0);
 
     int n = snprintf(text, sizeof(text), "tcp://");
-    for (int i = 0; i < 253; i++)
+    for (int i = 0; i < 253; i++) {
         text[n++] = i % 64 == 63 ? '.' : 'a';
+    }
     strcpy(text + n, ":65535");
     addr = parsed(text);
     assert_int_equal(strlen(addr.host), 253);
@@ -340,13 +343,16 @@ static void hostnames(void **state)
                                       "a.1", "127.0.0.1", "::1", "a b", "a/b",  "b\xc3\xbc"};
     char name[ADDR_HOST_MAX + 2];
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
         assert_true(addr_is_hostname(good[i]));
-    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         assert_false(addr_is_hostname(bad[i]));
+    }
 
-    for (size_t i = 0; i < sizeof(name); i++)
+    for (size_t i = 0; i < sizeof(name); i++) {
         name[i] = i % 2 != 0 ? '.' : 'a';
+    }
     name[253] = '\0';
     assert_true(addr_is_hostname(name));
     name[253] = '.';
@@ -393,8 +399,9 @@ static uint32_t pick(uint32_t below)
 
 static void random_word(char *text, size_t length, const char *alphabet)
 {
-    for (size_t i = 0; i < length; i++)
+    for (size_t i = 0; i < length; i++) {
         text[i] = alphabet[pick((uint32_t)strlen(alphabet))];
+    }
     text[length] = '\0';
 }
 
@@ -425,8 +432,9 @@ static void random_address(char text[ADDR_TEXT_MAX])
         snprintf(text, ADDR_TEXT_MAX, "tcp://%s.a:%u", word, 1 + pick(65535));
         break;
     default:
-        for (size_t i = 0; i < sizeof(ip); i++)
+        for (size_t i = 0; i < sizeof(ip); i++) {
             ip[i] = pick(3) ? 0 : (unsigned char)pick(256);
+        }
         inet_ntop(AF_INET6, ip, word, sizeof(word));
         snprintf(text, ADDR_TEXT_MAX, "tcp://[%s]:%u", word, 1 + pick(65535));
     }
@@ -440,8 +448,9 @@ static void round_trip(void **state)
         random_address(text);
         struct addr a, b;
         /* 64-byte labels and over-long paths are among them, and rightly refused */
-        if (addr_parse(text, &a, NULL) != 0)
+        if (addr_parse(text, &a, NULL) != 0) {
             continue;
+        }
         b = parsed(addr_format(&a, once));
         assert_true(addr_equal(&a, &b));
         assert_string_equal(once, addr_format(&b, twice));

@@ -44,9 +44,10 @@ static void check(const struct expected *expected, size_t count)
         struct sockaddr_any any = socket_address(expected[i].address);
         const char *block = guard_block(&any.u.base);
         const char *wanted = expected[i].block;
-        if ((block == NULL) != (wanted == NULL) || (block != NULL && strcmp(block, wanted) != 0))
+        if ((block == NULL) != (wanted == NULL) || (block != NULL && strcmp(block, wanted) != 0)) {
             fail_msg("%s: %s, expected %s", expected[i].address, block ? block : "public",
                      wanted ? wanted : "public");
+        }
         assert_int_equal(guard_is_public(&any.u.base), wanted == NULL);
     }
 }

@@ -23,8 +23,9 @@ static const char *text_at(const struct resolved *answer, unsigned i)
 static unsigned count_text(const struct resolved *answer, const char *text)
 {
     unsigned n = 0;
-    for (unsigned i = 0; i < answer->count; i++)
+    for (unsigned i = 0; i < answer->count; i++) {
         n += strcmp(text_at(answer, i), text) == 0;
+    }
     return n;
 }
 
@@ -41,8 +42,9 @@ static void all_addresses_in_alternation(void **state)
     assert_int_equal(question.why, REASON_NONE);
     assert_false(question.answer.stale);
     assert_int_equal(question.answer.count, 4);
-    for (unsigned i = 1; i < 4; i++)
+    for (unsigned i = 1; i < 4; i++) {
         assert_int_not_equal(family_at(&question.answer, i), family_at(&question.answer, i - 1));
+    }
     assert_int_equal(count_text(&question.answer, "192.0.2.1:0"), 1);
     assert_int_equal(count_text(&question.answer, "192.0.2.2:0"), 1);
     assert_int_equal(count_text(&question.answer, "[2001:db8::1]:0"), 1);
@@ -93,8 +95,9 @@ static void a_huge_answer(void **state)
     assert_int_equal(question.why, REASON_NONE);
     assert_true(rule->asked_tcp > 0);
     assert_int_equal(question.answer.count, RESOLVE_ADDRS_MAX);
-    for (unsigned i = 0; i < RESOLVE_ADDRS_MAX; i++)
+    for (unsigned i = 0; i < RESOLVE_ADDRS_MAX; i++) {
         ipv4 += family_at(&question.answer, i) == AF_INET;
+    }
     assert_int_equal(ipv4, RESOLVE_ADDRS_MAX / 2);
 }
 
@@ -206,8 +209,9 @@ static bool mount_hosts(void)
                 (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
                 mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
                 mount(path, "/etc/hosts", "none", MS_BIND, NULL) == 0;
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+    }
     unlink(path);
     return done;
 }
@@ -217,8 +221,9 @@ enum { CHILD_PASSED, CHILD_FAILED, CHILD_CANNOT };
 static int ask_for_hosts(struct fixture *fixture)
 {
     struct question question;
-    if (!mount_hosts())
+    if (!mount_hosts()) {
         return CHILD_CANNOT;
+    }
     ask(fixture, &question, "in-hosts.test");
     return question.why == REASON_NONE && question.answer.count == 2 && fixture->dns.asked == 0 &&
                    count_text(&question.answer, "192.0.2.77:0") == 1 &&
@@ -292,8 +297,9 @@ static void resolv_conf_is_read_again(void **state)
     assert_int_equal(start(fixture, &slow, "slow"), 0);
     write_file(path, "search two.test\n# another\n");
     ask(fixture, &question, "host");
-    if (uv_now(&fixture->loop) - opened < 1000) /* too soon to look at the file */
+    if (uv_now(&fixture->loop) - opened < 1000) { /* too soon to look at the file */
         assert_int_equal(question.why, REASON_NONE);
+    }
     pass(fixture, 1001);
     assert_int_equal(slow.calls, 0);
     assert_asks(fixture, "other", 0, REASON_NONE);
@@ -433,8 +439,9 @@ static void the_deadline_does_not_rely_on_c_ares(void **state)
     assert_int_equal(fixture->stats.cached, 0);
     rule->delay_ms = 0;
     struct question question = {.why = REASON_DNS_TIMEOUT};
-    for (unsigned i = 0; i < TRIES && question.why != REASON_NONE; i++)
+    for (unsigned i = 0; i < TRIES && question.why != REASON_NONE; i++) {
         assert_int_equal(ask(fixture, &question, "late.test"), 0);
+    }
     assert_int_equal(question.why, REASON_NONE);
 }
 

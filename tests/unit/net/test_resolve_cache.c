@@ -174,13 +174,15 @@ static void the_name_used_longest_ago_goes_first(void **state)
 {
     struct fixture *fixture = *state;
     static const char *const names[] = {"a.test", "b.test", "c.test", "d.test"};
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; i++) {
         dns_fake_rule(&fixture->dns, names[i])->a = 1;
+    }
     fixture->options.cache_size = 3;
     reopen(fixture);
 
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3; i++) {
         assert_asks(fixture, names[i], 0, REASON_NONE);
+    }
     assert_asks(fixture, "a.test", 1, REASON_NONE);
     assert_asks(fixture, "d.test", 0, REASON_NONE); /* b.test goes */
     assert_int_equal(fixture->stats.cached, 3);

@@ -19,8 +19,9 @@ static void open_other(struct fixture *fixture, struct other *other)
 {
     struct error err = ERROR_INIT;
     assert_int_equal(uv_loop_init(&other->loop), 0);
-    if (resolver_join(&other->loop, fixture->resolver, &other->resolver, &err) != 0)
+    if (resolver_join(&other->loop, fixture->resolver, &other->resolver, &err) != 0) {
         fail_msg("%s", err.text);
+    }
 }
 
 static void close_other(struct other *other)
@@ -286,8 +287,9 @@ struct asker {
 static void count_down(struct resolve_request *request, enum reason why, const struct resolved *answer)
 {
     struct asker *asker = request->data;
-    if (why == REASON_NONE && answer->count == 1)
+    if (why == REASON_NONE && answer->count == 1) {
         asker->left--;
+    }
 }
 
 static void ask_all(void *data)
@@ -296,8 +298,10 @@ static void ask_all(void *data)
     struct resolved answer;
     for (unsigned i = 0; i < QUESTIONS; i++) {
         asker->requests[i].data = asker;
-        if (resolve_start(asker->other.resolver, "slow.test", &asker->requests[i], count_down, &answer) == 0)
+        if (resolve_start(asker->other.resolver, "slow.test", &asker->requests[i], count_down, &answer) ==
+            0) {
             asker->left++;
+        }
     }
     uv_sem_post(asker->asked);
     uv_run(&asker->other.loop, UV_RUN_DEFAULT);
@@ -339,12 +343,15 @@ static void many_threads_ask_once(void **state)
     rule->a = 1;
     rule->delay_ms = 60 * MINUTE_MS;
     start_askers(fixture, askers, &asked, ask_all);
-    for (unsigned i = 0; i < THREADS; i++)
+    for (unsigned i = 0; i < THREADS; i++) {
         uv_sem_wait(&asked);
-    while (rule->asked_a == 0 || rule->asked_aaaa == 0)
+    }
+    while (rule->asked_a == 0 || rule->asked_aaaa == 0) {
         pass(fixture, 1);
-    for (unsigned i = 0; i < 2 * THREADS; i++)
+    }
+    for (unsigned i = 0; i < 2 * THREADS; i++) {
         pass(fixture, 1);
+    }
     dns_fake_hurry(&fixture->dns);
     join_askers(askers, &asked);
     assert_int_equal(rule->asked_a, 1);
@@ -374,10 +381,11 @@ static void next_round(struct asker *asker)
         resolve_cancel(request);
         int r = resolve_start(asker->other.resolver, names[(round + asker->number) % 3], request, on_round,
                               &answer);
-        if (round % 5 == 0)
+        if (round % 5 == 0) {
             resolve_cancel(taken);
-        else if (r == 0)
+        } else if (r == 0) {
             return;
+        }
     }
 }
 
@@ -410,8 +418,9 @@ static void threads_that_ask_take_back_and_close(void **state)
         done += uv_sem_trywait(&asked) == 0 ? 1 : 0;
     }
     join_askers(askers, &asked);
-    for (unsigned i = 0; i < THREADS; i++)
+    for (unsigned i = 0; i < THREADS; i++) {
         assert_int_equal(askers[i].rounds, ROUNDS);
+    }
     assert_true(fixture->stats.queries >= 3);
     free(askers);
 }

@@ -13,15 +13,17 @@ static void a_hundred_questions_are_one_query(void **state)
     struct question *questions = calloc(100, sizeof(*questions));
     struct dns_rule *rule = dns_fake_rule(&fixture->dns, "name.test");
     rule->a = 1;
-    for (unsigned i = 0; i < 100; i++)
+    for (unsigned i = 0; i < 100; i++) {
         assert_int_equal(start(fixture, &questions[i], i % 2 ? "name.test" : "Name.TEST"), 0);
+    }
     for (unsigned i = 0; i < 100; i++) {
         wait_for(&questions[i], 1);
         assert_int_equal(questions[i].why, REASON_NONE);
     }
     uv_run(&fixture->loop, UV_RUN_DEFAULT); /* and nothing keeps the loop running */
-    for (unsigned i = 0; i < 100; i++)
+    for (unsigned i = 0; i < 100; i++) {
         assert_int_equal(questions[i].calls, 1);
+    }
     assert_int_equal(fixture->stats.queries, 1);
     assert_int_equal(rule->asked_a, 1);
     assert_int_equal(rule->asked_aaaa, 1);
@@ -164,8 +166,9 @@ static void a_callback_cancels_another(void **state)
 
 static void ask_again(struct question *question)
 {
-    if (question->calls < 3)
+    if (question->calls < 3) {
         assert_int_equal(start(question->fixture, question, "fails.test"), 0);
+    }
 }
 
 static void a_callback_asks_again(void **state)

@@ -19,8 +19,9 @@ const char *document_text(void)
     FILE *file;
     size_t length;
 
-    if (text[0])
+    if (text[0]) {
         return text;
+    }
     file = fopen(PROTOCOL_DOCUMENT, "rb");
     assert_non_null(file);
     length = fread(text, 1, sizeof(text) - 1, file);
@@ -43,8 +44,9 @@ static bool starts(const char *line, const char *prefix)
 
 static int nibble(char c)
 {
-    if (c >= '0' && c <= '9')
+    if (c >= '0' && c <= '9') {
         return c - '0';
+    }
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
@@ -53,8 +55,9 @@ static void add_line(struct vector *vector, const char *line)
     int high = -1;
 
     for (; *line != '\n' && *line != '#'; line++) {
-        if (*line == ' ')
+        if (*line == ' ') {
             continue;
+        }
         assert_true(nibble(*line) >= 0);
         if (high < 0) {
             high = nibble(*line);
@@ -72,8 +75,9 @@ static void read_vectors(struct vector *vectors, size_t *count)
     const char *line = document_text();
 
     for (; *line; line = next_line(line)) {
-        if (!starts(line, "```vector "))
+        if (!starts(line, "```vector ")) {
             continue;
+        }
         struct vector *vector = &vectors[(*count)++];
         assert_true(*count <= VECTORS_MAX);
         assert_int_equal(sscanf(line, "```vector %39s", vector->name), 1);
@@ -89,8 +93,9 @@ const struct vector *document_vectors(size_t *count)
     static struct vector vectors[VECTORS_MAX];
     static size_t known;
 
-    if (known == 0)
+    if (known == 0) {
         read_vectors(vectors, &known);
+    }
     *count = known;
     return vectors;
 }
@@ -100,9 +105,11 @@ const struct vector *document_vector(const char *name)
     size_t count;
     const struct vector *vectors = document_vectors(&count);
 
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(vectors[i].name, name) == 0)
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(vectors[i].name, name) == 0) {
             return &vectors[i];
+        }
+    }
     fail_msg("docs/protocol.md has no vector %s", name);
     return NULL;
 }
@@ -113,8 +120,9 @@ const struct rule *document_rules(size_t *count)
     static size_t known;
 
     for (const char *line = known == 0 ? document_text() : ""; *line; line = next_line(line)) {
-        if (!starts(line, "- **["))
+        if (!starts(line, "- **[")) {
             continue;
+        }
         assert_true(known < RULES_MAX);
         assert_int_equal(sscanf(line, "- **[%7[^]]]** %23[A-Z_]", rules[known].id, rules[known].code), 2);
         known++;

@@ -35,8 +35,9 @@ static void PRINTF_LIKE(4, 5)
     va_end(args);
     peer->events_count++;
     add(peer->events, "%s%s%s", peer->events[0] ? " " : "", name, text);
-    if (peer->in_event)
+    if (peer->in_event) {
         peer->in_event(peer, channel, name);
+    }
 }
 
 static void on_ready(struct session *session, const struct control_hello *hello)
@@ -52,9 +53,11 @@ static struct peer *owner(struct channel *channel)
 
 static struct peer_channel *free_place(struct peer *peer)
 {
-    for (size_t i = 0; i < PEER_CHANNELS; i++)
-        if (!peer->channels[i].channel)
+    for (size_t i = 0; i < PEER_CHANNELS; i++) {
+        if (!peer->channels[i].channel) {
             return &peer->channels[i];
+        }
+    }
     fail_msg("no place for another channel");
     return NULL;
 }
@@ -83,10 +86,12 @@ static void on_data(struct channel *channel, const uint8_t *bytes, size_t length
 {
     struct peer *peer = owner(channel);
 
-    for (size_t i = 0; i < length; i++) /* so that a sanitizer sees what is not there */
+    for (size_t i = 0; i < length; i++) { /* so that a sanitizer sees what is not there */
         assert_int_equal(bytes[i], 'd');
-    if (peer->consume)
+    }
+    if (peer->consume) {
         channel_consumed(channel, length);
+    }
     event(peer, channel, "data", "(%u,%zu)", channel_id(channel), length);
 }
 
@@ -117,8 +122,9 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     struct peer_channel *place = peer_place(peer, channel_id(channel));
     size_t length = place->to_send < size ? (size_t)place->to_send : size;
 
-    if (peer->in_event)
+    if (peer->in_event) {
         peer->in_event(peer, channel, "fill");
+    }
     memset(buffer, 'd', length);
     place->to_send -= length;
     *more = place->to_send > 0 || place->more ? CHANNEL_MORE : place->fin ? CHANNEL_FIN : CHANNEL_PAUSE;
@@ -200,9 +206,11 @@ void peer_stop(struct peer *peer)
 
 struct peer_channel *peer_place(struct peer *peer, uint32_t id)
 {
-    for (size_t i = 0; i < PEER_CHANNELS; i++)
-        if (peer->channels[i].channel && channel_id(peer->channels[i].channel) == id)
+    for (size_t i = 0; i < PEER_CHANNELS; i++) {
+        if (peer->channels[i].channel && channel_id(peer->channels[i].channel) == id) {
             return &peer->channels[i];
+        }
+    }
     fail_msg("no channel %u", id);
     return NULL;
 }
@@ -248,8 +256,9 @@ void put_frame(struct peer *peer, uint8_t type, uint8_t flags, uint32_t stream, 
     static uint8_t bytes[FRAME_HEADER + FRAME_PAYLOAD_MAX];
 
     frame_encode_header(bytes, (struct frame_header){type, flags, (uint16_t)length, stream});
-    if (length > 0)
+    if (length > 0) {
         memcpy(bytes + FRAME_HEADER, payload, length);
+    }
     put_bytes(peer, bytes, FRAME_HEADER + length);
 }
 
@@ -358,15 +367,19 @@ void peer_wait(struct peer *peer, uint64_t ms, bool alive)
     uint64_t until = peer->now + ms, next;
 
     while ((next = session_next_deadline(peer->session)) <= until) {
-        if (next > peer->now)
+        if (next > peer->now) {
             peer->now = next;
+        }
         session_tick(peer->session, peer->now);
-        if (!alive || session_is_over(peer->session))
+        if (!alive || session_is_over(peer->session)) {
             continue;
-        if (peer->session->owes & OWES_PING)
+        }
+        if (peer->session->owes & OWES_PING) {
             peer_said(peer);
-        if (peer->session->ping_under_way)
+        }
+        if (peer->session->ping_under_way) {
             put_pong(peer);
+        }
     }
     peer->now = until;
     session_set_now(peer->session, until);
@@ -472,8 +485,9 @@ const char *peer_said(struct peer *peer)
         say_all(peer, buffer, length);
     }
     free(buffer);
-    if (strstr(peer->said, "GOAWAY("))
+    if (strstr(peer->said, "GOAWAY(")) {
         snprintf(peer->goaway, sizeof(peer->goaway), "%s", strstr(peer->said, "GOAWAY("));
+    }
     return peer->said;
 }
 

@@ -26,8 +26,9 @@ static void id_again(struct peer *peer)
 
 static void too_many_streams(struct peer *peer)
 {
-    for (uint32_t id = 1; id <= 9; id += 2)
+    for (uint32_t id = 1; id <= 9; id += 2) {
         put_open(peer, id, "kms");
+    }
 }
 
 /* A stream's place does not come back by its reset. */
@@ -227,8 +228,9 @@ static void no_session_credit(struct peer *peer)
         channel_ready(peer_channel(peer, id));
     }
     peer_said(peer);
-    for (uint32_t id = 2; id <= 6; id += 2)
+    for (uint32_t id = 2; id <= 6; id += 2) {
         put_opened(peer, id);
+    }
     peer_wait(peer, 300000, true);
 }
 
@@ -314,10 +316,12 @@ static void many_opens(struct peer *peer)
     for (uint32_t i = 0; !session_is_over(peer->session); i++) {
         assert_in_range(i, 0, 20);
         put_open(peer, 2 * i + 1, "kms");
-        if (!session_is_over(peer->session))
+        if (!session_is_over(peer->session)) {
             put_data(peer, 2 * i + 1, 0, true);
-        if (session_is_over(peer->session))
+        }
+        if (session_is_over(peer->session)) {
             return;
+        }
         peer_release(peer, 2 * i + 1);
         peer_said(peer);
     }
@@ -330,8 +334,9 @@ static void many_resets(struct peer *peer)
         assert_in_range(i, 0, 30);
         put_open(peer, 2 * i + 1, "kms");
         put_reset(peer, 2 * i + 1, CODE_CANCEL, 0);
-        if (session_is_over(peer->session))
+        if (session_is_over(peer->session)) {
             return;
+        }
         peer_release(peer, 2 * i + 1);
         peer_said(peer);
     }
@@ -344,8 +349,9 @@ static void many_stops(struct peer *peer)
         put_open(peer, 2 * i + 1, "kms");
         put_data(peer, 2 * i + 1, 0, true);
         put_stop(peer, 2 * i + 1, CODE_CANCEL);
-        if (session_is_over(peer->session))
+        if (session_is_over(peer->session)) {
             return;
+        }
         peer_release(peer, 2 * i + 1);
         peer_said(peer);
     }

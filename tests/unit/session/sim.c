@@ -54,8 +54,9 @@ void sim_trace(const struct sim *sim, const char *format, ...)
 {
     va_list args;
 
-    if (!sim->trace)
+    if (!sim->trace) {
         return;
+    }
     printf("%8llu ms, step %llu: ", (unsigned long long)sim->now, (unsigned long long)sim->steps);
     va_start(args, format);
     vprintf(format, args);
@@ -73,8 +74,9 @@ static void random_config(struct sim *sim, struct session_config *config, enum s
     config->max_payload = rng_chance(rng, 30) ? FRAME_PAYLOAD_MIN : FRAME_PAYLOAD_MIN + rng_below(rng, 60000);
     config->budget =
         UINT64_C(2048) * (config->max_streams + config->max_own_streams) * (1 + rng_below(rng, 20));
-    if (config->budget < CONTROL_SESSION_WINDOW_MIN)
+    if (config->budget < CONTROL_SESSION_WINDOW_MIN) {
         config->budget = CONTROL_SESSION_WINDOW_MIN;
+    }
     config->hash_seed = (uint32_t)rng_next(rng);
 }
 
@@ -98,15 +100,18 @@ static void start(struct sim *sim, uint64_t seed, bool trace)
         app_init(&sim->sides[i], sim, &config[i]);
     }
     /* Who may open nothing at all must not wait for it. */
-    for (unsigned i = 0; i < 2; i++)
-        if (config[1 - i].max_streams == 0)
+    for (unsigned i = 0; i < 2; i++) {
+        if (config[1 - i].max_streams == 0) {
             sim->sides[i].to_open = 0;
+        }
+    }
 }
 
 static void cut(struct sim *sim)
 {
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 2; i++) {
         session_receive_end(sim->sides[i].session, sim->now);
+    }
     memset(sim->wires, 0, sizeof(sim->wires));
     sim->black = true;
 }
@@ -115,8 +120,9 @@ static void strike(struct sim *sim)
 {
     struct side *side = &sim->sides[rng_below(&sim->rng, 2)];
 
-    if (sim->fault == FAULT_NONE || sim->faulted || sim->steps < sim->fault_step)
+    if (sim->fault == FAULT_NONE || sim->faulted || sim->steps < sim->fault_step) {
         return;
+    }
     sim->faulted = true;
     sim_trace(sim, "accident %d", sim->fault);
     switch (sim->fault) {
@@ -163,14 +169,17 @@ static bool step(struct sim *sim)
         struct side *side = &sim->sides[who];
         moved |= wire_deliver(sim, 1 - who);
         app_check(side);
-        if (rng_chance(&sim->rng, 70))
+        if (rng_chance(&sim->rng, 70)) {
             moved |= app_act(side);
+        }
         app_check(side);
-        if (rng_chance(&sim->rng, 80))
+        if (rng_chance(&sim->rng, 80)) {
             moved |= wire_write(sim, who);
+        }
         app_check(side);
-        if (session_next_deadline(side->session) <= sim->now)
+        if (session_next_deadline(side->session) <= sim->now) {
             session_tick(side->session, sim->now);
+        }
         app_check(side);
     }
     return moved;
@@ -184,8 +193,9 @@ static bool all_over(const struct sim *sim)
 static void maybe_drain(struct sim *sim)
 {
     if (sim->sides[0].drained || sim->sides[1].drained || !app_idle(&sim->sides[0]) ||
-        !app_idle(&sim->sides[1]))
+        !app_idle(&sim->sides[1])) {
         return;
+    }
     struct side *side = &sim->sides[rng_below(&sim->rng, 2)];
     sim_trace(sim, "side %d drains", (int)(side - sim->sides));
     session_drain(side->session, 0);
@@ -206,20 +216,25 @@ static void check_end(struct sim *sim)
         CHECK(sim,
               a->session->shared_given == 0 && b->session->shared_given == 0 && a->session->holders == 0);
         CHECK(sim, a->session->own_live == 0 && b->session->own_live == 0);
-        if (!sim->rude && !sim->stalls)
+        if (!sim->rude && !sim->stalls) {
             CHECK(sim, a->whole == a->opened + b->opened && b->whole == a->whole);
+        }
         return;
     }
-    if (sim->fault == FAULT_CUT)
+    if (sim->fault == FAULT_CUT) {
         CHECK(sim, (a->end_code == CODE_LOST || a->end_code == CODE_NO_ERROR) &&
                        (b->end_code == CODE_LOST || b->end_code == CODE_NO_ERROR));
-    if (sim->fault == FAULT_BLACKHOLE)
+    }
+    if (sim->fault == FAULT_BLACKHOLE) {
         CHECK(sim,
               a->end_code == CODE_TIMEOUT || a->end_code == CODE_NO_ERROR || a->end_code == CODE_GOING_AWAY);
+    }
     /* The deadline may pass for one side when the other has just finished. */
-    if (sim->fault == FAULT_DRAIN)
-        for (unsigned i = 0; i < 2; i++)
+    if (sim->fault == FAULT_DRAIN) {
+        for (unsigned i = 0; i < 2; i++) {
             CHECK(sim, sim->sides[i].end_code == CODE_GOING_AWAY || sim->sides[i].end_code == CODE_NO_ERROR);
+        }
+    }
 }
 
 static void run(struct sim *sim)
@@ -227,17 +242,20 @@ static void run(struct sim *sim)
     uint64_t still = 0;
 
     while (!all_over(sim)) {
-        if (++sim->steps > STEPS_MAX)
+        if (++sim->steps > STEPS_MAX) {
             sim_fail(sim, "no end in sight");
+        }
         sim->now += rng_below(&sim->rng, 3) == 0;
         if (step(sim)) {
             still = 0;
         } else if (++still > 50) { /* by then chance alone is no explanation */
             uint64_t next = next_moment(sim);
-            if (next == SESSION_NEVER && !all_over(sim))
+            if (next == SESSION_NEVER && !all_over(sim)) {
                 sim_fail(sim, "deadlock");
-            if (next != SESSION_NEVER && next > sim->now)
+            }
+            if (next != SESSION_NEVER && next > sim->now) {
                 sim->now = next;
+            }
             still = 0;
         }
         maybe_drain(sim);
@@ -272,14 +290,15 @@ int main(int argc, char **argv)
     bool trace = false;
 
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc)
+        if (strcmp(argv[i], "--seeds") == 0 && i + 1 < argc) {
             seeds = number(argv[++i]);
-        else if (strcmp(argv[i], "--first") == 0 && i + 1 < argc)
+        } else if (strcmp(argv[i], "--first") == 0 && i + 1 < argc) {
             first = number(argv[++i]);
-        else if (strcmp(argv[i], "--trace") == 0)
+        } else if (strcmp(argv[i], "--trace") == 0) {
             trace = true;
-        else
+        } else {
             number("");
+        }
     }
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         start(&sim, seed, trace);

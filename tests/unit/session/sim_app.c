@@ -13,8 +13,9 @@ static const uint8_t *pattern(void)
 
     if (!bytes[1]) {
         struct rng rng = {1};
-        for (size_t i = 0; i < PATTERN; i++)
+        for (size_t i = 0; i < PATTERN; i++) {
             bytes[i] = bytes[i + PATTERN] = (uint8_t)(rng_next(&rng) | (i == 1));
+        }
     }
     return bytes;
 }
@@ -51,8 +52,9 @@ static struct conv *conv_of(struct channel *channel)
 static struct conv *new_conv(struct side *side, bool own)
 {
     for (size_t i = 0; i < CONVS_MAX; i++) {
-        if (side->convs[i].channel)
+        if (side->convs[i].channel) {
             continue;
+        }
         side->convs[i] = (struct conv){.side = side,
                                        .own = own,
                                        .stuck = side->sim->stalls && rng_chance(&side->sim->rng, 20)};
@@ -70,8 +72,9 @@ static void begin(struct conv *conv, struct channel *channel)
 
 static void let_go(struct conv *conv)
 {
-    if (!conv->channel)
+    if (!conv->channel) {
         return;
+    }
     sim_trace(conv->side->sim, "side %d releases %u", (int)(conv->side - conv->side->sim->sides), conv->id);
     channel_release(conv->channel);
     conv->channel = NULL;
@@ -82,12 +85,15 @@ static void meddle(struct side *side, struct conv *conv)
 {
     struct rng *rng = &side->sim->rng;
 
-    if (!side->sim->rude || !rng_chance(rng, 5))
+    if (!side->sim->rude || !rng_chance(rng, 5)) {
         return;
-    if (rng_chance(rng, 50))
+    }
+    if (rng_chance(rng, 50)) {
         conv = &side->convs[rng_below(rng, CONVS_MAX)];
-    if (!conv->channel)
+    }
+    if (!conv->channel) {
         return;
+    }
     conv->cut_short = true;
     switch (rng_below(rng, 3)) {
     case 0:
@@ -168,8 +174,9 @@ static void on_data(struct channel *channel, const uint8_t *bytes, size_t length
         channel_consumed(channel, some);
         conv->held -= some;
     }
-    if (rng_chance(&sim->rng, 5))
+    if (rng_chance(&sim->rng, 5)) {
         session_yield(conv->side->session);
+    }
     meddle(conv->side, conv);
 }
 
@@ -225,8 +232,9 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     size_t length = size < left ? size : (size_t)left;
 
     CHECK(sim, size > 0 && !conv->failed && (conv->own || conv->answered));
-    if (rng_chance(&sim->rng, 10))
+    if (rng_chance(&sim->rng, 10)) {
         length = rng_below(&sim->rng, (uint32_t)length + 1);
+    }
     for (size_t i = 0; i < length;) {
         size_t piece = length - i < PATTERN ? length - i : PATTERN;
         memcpy(buffer + i, pattern() + (k + conv->sent) % PATTERN, piece);
@@ -235,10 +243,11 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     }
     *more = rng_chance(&sim->rng, 20) ? CHANNEL_PAUSE : CHANNEL_MORE;
     if (conv->sent == conv->to_send && rng_chance(&sim->rng, 80)) {
-        if (rng_chance(&sim->rng, 30))
+        if (rng_chance(&sim->rng, 30)) {
             channel_finish(channel); /* whatever it says besides */
-        else
+        } else {
             *more = CHANNEL_FIN;
+        }
     }
     meddle(conv->side, conv);
     return length;
@@ -261,9 +270,10 @@ static void on_ended(struct session *session, const struct session_end *end)
     side->over = true;
     side->end_code = end->code;
     side->end_by_peer = end->by_peer;
-    if (!side->sim->faulted && end->code != CODE_NO_ERROR)
+    if (!side->sim->faulted && end->code != CODE_NO_ERROR) {
         sim_fail(side->sim, "side %d ended: %s %s", (int)(side - side->sim->sides), code_word(end->code),
                  end->text);
+    }
 }
 
 const struct session_events app_events = {
@@ -297,8 +307,9 @@ static bool open_one(struct side *side)
     struct channel *channel;
     int status;
 
-    if (!conv)
+    if (!conv) {
         return false;
+    }
     status = session_open(side->session, &open, conv, &channel);
     if (status == -EAGAIN) {
         side->may_open = false;
@@ -318,8 +329,9 @@ static bool open_one(struct side *side)
 /* Whether a stream has come to its end, as far as its application is concerned. */
 static bool is_done(const struct conv *conv)
 {
-    if (conv->failed)
+    if (conv->failed) {
         return true;
+    }
     return channel_sending_over(conv->channel) && channel_receiving_over(conv->channel) &&
            (conv->held == 0 || conv->stuck);
 }
@@ -337,9 +349,10 @@ static bool be_rude(struct conv *conv)
         channel_stop(conv->channel, CODE_CANCEL);
         return true;
     case 2:
-        if (!conv->own && !conv->answered)
+        if (!conv->own && !conv->answered) {
             channel_refuse(conv->channel, code_of_reason(REASON_LIMIT_ROUTE),
                            rng_chance(rng, 50) ? "full\n" : NULL, true);
+        }
         return true;
     default:
         let_go(conv);
@@ -355,8 +368,9 @@ static bool act_on(struct conv *conv)
         let_go(conv);
         return true;
     }
-    if (conv->side->sim->rude && rng_chance(rng, 2))
+    if (conv->side->sim->rude && rng_chance(rng, 2)) {
         return be_rude(conv);
+    }
     if (!conv->own && !conv->answered) {
         conv->answered = true;
         channel_accept(conv->channel);
@@ -381,30 +395,38 @@ bool app_act(struct side *side)
     unsigned from = rng_below(&side->sim->rng, CONVS_MAX);
     bool acted = false;
 
-    if (side->over)
+    if (side->over) {
         return false;
+    }
     session_set_now(side->session, side->sim->now);
-    if (side->ready && side->may_open && side->opened < side->to_open && rng_chance(&side->sim->rng, 60))
+    if (side->ready && side->may_open && side->opened < side->to_open && rng_chance(&side->sim->rng, 60)) {
         acted |= open_one(side);
+    }
     for (unsigned i = 0; i < CONVS_MAX; i++) {
         struct conv *conv = &side->convs[(from + i) % CONVS_MAX];
-        if (conv->channel && rng_chance(&side->sim->rng, 60))
+        if (conv->channel && rng_chance(&side->sim->rng, 60)) {
             acted |= act_on(conv);
+        }
     }
-    if (rng_chance(&side->sim->rng, 1))
+    if (rng_chance(&side->sim->rng, 1)) {
         session_ping(side->session);
+    }
     return acted;
 }
 
 bool app_idle(const struct side *side)
 {
-    if (side->over)
+    if (side->over) {
         return true;
-    if (!side->ready || side->opened < side->to_open)
+    }
+    if (!side->ready || side->opened < side->to_open) {
         return false;
-    for (size_t i = 0; i < CONVS_MAX; i++)
-        if (side->convs[i].channel)
+    }
+    for (size_t i = 0; i < CONVS_MAX; i++) {
+        if (side->convs[i].channel) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -415,19 +437,22 @@ void app_check(const struct side *side)
     const struct sim *sim = side->sim;
     uint64_t held = 0, shared = 0, windows = 0;
 
-    if (session->phase != PHASE_RUNNING)
+    if (session->phase != PHASE_RUNNING) {
         return;
+    }
     for (size_t i = 0; i < CONVS_MAX; i++) {
         const struct conv *conv = &side->convs[i];
         const struct channel *channel = conv->channel;
-        if (!channel)
+        if (!channel) {
             continue;
+        }
         /* After a stop nothing is handed over, and what comes counts as consumed at once. */
         CHECK(sim, conv->held <= channel_bytes_held(channel) || channel->discard);
         CHECK(sim, channel_bytes_held(channel) <= channel->window);
         CHECK(sim, channel->window >= session->reserve);
-        if (!channel->discard && !channel->receive_over)
+        if (!channel->discard && !channel->receive_over) {
             CHECK(sim, channel->receive_max - channel->consumed <= channel->window);
+        }
         CHECK(sim, channel->sent <= channel->send_max && channel->received <= channel->receive_max);
         held += channel_bytes_held(channel);
         shared += channel->window - session->reserve;
@@ -446,6 +471,7 @@ void app_check(const struct side *side)
 
 void app_release_all(struct side *side)
 {
-    for (size_t i = 0; i < CONVS_MAX; i++)
+    for (size_t i = 0; i < CONVS_MAX; i++) {
         let_go(&side->convs[i]);
+    }
 }

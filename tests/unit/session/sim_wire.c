@@ -26,20 +26,26 @@ bool wire_write(struct sim *sim, unsigned from)
     size_t size = SESSION_SEND_MIN + rng_below(&sim->rng, BATCH_MAX - SESSION_SEND_MIN);
     uint64_t at = sim->now + (rng_chance(&sim->rng, 30) ? rng_below(&sim->rng, 40) : 0);
 
-    if (!session_has_output(session) || wire->count == CHUNKS_MAX)
+    if (!session_has_output(session) || wire->count == CHUNKS_MAX) {
         return false;
-    if (size > room)
+    }
+    if (size > room) {
         size = room;
-    if (size < SESSION_SEND_MIN)
+    }
+    if (size < SESSION_SEND_MIN) {
         return false;
+    }
     size = session_send(session, sim->now, batch, size);
-    if (size == 0)
+    if (size == 0) {
         return true;
-    if (sim->black)
+    }
+    if (sim->black) {
         return true;
+    }
     put(wire, batch, size);
-    if (at < wire->latest)
+    if (at < wire->latest) {
         at = wire->latest;
+    }
     wire->latest = at;
     wire->chunks[(wire->first + wire->count) % CHUNKS_MAX].at = at;
     wire->chunks[(wire->first + wire->count) % CHUNKS_MAX].length = size;
@@ -60,8 +66,9 @@ static size_t hand_over(struct sim *sim, struct session *session, const uint8_t 
     size_t left = session_expects(session, &channel);
     size_t past = left < length ? left : length;
 
-    if (past == 0 || !rng_chance(&sim->rng, 30))
+    if (past == 0 || !rng_chance(&sim->rng, 30)) {
         return session_receive(session, sim->now, bytes, length);
+    }
     session_skip(session, sim->now, past);
     app_events.data(channel, bytes, past);
     return past;
@@ -74,13 +81,16 @@ static bool deliver_piece(struct sim *sim, unsigned from)
     size_t length;
     uint8_t *copy;
 
-    if (wire->count == 0 || wire->chunks[wire->first].at > sim->now)
+    if (wire->count == 0 || wire->chunks[wire->first].at > sim->now) {
         return false;
+    }
     length = 1 + rng_below(&sim->rng, sim->split);
-    if (length > wire->chunks[wire->first].length)
+    if (length > wire->chunks[wire->first].length) {
         length = wire->chunks[wire->first].length;
-    if (length > WIRE_CAPACITY - wire->head)
+    }
+    if (length > WIRE_CAPACITY - wire->head) {
         length = WIRE_CAPACITY - wire->head;
+    }
     copy = malloc(length); /* its own memory, so that a sanitizer sees what is read past it or kept */
     CHECK(sim, copy != NULL);
     memcpy(copy, wire->bytes + wire->head, length);
@@ -91,8 +101,9 @@ static bool deliver_piece(struct sim *sim, unsigned from)
         wire->first = (wire->first + 1) % CHUNKS_MAX;
         wire->count--;
     }
-    for (size_t taken = 0; taken < length;) /* less than all, when an event says that this is enough */
+    for (size_t taken = 0; taken < length;) { /* less than all, when an event says that this is enough */
         taken += hand_over(sim, session, copy + taken, length - taken);
+    }
     free(copy);
     return true;
 }
@@ -102,7 +113,8 @@ bool wire_deliver(struct sim *sim, unsigned from)
     unsigned pieces = 1 + rng_below(&sim->rng, sim->split < 64 ? 100 : 2);
     bool moved = false;
 
-    while (pieces-- > 0 && deliver_piece(sim, from))
+    while (pieces-- > 0 && deliver_piece(sim, from)) {
         moved = true;
+    }
     return moved;
 }

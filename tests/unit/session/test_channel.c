@@ -212,8 +212,9 @@ static void test_peer_gives_up(void **state)
 {
     (void)state;
     peer_start(&peer, SESSION_SERVER);
-    for (uint32_t id = 1; id <= 7; id += 2)
+    for (uint32_t id = 1; id <= 7; id += 2) {
         put_open(&peer, id, "kms");
+    }
     channel_accept(peer_channel(&peer, 3));
     channel_accept(peer_channel(&peer, 5));
     send(5, 3, true);
@@ -338,11 +339,13 @@ static void test_timers(void **state)
     peer_open(&peer, "back");
     peer_open(&peer, "back");
     peer_open(&peer, "back");
-    for (uint32_t id = 2; id <= 6; id += 2)
+    for (uint32_t id = 2; id <= 6; id += 2) {
         send(id, 10000, true);
+    }
     peer_said(&peer);
-    for (uint32_t id = 2; id <= 6; id += 2)
+    for (uint32_t id = 2; id <= 6; id += 2) {
         put_opened(&peer, id);
+    }
     peer.events[0] = '\0';
     peer_wait(&peer, 100000, true);
     assert_null(strstr(peer.events, "failed"));

@@ -22,8 +22,9 @@ static struct channel *accepted(uint32_t id)
 static void finish_in_fill(struct peer *p, struct channel *channel, const char *event)
 {
     (void)p;
-    if (strcmp(event, "fill") == 0)
+    if (strcmp(event, "fill") == 0) {
         channel_finish(channel);
+    }
 }
 
 static void test_the_end_follows_what_was_given(void **state)

@@ -48,15 +48,17 @@ static void pings(unsigned i UNUSED)
 
 static void empties(unsigned i)
 {
-    if (i == 0)
+    if (i == 0) {
         opens(0);
+    }
     feed(FRAME_DATA, 0, 1, NULL, 0);
 }
 
 static void single_bytes(unsigned i)
 {
-    if (i == 0)
+    if (i == 0) {
         opens(0);
+    }
     feed(FRAME_DATA, 0, 1, "d", 1);
 }
 
@@ -152,10 +154,12 @@ static void check(const struct attack *attack)
     for (; rounds < ROUNDS && !session_is_over(peer.session); rounds++) {
         attack->round(rounds);
         peer.events[0] = '\0';
-        if (attack->reads)
+        if (attack->reads) {
             peer_said(&peer);
-        if (allocated() > before && allocated() - before > most)
+        }
+        if (allocated() > before && allocated() - before > most) {
             most = allocated() - before;
+        }
     }
     peer_said(&peer);
     /* Besides what the four streams that it may open cost anyway. */
@@ -164,16 +168,18 @@ static void check(const struct attack *attack)
                   attack->name, (unsigned long long)fed, rounds, peer.out_bytes, peer.events_count, most);
     assert_true(peer.out_bytes <= 10 * fed + 200);
     assert_true(peer.events_count <= fed / 8 + 10);
-    if (before > 0) /* 0: a sanitizer's allocator does not tell */
+    if (before > 0) { /* 0: a sanitizer's allocator does not tell */
         assert_true(most <= limit && most <= 8192);
+    }
     peer_stop(&peer);
 }
 
 static void test_attacks(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(attacks); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(attacks); i++) {
         check(&attacks[i]);
+    }
 }
 
 /* What an idle stream costs, and a session. */

@@ -17,9 +17,11 @@ static const struct rule *rule_of(const char *id)
     size_t count;
     const struct rule *rules = document_rules(&count);
 
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(rules[i].id, id) == 0)
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(rules[i].id, id) == 0) {
             return &rules[i];
+        }
+    }
     fail_msg("docs/protocol.md has no rule %s", id);
     return NULL;
 }
@@ -51,21 +53,24 @@ static void check_row(const struct rule_row *table, const struct rule_row *row)
     char expected[64], code[RULE_CODE_MAX] = "";
     const char *ended;
 
-    for (size_t i = 0; rule->code[i]; i++)
+    for (size_t i = 0; rule->code[i]; i++) {
         code[i] = (char)(rule->code[i] == '_' ? '_' : rule->code[i] + ('a' - 'A'));
+    }
     start(&peer, row->fresh);
     row->breaks(&peer);
     ended = strstr(peer.events, "ended(");
     snprintf(expected, sizeof(expected), "ended(%s,%s:", code, row->id);
-    if (!ended || strncmp(ended, expected, strlen(expected)) != 0)
+    if (!ended || strncmp(ended, expected, strlen(expected)) != 0) {
         fail_msg("row %zu, %s: %s", (size_t)(row - table), expected, ended ? ended : peer.events);
+    }
     assert_true(session_is_over(peer.session));
     snprintf(expected, sizeof(expected), ",%s,%s:", code, row->id);
     peer_said(&peer);
-    if (rule->id[0] == 'G' && rule->id[2] == '5')
+    if (rule->id[0] == 'G' && rule->id[2] == '5') {
         assert_string_equal(peer.said, "");
-    else if (!strstr(peer.goaway, expected))
+    } else if (!strstr(peer.goaway, expected)) {
         fail_msg("row %zu, %s: said %s", (size_t)(row - table), expected, peer.goaway);
+    }
     /* It says nothing more, hears nothing more, and wants nothing more. */
     put_hello(&peer);
     session_tick(peer.session, peer.now + 1000000);
@@ -76,8 +81,9 @@ static void check_row(const struct rule_row *table, const struct rule_row *row)
 
 static void check_rows(const struct rule_row *table)
 {
-    for (const struct rule_row *row = table; row->id; row++)
+    for (const struct rule_row *row = table; row->id; row++) {
         check_row(table, row);
+    }
 }
 
 static void test_each_is_enforced(void **state)
@@ -89,8 +95,9 @@ static void test_each_is_enforced(void **state)
 
 static bool has_row(const struct rule_row *table, const char *id)
 {
-    while (table->id && strcmp(table->id, id) != 0)
+    while (table->id && strcmp(table->id, id) != 0) {
         table++;
+    }
     return table->id != NULL;
 }
 
@@ -101,9 +108,11 @@ static void test_each_has_a_row(void **state)
 
     (void)state;
     assert_true(count > 40);
-    for (size_t i = 0; i < count; i++)
-        if (!has_row(rules_of_frames, rules[i].id) && !has_row(rules_of_streams, rules[i].id))
+    for (size_t i = 0; i < count; i++) {
+        if (!has_row(rules_of_frames, rules[i].id) && !has_row(rules_of_streams, rules[i].id)) {
             fail_msg("no row breaks rule %s", rules[i].id);
+        }
+    }
 }
 
 /* The numbers of the document are the code's. */
@@ -115,8 +124,9 @@ static void test_codes(void **state)
     for (unsigned i = 0; i < REASON_COUNT; i++) {
         snprintf(text, sizeof(text), "| %x | `%s` |", code_of_reason((enum reason)i),
                  reason_word((enum reason)i));
-        if (!strstr(document_text(), text))
+        if (!strstr(document_text(), text)) {
             fail_msg("docs/protocol.md lacks %s", text);
+        }
     }
 #define X(id, number, word)                                     \
     snprintf(text, sizeof(text), "| %02x | %s |", number, #id); \
@@ -149,9 +159,11 @@ static void test_defaults(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
-        if (!strstr(document_text(), lines[i]))
+    for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+        if (!strstr(document_text(), lines[i])) {
             fail_msg("docs/protocol.md lacks %s", lines[i]);
+        }
+    }
     session_config_default(&config, SESSION_CLIENT);
     assert_true(config.max_payload == 65528 && config.max_streams == 256 && config.max_own_streams == 256);
     assert_true(config.budget == 16 << 20 && config.handshake_timeout == 10000 &&

@@ -23,8 +23,9 @@ static void test_handshake(void **state)
     assert_said(&peer, "HELLO");
     assert_false(session_has_output(peer.session));
     assert_ptr_equal(session_user(peer.session), &peer);
-    for (size_t i = 0; i < FRAME_PREFACE_SIZE; i++) /* a byte at a time */
+    for (size_t i = 0; i < FRAME_PREFACE_SIZE; i++) { /* a byte at a time */
         put_bytes(&peer, &frame_preface[i], 1);
+    }
     assert_events(&peer, "");
     put_hello(&peer);
     assert_events(&peer, "ready(test)");
@@ -76,8 +77,9 @@ static void test_no_listeners(void **state)
     put_hello(&peer);
     peer_said(&peer);
     put_pong(&peer);
-    for (uint32_t id = 1; id <= 5; id += 2)
+    for (uint32_t id = 1; id <= 5; id += 2) {
         assert_int_equal(session_open(peer.session, &open, NULL, &channel), 0);
+    }
     assert_int_equal(session_open(peer.session, &open, NULL, &channel), -EAGAIN);
     peer_said(&peer);
     put_refused(&peer, 1, CODE_CANCEL);
@@ -310,11 +312,13 @@ static void test_abort(void **state)
 
 static void release_all(struct peer *p, struct channel *channel UNUSED, const char *event)
 {
-    if (strcmp(event, "failed") != 0)
+    if (strcmp(event, "failed") != 0) {
         return;
+    }
     for (size_t i = 0; i < PEER_CHANNELS; i++) {
-        if (p->channels[i].channel)
+        if (p->channels[i].channel) {
             channel_release(p->channels[i].channel);
+        }
         p->channels[i].channel = NULL;
     }
 }
@@ -324,10 +328,12 @@ static void test_release_while_ending(void **state)
 {
     (void)state;
     peer_start(&peer, SESSION_SERVER);
-    for (uint32_t id = 1; id <= 7; id += 2)
+    for (uint32_t id = 1; id <= 7; id += 2) {
         put_open(&peer, id, "kms");
-    for (unsigned i = 0; i < 3; i++)
+    }
+    for (unsigned i = 0; i < 3; i++) {
         peer_open(&peer, "back");
+    }
     peer.in_event = release_all;
     peer.events[0] = '\0';
     put_end(&peer);
@@ -340,8 +346,9 @@ static void test_release_while_ending(void **state)
 
 static void abort_session(struct peer *p, struct channel *channel, const char *event)
 {
-    if (strcmp(event, "fill") == 0 || strcmp(event, "data") == 0)
+    if (strcmp(event, "fill") == 0 || strcmp(event, "data") == 0) {
         session_abort(channel_session(channel), CODE_INTERNAL, "enough");
+    }
     (void)p;
 }
 
@@ -397,8 +404,9 @@ static void test_config(void **state)
         session_config_default(&config, SESSION_CLIENT);
         assert_int_equal(session_config_check(&config, &err), 0);
         memcpy((char *)&config + cases[i].offset, &cases[i].value, sizeof(uint32_t));
-        if (session_config_check(&config, &err) != -EINVAL)
+        if (session_config_check(&config, &err) != -EINVAL) {
             fail_msg("%s = %u was let through", cases[i].what, cases[i].value);
+        }
         assert_non_null(strstr(err.text, "session: "));
         assert_null(session_new(&config, &peer_events, NULL, 0));
     }
@@ -501,8 +509,9 @@ static void life(void *arg UNUSED)
     p.config.max_streams = 40;
     p.config.budget = 1 << 20;
     p.session = session_new(&p.config, &peer_events, &p, 0);
-    if (!p.session)
+    if (!p.session) {
         return;
+    }
     session_receive(p.session, 0, frame_preface, FRAME_PREFACE_SIZE);
     static uint8_t bytes[SESSION_SEND_MIN];
     struct control_hello hello = {1, 1, 0, 16384, 10, 10000, 25000, 15000, 0, {NULL, 0}};
@@ -514,13 +523,17 @@ static void life(void *arg UNUSED)
         frame_encode_header(bytes, (struct frame_header){FRAME_OPEN, 0, (uint16_t)length, id});
         session_receive(p.session, 0, bytes, FRAME_HEADER + length);
     }
-    for (size_t i = 0; i < 21; i++)
-        if (p.channels[i].channel)
+    for (size_t i = 0; i < 21; i++) {
+        if (p.channels[i].channel) {
             channel_refuse(p.channels[i].channel, CODE_CANCEL, "a message", false);
-    if (session_open(p.session, &open, NULL, &channel) == 0)
+        }
+    }
+    if (session_open(p.session, &open, NULL, &channel) == 0) {
         channel_release(channel);
-    while (session_has_output(p.session) && session_send(p.session, 0, bytes, sizeof(bytes)) > 0)
+    }
+    while (session_has_output(p.session) && session_send(p.session, 0, bytes, sizeof(bytes)) > 0) {
         ;
+    }
     session_free(p.session);
 }
 

@@ -32,8 +32,9 @@ static size_t expects(void)
     size_t left = session_expects(peer.session, &channel);
 
     assert_true((left > 0) == (channel != NULL));
-    if (left > 0)
+    if (left > 0) {
         assert_ptr_equal(channel, peer_channel(&peer, 1));
+    }
     return left;
 }
 

@@ -33,8 +33,9 @@ static void test_streams_credit(void **state)
     (void)state;
     peer_start(&peer, SESSION_CLIENT);
     peer.session->config.max_own_streams = 4;
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3; i++) {
         peer_open(&peer, "kms");
+    }
     assert_int_equal(session_open(peer.session, &open, NULL, &channel), -EAGAIN);
     peer_said(&peer);
     put_u32(&peer, FRAME_MAX_STREAMS, 0, 10);
@@ -124,8 +125,9 @@ static void test_session_stall(void **state)
     }
     peer_said(&peer);
     channel_reset(peer_channel(&peer, 5), CODE_CANCEL);
-    for (uint32_t id = 1; id <= 5; id += 2)
+    for (uint32_t id = 1; id <= 5; id += 2) {
         put_opened(&peer, id);
+    }
     peer_said(&peer);
     peer_wait(&peer, 200000, true);
     assert_int_equal(peer.session->blocked_since, SESSION_NEVER);
@@ -195,8 +197,9 @@ static void test_room_for_control(void **state)
 
     (void)state;
     memset(value, 'v', sizeof(value));
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3; i++) {
         open.meta[i] = (struct control_meta_entry){{&"abc"[i], 1}, {value, sizeof(value)}, false};
+    }
     peer_start(&peer, SESSION_CLIENT);
     peer.send_size = SESSION_SEND_MIN;
     for (unsigned i = 0; i < 3; i++) {
@@ -242,10 +245,12 @@ static void crowd(size_t more_room)
         channel_accept(peer_channel(&peer, id));
         put_data(&peer, id, 4000, false);
         channel_consumed(peer_channel(&peer, id), 4000);
-        if (id % 10 == 3)
+        if (id % 10 == 3) {
             channel_stop(peer_channel(&peer, id), CODE_CANCEL);
-        if (id % 10 == 5)
+        }
+        if (id % 10 == 5) {
             channel_reset(peer_channel(&peer, id), CODE_CANCEL);
+        }
     }
     while ((n = session_send(peer.session, peer.now, buffer, SESSION_SEND_MIN + more_room)) > 0) {
         total += n;
@@ -261,21 +266,26 @@ static void crowd(size_t more_room)
 static void test_no_room(void **state)
 {
     (void)state;
-    for (size_t more_room = 0; more_room < 64; more_room++)
+    for (size_t more_room = 0; more_room < 64; more_room++) {
         crowd(more_room);
+    }
 }
 
 static void meddle(struct peer *p, struct channel *channel, const char *event)
 {
-    if (strcmp(event, "fill") != 0)
+    if (strcmp(event, "fill") != 0) {
         return;
+    }
     struct peer_channel *place = peer_place(p, channel_id(channel));
-    if (channel_id(channel) == 1)
+    if (channel_id(channel) == 1) {
         channel_reset(channel, CODE_INTERNAL);
-    if (channel_id(channel) == 3)
+    }
+    if (channel_id(channel) == 3) {
         channel_ready(channel); /* while it is asked */
-    if (channel_id(channel) == 5 && place->to_send == 0)
+    }
+    if (channel_id(channel) == 5 && place->to_send == 0) {
         place->more = false;
+    }
 }
 
 static void test_fill(void **state)

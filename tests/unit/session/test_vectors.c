@@ -63,8 +63,9 @@ static const struct control_goaway goaway_error = {0, CODE_PROTOCOL,
 static void same_text(struct control_text a, struct control_text b)
 {
     assert_int_equal(a.length, b.length);
-    if (a.length > 0)
+    if (a.length > 0) {
         assert_memory_equal(a.data, b.data, a.length);
+    }
 }
 
 static void same_hello(const uint8_t *bytes, size_t length, const struct control_hello *expected)
@@ -168,28 +169,33 @@ static void decode_control(uint8_t type, const uint8_t *bytes, size_t length, co
 {
     struct breach breach;
 
-    if (type == FRAME_HELLO)
+    if (type == FRAME_HELLO) {
         same_hello(bytes, length, control);
-    else if (type == FRAME_OPEN)
+    } else if (type == FRAME_OPEN) {
         same_open(bytes, length, control);
-    else if (type == FRAME_REFUSED)
+    } else if (type == FRAME_REFUSED) {
         same_refused(bytes, length, control);
-    else if (type == FRAME_GOAWAY)
+    } else if (type == FRAME_GOAWAY) {
         same_goaway(bytes, length, control);
-    else
+    } else {
         assert_true(control_decode_opened(bytes, length, &breach));
+    }
 }
 
 static size_t encode_control(uint8_t type, const void *control, uint8_t *out, size_t size)
 {
-    if (type == FRAME_HELLO)
+    if (type == FRAME_HELLO) {
         return control_encode_hello(control, out, size);
-    if (type == FRAME_OPEN)
+    }
+    if (type == FRAME_OPEN) {
         return control_encode_open(control, out, size);
-    if (type == FRAME_REFUSED)
+    }
+    if (type == FRAME_REFUSED) {
         return control_encode_refused(control, out, size);
-    if (type == FRAME_GOAWAY)
+    }
+    if (type == FRAME_GOAWAY) {
         return control_encode_goaway(control, out, size);
+    }
     return control_encode_opened(out, size);
 }
 
@@ -223,13 +229,15 @@ static void check_encoding(const struct expected *expected, const struct vector 
     uint8_t bytes[VECTOR_MAX];
     size_t size = expected->size;
 
-    for (size_t less = 0; expected->control && less + FRAME_HEADER < vector->length; less++)
+    for (size_t less = 0; expected->control && less + FRAME_HEADER < vector->length; less++) {
         assert_int_equal(encode_control(expected->type, expected->control, bytes, less), 0);
-    if (expected->control)
+    }
+    if (expected->control) {
         size = encode_control(expected->type, expected->control, bytes + FRAME_HEADER,
                               sizeof(bytes) - FRAME_HEADER);
-    else
+    } else {
         memcpy(bytes + FRAME_HEADER, expected->payload, size);
+    }
     frame_encode_header(bytes, (struct frame_header){expected->type, expected->flags, (uint16_t)size,
                                                      expected->stream});
     assert_int_equal(FRAME_HEADER + size, vector->length);
@@ -242,8 +250,9 @@ static void test_frames(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
         const struct vector *vector = document_vector(table[i].name);
         check_decoding(&table[i], vector);
-        if (!table[i].decode_only)
+        if (!table[i].decode_only) {
             check_encoding(&table[i], vector);
+        }
     }
 }
 
@@ -255,8 +264,9 @@ static void test_each_is_checked(void **state)
 
     (void)state;
     assert_int_equal(count, ARRAY_SIZE(table) + 2);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         assert_int_equal(document_vector(vectors[i].name) - vectors, i);
+    }
 }
 
 /* The whole life of a session, as the document has it, comes out of the core byte for byte. */
@@ -268,8 +278,9 @@ static void test_transcript(void **state)
 
     (void)state;
     transcript_make(&transcript);
-    if (transcript.length[0] != client->length || transcript.length[1] != server->length)
+    if (transcript.length[0] != client->length || transcript.length[1] != server->length) {
         transcript_print(&transcript);
+    }
     assert_int_equal(transcript.length[0], client->length);
     assert_memory_equal(transcript.bytes[0], client->bytes, client->length);
     assert_int_equal(transcript.length[1], server->length);

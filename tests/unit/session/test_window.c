@@ -14,8 +14,9 @@ static struct peer peer;
 static void start(void)
 {
     peer_start(&peer, SESSION_SERVER);
-    for (uint32_t id = 1; id <= 7; id += 2)
+    for (uint32_t id = 1; id <= 7; id += 2) {
         put_open(&peer, id, "k");
+    }
     peer_said(&peer);
     peer.events[0] = '\0';
 }
@@ -100,11 +101,12 @@ static void test_no_starvation(void **state)
         pass(3, window(3) / 2);
         peer_said(&peer);
     }
-    for (uint32_t id = 1; id <= 5; id += 2)
+    for (uint32_t id = 1; id <= 5; id += 2) {
         while (peer_channel(&peer, id)->receive_max > peer_channel(&peer, id)->received) {
             uint64_t left = peer_channel(&peer, id)->receive_max - peer_channel(&peer, id)->received;
             put_data(&peer, id, left < 8192 ? (size_t)left : 8192, false);
         }
+    }
     for (unsigned i = 0; i < 1000; i++) {
         uint64_t credit = peer_channel(&peer, 7)->receive_max - peer_channel(&peer, 7)->received;
         assert_true(credit >= 2048);

@@ -19,8 +19,9 @@ static void talk(struct transcript *transcript, struct peer peers[2])
             uint8_t *at = transcript->bytes[i] + transcript->length[i];
             size_t room = sizeof(transcript->bytes[i]) - transcript->length[i];
             static uint8_t buffer[SESSION_SEND_MIN];
-            if (!session_has_output(peers[i].session))
+            if (!session_has_output(peers[i].session)) {
                 continue;
+            }
             size_t length = session_send(peers[i].session, 0, buffer, sizeof(buffer));
             assert_true(length <= room);
             memcpy(at, buffer, length);
@@ -94,9 +95,10 @@ void transcript_print(const struct transcript *transcript)
                                         : "session-server\nf0 50 53 54 4e 0d 0a 00");
         for (at += FRAME_PREFACE_SIZE; at < end;) {
             size_t length = FRAME_HEADER + frame_decode_header(at).length;
-            for (size_t i = 0; i < length; i++)
+            for (size_t i = 0; i < length; i++) {
                 printf("%s%02x", i == 0 || (i >= FRAME_HEADER && (i - FRAME_HEADER) % 24 == 0) ? "\n" : " ",
                        at[i]);
+            }
             at += length;
         }
         printf("\n```\n");

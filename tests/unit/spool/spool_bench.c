@@ -18,8 +18,9 @@ void fault_spare(bool spare) __attribute__((weak));
 
 static void spare(bool yes)
 {
-    if (fault_spare)
+    if (fault_spare) {
         fault_spare(yes);
+    }
 }
 
 uint64_t bench_now = 1700000000000U;
@@ -49,11 +50,13 @@ int bench_try_open(struct bench *bench, struct error *err)
 {
     int r = spool_open(&bench->options, &bench->spool, err);
 
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     r = spool_port_open(bench->spool, on_wake, bench, &bench->port);
-    if (r < 0)
+    if (r < 0) {
         spool_close(bench->spool);
+    }
     return r;
 }
 
@@ -62,8 +65,9 @@ void bench_open(struct bench *bench)
     struct error err = ERROR_INIT;
     int r = bench_try_open(bench, &err);
 
-    if (r < 0)
+    if (r < 0) {
         fail_msg("cannot open the spool: %d: %s", r, err.text);
+    }
     bench_turn(bench);
 }
 
@@ -81,14 +85,17 @@ static void remove_tree(const char *path)
     char child[512];
 
     while (directory && (entry = readdir(directory)) != NULL) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
             continue;
+        }
         snprintf(child, sizeof(child), "%s/%s", path, entry->d_name);
-        if (unlink(child) != 0)
+        if (unlink(child) != 0) {
             remove_tree(child);
+        }
     }
-    if (directory)
+    if (directory) {
         closedir(directory);
+    }
     rmdir(path);
 }
 
@@ -102,12 +109,14 @@ void bench_turn(struct bench *bench)
     unsigned wakes;
 
     do {
-        while (spool_turn(bench->spool))
+        while (spool_turn(bench->spool)) {
             ;
+        }
         wakes = bench->wakes;
         spool_port_run(bench->port);
-        while (spool_turn(bench->spool))
+        while (spool_turn(bench->spool)) {
             ;
+        }
     } while (bench->wakes != wakes);
     spool_port_run(bench->port);
 }
@@ -165,11 +174,13 @@ int bench_write(struct bench *bench, struct bench_put *put, const void *data, si
     while (taken < size && put->put) {
         int64_t n = spool_put_write(put->put, (const char *)data + taken, size - taken, &put->error);
 
-        if (n < 0)
+        if (n < 0) {
             return (int)n;
+        }
         taken += (size_t)n;
-        if (taken < size)
+        if (taken < size) {
             bench_turn(bench);
+        }
     }
     return put->put ? 0 : put->result;
 }
@@ -180,12 +191,14 @@ int bench_put(struct bench *bench, const char *route, const char *key, const voi
     struct bench_put put;
     int r = bench_begin(bench, &put, route, key);
 
-    if (r < 0)
+    if (r < 0) {
         return r;
+    }
     r = bench_write(bench, &put, body, size);
     if (r < 0) {
-        if (put.put)
+        if (put.put) {
             spool_put_abort(put.put);
+        }
         bench_turn(bench);
         return r;
     }
@@ -233,8 +246,9 @@ static void on_data(void *arg, int result, const void *data, size_t size, bool l
     take->body = realloc(take->body, take->size + size + 1);
     spare(false);
     assert_non_null(take->body);
-    if (size > 0)
+    if (size > 0) {
         memcpy(take->body + take->size, data, size);
+    }
     take->size += size;
     take->last = last;
 }
@@ -324,8 +338,9 @@ unsigned bench_files(const struct bench *bench)
     snprintf(path, sizeof(path), "%s/bodies", bench->path);
     directory = opendir(path);
     assert_non_null(directory);
-    while ((entry = readdir(directory)) != NULL)
+    while ((entry = readdir(directory)) != NULL) {
         count += entry->d_name[0] != '.';
+    }
     closedir(directory);
     return count;
 }
@@ -345,8 +360,9 @@ void bench_sql(const struct bench *bench, const char *sql)
     sqlite3 *db = open_database(bench);
     char *message = NULL;
 
-    if (sqlite3_exec(db, sql, NULL, NULL, &message) != SQLITE_OK)
+    if (sqlite3_exec(db, sql, NULL, NULL, &message) != SQLITE_OK) {
         fail_msg("%s: %s", sql, message);
+    }
     sqlite3_close(db);
 }
 

@@ -36,8 +36,9 @@ static void on_wake(void *arg)
     struct client *client = arg;
     uint64_t one = 1;
 
-    if (write(client->wake, &one, sizeof(one)) != sizeof(one))
+    if (write(client->wake, &one, sizeof(one)) != sizeof(one)) {
         abort();
+    }
 }
 
 /* --- Putting --- */
@@ -61,18 +62,22 @@ static void send_some(struct client_put *put)
         struct error err = ERROR_INIT;
         int64_t n;
 
-        for (size_t i = 0; i < size; i++)
+        for (size_t i = 0; i < size; i++) {
             piece[i] = client_byte(put->number, at + i);
+        }
         n = spool_put_write(put->put, piece, size, &err);
-        if (n < 0)
+        if (n < 0) {
             die("write", (int)n, err.text);
+        }
         put->left -= (size_t)n;
-        if ((size_t)n < size)
+        if ((size_t)n < size) {
             return;
+        }
     }
     spool_put_commit(put->put);
-    if (pick(put->client, 50) > 0)
+    if (pick(put->client, 50) > 0) {
         return;
+    }
     /* Whether it is kept is not told. */
     spool_put_abort(put->put);
     put->client->aborted++;
@@ -90,11 +95,13 @@ static void on_done(void *arg, int result, uint64_t id, const struct error *err)
     struct client *client = put->client;
 
     (void)id;
-    if (result < 0)
+    if (result < 0) {
         die("put", result, err->text);
+    }
     client->acknowledged++;
-    if (client->on_acknowledged)
+    if (client->on_acknowledged) {
         client->on_acknowledged(client, put->number);
+    }
     finish_put(put);
 }
 
@@ -109,14 +116,16 @@ static void begin(struct client_put *put)
     struct error err = ERROR_INIT;
     int r;
 
-    if (client->next == client->last)
+    if (client->next == client->last) {
         return;
+    }
     put->number = client->next++;
     put->left = client_size(put->number);
     snprintf(key, sizeof(key), "n%llu", (unsigned long long)put->number);
     r = spool_put_begin(client->port, &request, &put_ops, put, &put->put, &err);
-    if (r < 0)
+    if (r < 0) {
         die("begin", r, err.text);
+    }
     client->puts_active++;
     send_some(put);
 }
@@ -131,8 +140,10 @@ static void on_ready(void *arg, int result, const struct error *err)
     const struct spool_record *record = spool_take_record(take->take);
     unsigned long long number = 0;
 
-    if (result < 0 || sscanf(record->key, "n%llu", &number) != 1 || record->body_size != client_size(number))
+    if (result < 0 || sscanf(record->key, "n%llu", &number) != 1 ||
+        record->body_size != client_size(number)) {
         die("take", result, err->text);
+    }
     take->number = number;
     take->at = 0;
     spool_take_read(take->take);
@@ -147,11 +158,14 @@ static void on_data(void *arg, int result, const void *data, size_t size, bool l
     struct spool_outcome outcome = {.verdict = verdicts[pick(client, 5)], .cause = "no"};
     const char *bytes = data;
 
-    if (result < 0)
+    if (result < 0) {
         die("read", result, err->text);
-    for (size_t i = 0; i < size; i++)
-        if (bytes[i] != client_byte(take->number, take->at + i))
+    }
+    for (size_t i = 0; i < size; i++) {
+        if (bytes[i] != client_byte(take->number, take->at + i)) {
             die("body", (int)take->number, "it is another");
+        }
+    }
     take->at += size;
     if (!last) {
         spool_take_read(take->take);
@@ -159,8 +173,9 @@ static void on_data(void *arg, int result, const void *data, size_t size, bool l
     }
     if (outcome.verdict == SPOOL_DONE) {
         client->delivered++;
-        if (client->on_delivery)
+        if (client->on_delivery) {
             client->on_delivery(client, take->number);
+        }
     }
     spool_take_end(take->take, &outcome);
     ask(take);
@@ -170,8 +185,9 @@ static const struct spool_take_ops take_ops = {.ready = on_ready, .data = on_dat
 
 static void ask(struct client_take *take)
 {
-    if (spool_take(take->client->port, take->client->route, &take_ops, take, &take->take) < 0)
+    if (spool_take(take->client->port, take->client->route, &take_ops, take, &take->take) < 0) {
         die("take", -ENOMEM, "");
+    }
 }
 
 /* --- All of it --- */
@@ -183,8 +199,9 @@ void client_start(struct client *client, struct spool *spool)
     client->spool = spool;
     client->wake = eventfd(0, EFD_CLOEXEC);
     if (client->wake < 0 || spool_port_open(spool, on_wake, client, &client->port) < 0 ||
-        spool_set_policy(spool, client->route, &policy) < 0)
+        spool_set_policy(spool, client->route, &policy) < 0) {
         die("start", -errno, strerror(errno));
+    }
     for (int i = 0; i < CLIENT_TAKES; i++) {
         client->takes[i].client = client;
         ask(&client->takes[i]);
@@ -200,8 +217,9 @@ void client_run(struct client *client)
     struct pollfd ready = {.fd = client->wake, .events = POLLIN};
     uint64_t count;
 
-    if (poll(&ready, 1, -1) == 1 && read(client->wake, &count, sizeof(count)) < 0)
+    if (poll(&ready, 1, -1) == 1 && read(client->wake, &count, sizeof(count)) < 0) {
         abort();
+    }
     spool_port_run(client->port);
 }
 
@@ -209,11 +227,14 @@ void client_stop(struct client *client)
 {
     const struct spool_outcome release = {.verdict = SPOOL_RELEASE};
 
-    for (int i = 0; i < CLIENT_PUTS; i++)
-        if (client->puts[i].put)
+    for (int i = 0; i < CLIENT_PUTS; i++) {
+        if (client->puts[i].put) {
             spool_put_abort(client->puts[i].put);
-    for (int i = 0; i < CLIENT_TAKES; i++)
+        }
+    }
+    for (int i = 0; i < CLIENT_TAKES; i++) {
         spool_take_end(client->takes[i].take, &release);
+    }
     spool_port_close(client->port);
     close(client->wake);
 }

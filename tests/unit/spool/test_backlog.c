@@ -33,11 +33,14 @@ static long resident_kib(void)
     char line[128];
     long most = -1;
 
-    while (status && fgets(line, sizeof(line), status))
-        if (strncmp(line, "VmHWM:", 6) == 0)
+    while (status && fgets(line, sizeof(line), status)) {
+        if (strncmp(line, "VmHWM:", 6) == 0) {
             most = strtol(line + 6, NULL, 10);
-    if (status)
+        }
+    }
+    if (status) {
         fclose(status);
+    }
     return most;
 }
 

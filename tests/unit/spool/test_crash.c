@@ -85,8 +85,9 @@ static void put(struct script *script)
     struct bench_put put;
     char key[32], *body;
 
-    if (number == PUTS)
+    if (number == PUTS) {
         return;
+    }
     script->puts++;
     name_key(key, number);
     sent->size = sizes[pick(script, 6)];
@@ -95,10 +96,11 @@ static void put(struct script *script)
     if (bench_begin(&script->bench, &put, number % 3 ? "results" : "audit", key) == 0) {
         int r = bench_write(&script->bench, &put, body, sent->size);
 
-        if (put.put && (r < 0 || pick(script, 8) == 0))
+        if (put.put && (r < 0 || pick(script, 8) == 0)) {
             spool_put_abort(put.put);
-        else if (put.put)
+        } else if (put.put) {
             spool_put_commit(put.put);
+        }
         bench_turn(&script->bench);
         sent->acknowledged = put.done && put.result == 0;
     }
@@ -109,8 +111,9 @@ static void check_body(struct script *script, struct bench_take *take, const str
 {
     char *body = bench_body(sent->size, (unsigned)(sent - script->sent));
 
-    if (bench_read(&script->bench, take) == 0 && memcmp(take->body, body, sent->size) != 0)
+    if (bench_read(&script->bench, take) == 0 && memcmp(take->body, body, sent->size) != 0) {
         tally.strange++;
+    }
     free(body);
 }
 
@@ -123,12 +126,15 @@ static void take(struct script *script)
     struct sent *sent = NULL;
 
     bench_take(&script->bench, &take, pick(script, 3) ? "results" : "audit");
-    if (take.ready)
+    if (take.ready) {
         sent = find_sent(script, spool_take_record(take.take));
-    if (sent)
+    }
+    if (sent) {
         check_body(script, &take, sent);
-    if (sent && outcome.verdict == SPOOL_DONE)
+    }
+    if (sent && outcome.verdict == SPOOL_DONE) {
         sent->delivered = true;
+    }
     bench_end(&script->bench, &take, &outcome);
 }
 
@@ -154,14 +160,15 @@ static void run_steps(struct script *script, unsigned steps)
     for (unsigned i = 0; i < steps; i++) {
         unsigned what = pick(script, 20);
 
-        if (what < 9)
+        if (what < 9) {
             put(script);
-        else if (what < 17)
+        } else if (what < 17) {
             take(script);
-        else if (what < 19)
+        } else if (what < 19) {
             bench_now += pick(script, 100000);
-        else
+        } else {
             retry_all(script);
+        }
     }
 }
 
@@ -186,8 +193,9 @@ static void on_list(void *arg, int result, const struct spool_record *records, s
     for (size_t i = 0; i < count; i++) {
         unsigned number = PUTS;
 
-        if (sscanf(records[i].key, "key-%u", &number) == 1 && number < PUTS)
+        if (sscanf(records[i].key, "key-%u", &number) == 1 && number < PUTS) {
             listing->script->sent[number].seen++;
+        }
         listing->files += records[i].body_size > SPOOL_INLINE_MAX;
         listing->by_state[records[i].state]++;
         listing->records++;
@@ -220,10 +228,11 @@ static void compare(struct script *script, bool started_anew)
     assert_int_equal(spool_verify(bench->port, on_verified, &verified, &call), 0);
     bench_turn(bench);
     if (!verified.done || verified.result != 0 || verified.verdicts.damaged > 0 ||
-        verified.verdicts.tally_wrong)
+        verified.verdicts.tally_wrong) {
         fail_msg("point %lu: verifying: %d, %llu damaged, tallies %s", script->point, verified.result,
                  (unsigned long long)verified.verdicts.damaged,
                  verified.verdicts.tally_wrong ? "wrong" : "right");
+    }
     do {
         const struct spool_query query = {.after = listing.next};
 
@@ -239,18 +248,22 @@ static void compare(struct script *script, bool started_anew)
         tally.strange += sent->seen > 1;
         sent->seen = 0;
     }
-    if (tally.lost + tally.strange > 0)
+    if (tally.lost + tally.strange > 0) {
         fail_msg("point %lu: %lu acknowledged records lost, %lu strange", script->point, tally.lost,
                  tally.strange);
+    }
     stats = bench_stats(bench, NULL);
-    for (int i = 0; i < SPOOL_STATES; i++)
-        if (stats.records[i] != listing.by_state[i])
+    for (int i = 0; i < SPOOL_STATES; i++) {
+        if (stats.records[i] != listing.by_state[i]) {
             fail_msg("point %lu: the gauge of %s records says %llu of %llu", script->point,
                      spool_state_word(i), (unsigned long long)stats.records[i],
                      (unsigned long long)listing.by_state[i]);
-    if (started_anew ? bench_files(bench) != listing.files : bench_files(bench) < listing.files)
+        }
+    }
+    if (started_anew ? bench_files(bench) != listing.files : bench_files(bench) < listing.files) {
         fail_msg("point %lu: %u body files for %llu large bodies", script->point, bench_files(bench),
                  (unsigned long long)listing.files);
+    }
 }
 
 /* All that is left is delivered. */
@@ -268,11 +281,13 @@ static void drain(struct script *script)
 
             bench_now += SPOOL_DELAY_MAX_MS;
             bench_take(&script->bench, &take, route);
-            if (!take.ready)
+            if (!take.ready) {
                 break;
+            }
             sent = find_sent(script, spool_take_record(take.take));
-            if (!sent)
+            if (!sent) {
                 fail_msg("point %lu: a record under another key", script->point);
+            }
             check_body(script, &take, sent);
             sent->delivered = true;
             tally.delivered++;
@@ -280,8 +295,9 @@ static void drain(struct script *script)
         }
         bench_end(&script->bench, &take, &(struct spool_outcome){.verdict = SPOOL_RELEASE});
     }
-    if (bench_stats(&script->bench, NULL).records[SPOOL_READY] != 0 || bench_files(&script->bench) != 0)
+    if (bench_stats(&script->bench, NULL).records[SPOOL_READY] != 0 || bench_files(&script->bench) != 0) {
         fail_msg("point %lu: something is left behind", script->point);
+    }
 }
 
 /* --- One point --- */
@@ -332,8 +348,9 @@ static bool start(struct script *script, const struct lossy_plan *plan)
 {
     struct error err;
 
-    if (script->point % 6 == 0)
+    if (script->point % 6 == 0) {
         lossy_arm(plan);
+    }
     if (bench_try_open(&script->bench, &err) < 0) {
         reboot(script);
         return false;
@@ -358,14 +375,16 @@ static void run_point(unsigned long point)
     assert_non_null(script);
     script->point = point;
     script->random = point * 7919;
-    if (point % 2)
+    if (point % 2) {
         plan.kind = LOSSY_KILL + pick(script, LOSSY_KINDS - LOSSY_KILL);
+    }
     plan.nth = 1 + (point / 2) % 150;
     tally.by_kind[plan.kind]++;
     bench_make(&script->bench);
     script->bench.options.vfs = LOSSY_VFS;
-    if (getenv("SPOOL_TRACE"))
+    if (getenv("SPOOL_TRACE")) {
         fprintf(stderr, "point %lu: %s at operation %lu\n", point, kinds[plan.kind], plan.nth);
+    }
     lossy_arm(&calm);
     if (start(script, &plan)) {
         run_steps(script, STEPS);
@@ -383,8 +402,9 @@ static void run_point(unsigned long point)
 static void test_what_was_acknowledged_is_kept(void **state)
 {
     (void)state;
-    for (unsigned long i = 0; i < point_count; i++)
+    for (unsigned long i = 0; i < point_count; i++) {
         run_point(first_point + i);
+    }
     printf("R8: %lu points (%lu of them loss of power, %lu kills): %lu records acknowledged, %lu lost, %lu "
            "starts refused, "
            "%lu under another key or changed\n",
@@ -398,10 +418,12 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_what_was_acknowledged_is_kept),
     };
 
-    if (argc > 1)
+    if (argc > 1) {
         first_point = strtoul(argv[1], NULL, 10);
-    if (argc > 1)
+    }
+    if (argc > 1) {
         point_count = argc > 2 ? strtoul(argv[2], NULL, 10) : 1;
+    }
     umask(077);
     lossy_register();
     return cmocka_run_group_tests(tests, NULL, NULL);

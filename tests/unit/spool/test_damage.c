@@ -56,8 +56,9 @@ static void test_a_damaged_record_is_set_apart(void **state)
         bench_take(&bench, &take, "results");
         assert_true(take.ready);
         assert_int_equal(spool_take_record(take.take)->id, 2);
-        if (bench_stats(&bench, NULL).records[SPOOL_DAMAGED] != 1)
+        if (bench_stats(&bench, NULL).records[SPOOL_DAMAGED] != 1) {
             fail_msg("not found: %s", damages[i]);
+        }
         bench_end(&bench, &take, &release);
 
         /* And stays so. */
@@ -178,8 +179,9 @@ static void test_verifying_finds_all_of_it(void **state)
     struct verified verified;
 
     bench_give(bench, "results", LARGE, 1);
-    for (unsigned i = 0; i < 600; i++)
+    for (unsigned i = 0; i < 600; i++) {
         bench_give(bench, i % 2 ? "audit" : "results", 10, i);
+    }
     verify(bench, &verified);
     assert_int_equal(verified.result, 0);
     assert_int_equal(verified.verdicts.records, 601);
@@ -217,11 +219,13 @@ static void test_verifying_can_be_cancelled(void **state)
         assert_int_equal(spool_verify(bench->port, on_verified, &verified, &call), 0);
         for (int i = 0; i < turns && verified.calls == 0; i++) {
             spool_turn(bench->spool);
-            if (i % 2)
+            if (i % 2) {
                 spool_port_run(bench->port);
+            }
         }
-        if (verified.calls == 0)
+        if (verified.calls == 0) {
             spool_call_cancel(call);
+        }
         bench_turn(bench);
         verified.calls = 0;
     }
@@ -311,14 +315,16 @@ static void test_damage_while_it_runs(void **state)
     struct spool_health health;
     char path[128], text[4096];
 
-    for (unsigned i = 0; i < 400; i++)
+    for (unsigned i = 0; i < 400; i++) {
         bench_give(bench, "results", 10000, i);
+    }
     bench_close(bench);
     bench_sql(bench, "PRAGMA wal_checkpoint(TRUNCATE)");
     database_path(bench, path, "spool.db");
     memset(text, 0x7f, sizeof(text));
-    for (off_t page = 20; page < 900; page++)
+    for (off_t page = 20; page < 900; page++) {
         write_at(path, page * 4096, text, sizeof(text));
+    }
     bench_open(bench);
     bench_take(bench, &take, "results");
     bench_turn(bench);

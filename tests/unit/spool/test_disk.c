@@ -61,8 +61,9 @@ static void expect_put(struct bench *bench, size_t size, int result, const char 
     }
     assert_true(put.done);
     assert_int_equal(r, result);
-    if (!strstr(put.error.text, word))
+    if (!strstr(put.error.text, word)) {
         fail_msg("'%s' is not in '%s'", word, put.error.text);
+    }
     free(body);
 }
 
@@ -88,8 +89,9 @@ static void test_every_kind_is_told_apart(void **state)
                 int r = bench_put(bench, "results", NULL, body, size, &id);
 
                 free(body);
-                if (r < 0)
+                if (r < 0) {
                     break;
+                }
             }
             expect_put(bench, size, cases[i].result, cases[i].word);
             spool_health(bench->spool, &health);
@@ -116,22 +118,25 @@ static void test_who_shares_a_transaction_fails_alone(void **state)
     struct bench_put small[10], large;
     char *body = bench_body(60000, 1);
 
-    for (unsigned i = 0; i < 50; i++)
+    for (unsigned i = 0; i < 50; i++) {
         bench_deliver(bench, "results", bench_give(bench, "results", 100, i), SPOOL_DONE);
+    }
     assert_int_equal(bench_begin(bench, &large, "results", NULL), 0);
     assert_int_equal(bench_write(bench, &large, body, 60000), 0);
     for (int i = 0; i < 10; i++) {
         assert_int_equal(bench_begin(bench, &small[i], "results", NULL), 0);
         assert_int_equal(bench_write(bench, &small[i], body, 10), 0);
     }
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         spool_put_commit(small[i].put);
+    }
     spool_put_commit(large.put);
     /* The log is as long as it is; it has room for some. */
     break_disk(LOSSY_FULL, 1);
     bench_turn(bench);
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         assert_true(small[i].done);
+    }
     assert_true(large.done);
     assert_int_equal(bench_stats(bench, NULL).records[SPOOL_READY], bench_stats(bench, NULL).accepted - 50);
     lossy_arm(&calm);
@@ -144,13 +149,15 @@ static void test_a_full_disk_can_be_emptied(void **state)
     struct bench *bench = *state;
     uint64_t ids[60];
 
-    for (unsigned i = 0; i < 60; i++)
+    for (unsigned i = 0; i < 60; i++) {
         ids[i] = bench_give(bench, "results", 20000, i);
+    }
     bench_close(bench);
     bench_open(bench);
     break_disk(LOSSY_FULL, 1);
-    for (unsigned i = 0; i < 60; i++)
+    for (unsigned i = 0; i < 60; i++) {
         bench_deliver(bench, "results", ids[i], SPOOL_DONE);
+    }
     assert_int_equal(bench_stats(bench, NULL).records[SPOOL_READY], 0);
     assert_int_equal(bench_stats(bench, NULL).in_flight, 0);
 }
@@ -162,8 +169,9 @@ static void test_a_verdict_is_kept_until_it_can_be_carried_out(void **state)
     struct bench_take takes[3];
     uint64_t ids[3];
 
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3; i++) {
         ids[i] = bench_give(bench, "results", 10, i);
+    }
     bench_take(bench, &takes[0], "results");
     break_disk(LOSSY_ALWAYS, 1);
     bench_verdict(bench, &takes[0], SPOOL_DONE);
@@ -257,9 +265,11 @@ static void test_a_log_whose_sync_failed_is_renewed(void **state)
         char bodies[96];
 
         break_disk(LOSSY_ONCE, nth);
-        for (int i = 0; i < 4; i++)
-            if (bench_put(bench, "results", NULL, "x", 1, &id) < 0)
+        for (int i = 0; i < 4; i++) {
+            if (bench_put(bench, "results", NULL, "x", 1, &id) < 0) {
                 assert_true(lossy_has_struck());
+            }
+        }
         lossy_arm(&calm);
         id = bench_give(bench, "results", 10, 1);
         stats = bench_stats(bench, NULL);
@@ -284,8 +294,9 @@ static void test_opening_fails_clearly(void **state)
         assert_true(nth < 200);
         break_disk(LOSSY_ALWAYS, nth);
         opened = bench_try_open(bench, &err) == 0;
-        if (!opened)
+        if (!opened) {
             assert_non_null(strstr(err.text, bench->path));
+        }
     }
     break_disk(LOSSY_NONE, 0);
 }

@@ -36,8 +36,9 @@ static void test_codes(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         assert_int_equal(failure_code(cases[i].sqlite, cases[i].system), cases[i].code);
+    }
 }
 
 static void test_texts(void **state)

@@ -36,10 +36,12 @@ static int set_up(void **state)
     bench_open(bench);
     /* What is made once and kept: for a route, and by SQLite as the database and the log grow to their sizes. */
     bench_deliver(bench, "results", bench_give(bench, "results", 100000, 1), SPOOL_DONE);
-    for (unsigned i = 0; i < 100; i++)
+    for (unsigned i = 0; i < 100; i++) {
         bench_give(bench, "results", 60000, i);
-    for (unsigned i = 0; i < 100; i++)
+    }
+    for (unsigned i = 0; i < 100; i++) {
         bench_deliver(bench, "results", 2 + i, SPOOL_DONE);
+    }
     *state = bench;
     return 0;
 }
@@ -71,8 +73,9 @@ static void open_and_close(void *arg)
     struct bench *bench = arg;
     struct error err = ERROR_INIT;
 
-    if (bench_try_open(bench, &err) == 0)
+    if (bench_try_open(bench, &err) == 0) {
         bench_close(bench);
+    }
 }
 
 static void test_opening(void **state)
@@ -101,8 +104,9 @@ static void make_and_close(void *arg)
     fault_spare(true);
     bench_make(&other);
     fault_spare(false);
-    if (bench_try_open(&other, &err) == 0)
+    if (bench_try_open(&other, &err) == 0) {
         bench_close(&other);
+    }
     fault_spare(true);
     bench_open(&other);
     bench_close(&other);
@@ -128,10 +132,11 @@ static void put_and_drop(struct bench *bench, size_t size)
     if (bench_begin(bench, &put, "results", NULL) == 0) {
         int r = bench_write(bench, &put, body, size);
 
-        if (put.put && r < 0)
+        if (put.put && r < 0) {
             spool_put_abort(put.put);
-        else if (put.put)
+        } else if (put.put) {
             spool_put_commit(put.put);
+        }
         bench_turn(bench);
         done = put.done && put.result == 0;
     }
@@ -179,10 +184,12 @@ static void take_and_end(struct bench *bench, size_t size, enum spool_verdict ve
     fault_spare(false);
     if (spool_take(bench->port, "results", &bench_take_ops, &take, &take.take) == 0) {
         bench_turn(bench);
-        if (take.ready)
+        if (take.ready) {
             spool_take_read(take.take);
-        for (int i = 0; i < 3; i++)
+        }
+        for (int i = 0; i < 3; i++) {
             spool_turn(bench->spool);
+        }
         spool_take_end(take.take, take.ready ? &outcome : &release);
         bench_turn(bench);
     }
@@ -237,8 +244,9 @@ static void put_elsewhere(void *arg)
     char route[32];
 
     snprintf(route, sizeof(route), "route-%u", count++);
-    if (bench_begin(bench, &put, route, NULL) == 0)
+    if (bench_begin(bench, &put, route, NULL) == 0) {
         spool_put_abort(put.put);
+    }
     bench_turn(bench);
 }
 
@@ -267,8 +275,9 @@ static void test_new_routes(void **state)
         r = spool_take(bench->port, name, &bench_take_ops, &take, &take.take);
         fault_disarm();
         assert_int_equal(r, nth <= 3 ? -ENOMEM : 0);
-        if (r == 0)
+        if (r == 0) {
             bench_end(bench, &take, &release);
+        }
     }
 }
 

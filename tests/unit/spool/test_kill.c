@@ -36,8 +36,9 @@ static void tell(char what, uint64_t number)
     char line[32];
     int size = snprintf(line, sizeof(line), "%c%llu\n", what, (unsigned long long)number);
 
-    if (write(STDOUT_FILENO, line, (size_t)size) != size)
+    if (write(STDOUT_FILENO, line, (size_t)size) != size) {
         _exit(3);
+    }
 }
 
 static void on_acknowledged(struct client *client, uint64_t number)
@@ -70,8 +71,9 @@ static int be_child(const char *path, const char *first)
     client.last = client.next + STEP;
     client.random = client.next;
     client_start(&client, spool);
-    while (client.puts_active > 0)
+    while (client.puts_active > 0) {
         client_run(&client);
+    }
     client_stop(&client);
     spool_close(spool);
     return 0;
@@ -108,8 +110,9 @@ static unsigned note(FILE *lines, unsigned most)
         unsigned long number = strtoul(line + 1, NULL, 10);
 
         /* The last line of who was killed may be half a line. */
-        if (!strchr(line, '\n'))
+        if (!strchr(line, '\n')) {
             continue;
+        }
         assert_true(number < NUMBERS);
         known[number] |= line[0] == 'a' ? PUT_ACKNOWLEDGED : PUT_DELIVERED;
         acknowledged += line[0] == 'a';
@@ -131,10 +134,12 @@ static void run_and_kill(const char *path, unsigned round)
     note(lines, UINT32_MAX);
     fclose(lines);
     assert_int_equal(waitpid(child, &status, 0), child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
+    if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
         fail_msg("round %u: the child ended with %d", round, WEXITSTATUS(status));
-    if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
+    }
+    if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL) {
         fail_msg("round %u: the child ended by signal %d", round, WTERMSIG(status));
+    }
 }
 
 static void on_list(void *arg, int result, const struct spool_record *records, size_t count, uint64_t next,
@@ -149,8 +154,9 @@ static void on_list(void *arg, int result, const struct spool_record *records, s
         unsigned long number = strtoul(records[i].key + 1, NULL, 10);
 
         assert_true(number < NUMBERS);
-        if (known[number] & PUT_PRESENT)
+        if (known[number] & PUT_PRESENT) {
             fail_msg("put %lu is there twice", number);
+        }
         known[number] |= PUT_PRESENT;
         assert_int_equal(records[i].body_size, client_size(number));
     }
@@ -197,8 +203,9 @@ static void test_kills(void **state)
 
     (void)state;
     bench_make(&bench);
-    for (unsigned round = 0; round < kills; round++)
+    for (unsigned round = 0; round < kills; round++) {
         run_and_kill(bench.path, round);
+    }
     compare(&bench);
     bench_remove(&bench);
 }
@@ -209,9 +216,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_kills),
     };
 
-    if (argc == 4 && strcmp(argv[1], "--child") == 0)
+    if (argc == 4 && strcmp(argv[1], "--child") == 0) {
         return be_child(argv[2], argv[3]);
-    if (argc > 1)
+    }
+    if (argc > 1) {
         kills = (unsigned)strtoul(argv[1], NULL, 10);
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,8 +27,9 @@ static void on_list(void *arg, int result, const struct spool_record *records, s
     listed->result = result;
     listed->next = next;
     for (size_t i = 0; i < count; i++) {
-        if (listed->count == 0)
+        if (listed->count == 0) {
             listed->first = records[i].id;
+        }
         assert_true(records[i].id > listed->last);
         assert_null(records[i].head);
         assert_int_equal(records[i].head_size, 6);
@@ -107,8 +108,9 @@ static void fill(struct bench *bench)
     for (unsigned i = 0; i < 600; i++) {
         uint64_t id = bench_give(bench, i % 3 ? "results" : "audit", i == 7 ? 100000 : 10, i);
 
-        if (i % 3)
+        if (i % 3) {
             bench_deliver(bench, "results", id, i % 4 ? SPOOL_RETRY : SPOOL_BURY);
+        }
     }
 }
 
@@ -233,8 +235,9 @@ static void test_dropping(void **state)
     assert_int_equal(all(bench, spool_drop_all, (struct spool_query){.after = 100}), 336);
     assert_int_equal(bench_files(bench), 0);
     assert_int_equal(all(bench, spool_drop_all, (struct spool_query){.after = 0}), 65);
-    for (int i = 0; i < SPOOL_STATES; i++)
+    for (int i = 0; i < SPOOL_STATES; i++) {
         assert_int_equal(bench_stats(bench, NULL).records[i], 0);
+    }
     assert_int_equal(bench_stats(bench, NULL).oldest_at, 0);
 }
 
@@ -251,8 +254,9 @@ static void test_cancelling(void **state)
 
         assert_int_equal(spool_retry_all(bench->port, &query, on_altered, &altered, &calls[0]), 0);
         assert_int_equal(spool_list(bench->port, &query, on_list, &listed, &calls[1]), 0);
-        for (int i = 0; i < turns; i++)
+        for (int i = 0; i < turns; i++) {
             spool_turn(bench->spool);
+        }
         spool_call_cancel(calls[0]);
         spool_call_cancel(calls[1]);
         bench_turn(bench);

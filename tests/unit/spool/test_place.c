@@ -128,8 +128,9 @@ static void test_what_belongs_to_another_is_refused(void **state)
 {
     struct bench *bench = *state;
 
-    if (geteuid() != 0)
+    if (geteuid() != 0) {
         skip();
+    }
     assert_int_equal(mkdir(bench->path, 0700), 0);
     assert_int_equal(chown(bench->path, 12345, 12345), 0);
     expect(bench, -EPERM, "chown");
@@ -191,10 +192,11 @@ static void open_and_close(void *arg)
     struct error err = ERROR_INIT;
     struct place place;
 
-    if (place_open(&place, bench->path, &err) == 0)
+    if (place_open(&place, bench->path, &err) == 0) {
         place_close(&place);
-    else
+    } else {
         assert_true(err.text[0] != '\0');
+    }
 }
 
 static void set_it_aside(void *arg)
@@ -203,8 +205,9 @@ static void set_it_aside(void *arg)
     struct error err = ERROR_INIT;
     char name[64];
 
-    if (spool_set_aside(bench->path, name, sizeof(name), &err) < 0)
+    if (spool_set_aside(bench->path, name, sizeof(name), &err) < 0) {
         assert_true(err.text[0] != '\0');
+    }
 }
 
 static void test_every_call_may_fail(void **state)

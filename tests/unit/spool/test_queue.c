@@ -64,12 +64,14 @@ static void test_a_key_is_kept_or_made(void **state)
     assert_int_equal(bench_put(bench, "results", "their own", "x", 1, &id), 0);
     bench_give(bench, "results", 1, 1);
     bench_give(bench, "results", 1, 1);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         bench_take(bench, &takes[i], "results");
+    }
     assert_string_equal(spool_take_record(takes[0].take)->key, "their own");
     assert_string_not_equal(spool_take_record(takes[1].take)->key, spool_take_record(takes[2].take)->key);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         bench_verdict(bench, &takes[i], SPOOL_DONE);
+    }
 
     assert_int_equal(bench_begin(bench, &put, "results", "mine"), 0);
     assert_string_equal(spool_put_key(put.put), "mine");
@@ -87,8 +89,9 @@ static void test_what_is_too_long_is_refused(void **state)
 
     memset(name, 'a', sizeof(name) - 1);
     name[sizeof(name) - 1] = '\0';
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         bad[i] = request;
+    }
     bad[0].route = name;
     bad[1].enclave = name;
     bad[2].key = name;
@@ -122,14 +125,17 @@ static void test_an_abort_leaves_nothing(void **state)
     /* Before anything, with a little in memory, with the file being named, with it being written, with it written. */
     for (int turns = -2; turns < 12; turns++) {
         assert_int_equal(bench_begin(bench, &put, "results", NULL), 0);
-        if (turns == -1)
+        if (turns == -1) {
             assert_int_equal(bench_write(bench, &put, body, 1000), 0);
-        if (turns >= 0)
+        }
+        if (turns >= 0) {
             assert_true(spool_put_write(put.put, body, 400000, &put.error) > (int64_t)SPOOL_INLINE_MAX);
+        }
         for (int i = 0; i < turns; i++) {
             spool_turn(bench->spool);
-            if (i % 2)
+            if (i % 2) {
                 spool_port_run(bench->port);
+            }
         }
         spool_put_abort(put.put);
         bench_turn(bench);
@@ -144,8 +150,9 @@ static void test_an_abort_leaves_nothing(void **state)
         assert_int_equal(bench_write(bench, &put, body, 400000), 0);
         bench_turn(bench);
         spool_put_commit(put.put);
-        for (int i = 0; i < turns; i++)
+        for (int i = 0; i < turns; i++) {
             spool_turn(bench->spool);
+        }
         spool_put_abort(put.put);
         bench_turn(bench);
         assert_false(put.done);
@@ -193,8 +200,9 @@ static void test_the_oldest_comes_first_and_each_once(void **state)
         ids[i] = bench_give(bench, "results", 100, i);
         bench_give(bench, "audit", 100, 100 + i);
     }
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         bench_take(bench, &takes[i], "results");
+    }
     for (int i = 0; i < 4; i++) {
         assert_true(takes[i].ready);
         assert_int_equal(spool_take_record(takes[i].take)->id, ids[i]);
@@ -250,8 +258,9 @@ static void test_a_take_can_be_ended_at_any_time(void **state)
     /* Reported, and not yet heard of. */
     id = bench_give(bench, "results", 200000, 1);
     assert_int_equal(spool_take(bench->port, "results", &bench_take_ops, &take, &take.take), 0);
-    while (spool_turn(bench->spool))
+    while (spool_turn(bench->spool)) {
         ;
+    }
     spool_take_end(take.take, &done); /* of which it knows nothing */
     bench_turn(bench);
     assert_false(take.ready);
@@ -261,8 +270,9 @@ static void test_a_take_can_be_ended_at_any_time(void **state)
     for (int turns = 0; turns < 2; turns++) {
         bench_take(bench, &take, "results");
         spool_take_read(take.take);
-        if (turns)
+        if (turns) {
             spool_turn(bench->spool);
+        }
         bench_verdict(bench, &take, SPOOL_RELEASE);
         assert_int_equal(take.pieces, 0);
         assert_int_equal(bench_stats(bench, NULL).in_flight, 0);

@@ -74,14 +74,16 @@ static void test_what_became_due_keeps_its_place(void **state)
     struct bench *bench = *state;
     uint64_t ids[3];
 
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3; i++) {
         ids[i] = bench_give(bench, "results", 10, i);
+    }
     fail_once(bench, ids[0], (struct spool_outcome){.retry_after_ms = 20000});
     fail_once(bench, ids[1], (struct spool_outcome){.retry_after_ms = 10000});
     bench_now += 30000;
     bench_reopen(bench);
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3; i++) {
         bench_deliver(bench, "results", ids[i], SPOOL_DONE);
+    }
 }
 
 static void test_a_clock_that_is_set_back_holds_nothing_for_long(void **state)
@@ -147,8 +149,9 @@ static void test_what_is_too_old_dies(void **state)
     assert_int_equal(bench_stats(bench, NULL).records[SPOOL_DEAD], 1);
 
     /* When it is asked for. */
-    for (unsigned i = 0; i < 600; i++)
+    for (unsigned i = 0; i < 600; i++) {
         old = bench_give(bench, "results", 10, 1);
+    }
     bench_now += 1000000 - 1000;
     fresh = bench_give(bench, "results", 10, 2);
     bench_now += 1000;
@@ -159,8 +162,9 @@ static void test_what_is_too_old_dies(void **state)
     bench_verdict(bench, &take, SPOOL_RELEASE);
 
     /* When nobody asks. */
-    for (unsigned i = 0; i < 600; i++)
+    for (unsigned i = 0; i < 600; i++) {
         bench_give(bench, "results", 10, 1);
+    }
     bench_now += 1000000;
     bench_turn(bench);
     for (int i = 0; i < 4; i++) {
@@ -320,8 +324,9 @@ static void test_the_gauges_tell_what_is_there(void **state)
     assert_int_equal(health.result, 0);
     assert_true(health.commits > 0);
     assert_true(health.settled >= health.commits);
-    for (int i = 0; i < SPOOL_STATES; i++)
+    for (int i = 0; i < SPOOL_STATES; i++) {
         assert_true(strlen(spool_state_word(i)) > 0);
+    }
 }
 
 static void test_space_is_given_back(void **state)
@@ -340,8 +345,9 @@ static void test_space_is_given_back(void **state)
     bench_close(bench);
     assert_true(bench_number(bench, "PRAGMA page_count") > 3000);
     bench_open(bench);
-    for (int i = 0; i < 200; i++)
+    for (int i = 0; i < 200; i++) {
         bench_deliver(bench, "results", puts[i].id, SPOOL_DONE);
+    }
     bench_now += 100000;
     bench_turn(bench);
     bench_close(bench);

@@ -19,8 +19,9 @@ static void *run_client(void *arg)
     struct spool *spool = client->spool;
 
     client_start(client, spool);
-    while (client->puts_active > 0)
+    while (client->puts_active > 0) {
         client_run(client);
+    }
     client_stop(client);
     return NULL;
 }
@@ -45,8 +46,9 @@ static void open_spool(struct bench *bench)
 
     bench->options.manual = false;
     bench->options.now_ms = NULL;
-    if (spool_open(&bench->options, &bench->spool, &err) < 0)
+    if (spool_open(&bench->options, &bench->spool, &err) < 0) {
         fail_msg("%s", err.text);
+    }
 }
 
 static void test_several_threads(void **state)
@@ -70,8 +72,9 @@ static void test_several_threads(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, run_client, &clients[i]), 0);
     }
     assert_int_equal(pthread_create(&threads[CLIENTS], NULL, look_at_figures, bench.spool), 0);
-    for (unsigned i = 0; i < CLIENTS + 1; i++)
+    for (unsigned i = 0; i < CLIENTS + 1; i++) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
     for (unsigned i = 0; i < CLIENTS; i++) {
         acknowledged += clients[i].acknowledged;
         aborted += clients[i].aborted;
@@ -103,8 +106,9 @@ static void test_the_writer_wakes_by_itself(void **state)
     open_spool(&bench);
     client_start(&client, bench.spool);
     client.random = 0;
-    while (client.delivered == 0)
+    while (client.delivered == 0) {
         client_run(&client);
+    }
     client_stop(&client);
     spool_close(bench.spool);
     bench_remove(&bench);
