@@ -3,51 +3,21 @@
  *
  * It stands on the functions for streams, which have the lock; a request itself is one thread's, and has none.
  *
- *     out   what is sent before anything else: the head, a chunk, the body's end
- *     in    what came with the answer's head, and belongs to its body
- *
  * Sending is over when the body is (`finished`, and `out` empty), or when nobody wants it any more (`gave_up`): the
  * daemon stopped it, or the answer came early and is no success. The answer is over at `over`, or at `status`,
  * which is told again each time. A stream that both were over on is ended in an orderly way, any other is reset.
  */
-#include "client/clock.h"
 #include "client/request_private.h"
 
-#include "http/body.h"
-#include "http/head.h"
-#include "http/response.h"
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define IN_SIZE   4096u
 #define CHUNK_MAX 16384u /* bytes of a body that are copied to go out with what frames them */
-
-struct postern_request {
-    struct postern_stream *stream; /* owned */
-
-    struct text out; /* owned */
-    size_t out_at;
-    struct http_body_out body;
-    bool finished, gave_up;
-
-    struct http_response response;
-    struct http_head head; /* of the answer, as it is told; owned */
-    bool answered;         /* `head` is there */
-    bool over;
-    size_t in_at, in_end;
-    char in[IN_SIZE];
-};
 
 static const struct http_limits limits = HTTP_LIMITS_INIT;
 
 /* ---- Time ---- */
-
-struct patience {
-    int timeout_ms;
-    uint64_t until; /* ms; of a timeout above 0 */
-};
 
 static const struct patience no_patience;
 
@@ -60,17 +30,6 @@ static struct patience patience_for(const struct postern_request *request, int t
         patience.until = clock_ms() + (unsigned)timeout_ms;
     }
     return patience;
-}
-
-static int left_of(const struct patience *patience)
-{
-    uint64_t now;
-
-    if (patience->timeout_ms <= 0) {
-        return patience->timeout_ms;
-    }
-    now = clock_ms();
-    return patience->until > now ? (int)(patience->until - now) : 0;
 }
 
 static bool is_wait(ssize_t status)
@@ -91,159 +50,6 @@ static ssize_t tell(ssize_t result, const struct postern_error *why, struct post
         *err = *why;
     }
     return result;
-}
-
-/* ---- The answer ---- */
-
-static int fail_answer(const struct postern_request *request, struct postern_error *err)
-{
-    enum http_refusal why = request->response.why;
-    enum http_refusal exactly =
-        request->response.reader.why != HTTP_REFUSED_NONE ? request->response.reader.why : why;
-    char message[400];
-    int status;
-
-    if (why == HTTP_REFUSED_NO_MEMORY) {
-        return postern_fail(err, -ENOMEM, "reading the answer: out of memory");
-    }
-    if (why == HTTP_REFUSED_RESPONSE_CUT) {
-        snprintf(message, sizeof(message), "%s; look at the daemon's log",
-                 request->answered ? "the answer was cut off: the daemon ended the stream before it was whole"
-                                   : "the daemon ended the stream without an answer: whether the request was "
-                                     "carried out is not known");
-        status = -ECONNRESET;
-    } else {
-        snprintf(message, sizeof(message), "the answer is no HTTP/1.1 that has one reading: %s (%s): %s; %s",
-                 http_refusal_word(why), http_refusal_word(exactly), http_refusal_meaning(why),
-                 "see that the route is of the type `forward`, and look at the daemon's log");
-        status = -EPROTO;
-    }
-    postern_fail(err, status, message);
-    if (err) {
-        err->word = http_refusal_word(exactly);
-    }
-    return status;
-}
-
-/* The other side has said its end. */
-static int hear_end(struct postern_request *request, struct postern_error *err)
-{
-    if (http_response_finish(&request->response, true) != HTTP_EVENT_END) {
-        return fail_answer(request, err);
-    }
-    request->over = true;
-    return 0;
-}
-
-static int take_head(struct postern_request *request, struct postern_error *err)
-{
-    const struct http_fields *fields = &request->response.reader.fields;
-
-    for (unsigned i = 0; i < fields->count; i++) {
-        if (fields->list[i].crosses) {
-            http_head_add(&request->head, fields->list[i].name, fields->list[i].value);
-        }
-    }
-    if (request->head.failed) {
-        request->response.why = HTTP_REFUSED_NO_MEMORY;
-        return fail_answer(request, err);
-    }
-    request->answered = true;
-    request->over = request->response.framing.body == HTTP_BODY_NONE;
-    return 0;
-}
-
-static int parse_head(struct postern_request *request, struct postern_error *err)
-{
-    struct http_span piece;
-    size_t used;
-    enum http_event event = http_response_read(&request->response, request->in + request->in_at,
-                                               request->in_end - request->in_at, &used, &piece);
-
-    request->in_at += used;
-    if (event == HTTP_EVENT_REFUSED) {
-        return fail_answer(request, err);
-    }
-    if (event == HTTP_EVENT_HEAD && request->response.status >= 200) {
-        return take_head(request, err);
-    }
-    return 0;
-}
-
-/* To the head of the answer: 0, or why it is not there. */
-static int read_head(struct postern_request *request, const struct patience *patience,
-                     struct postern_error *err)
-{
-    int status = request->response.why != HTTP_REFUSED_NONE ? fail_answer(request, err) : 0;
-    ssize_t n;
-
-    while (!request->answered && status == 0) {
-        if (request->in_at == request->in_end) {
-            n = postern_read(request->stream, request->in, IN_SIZE, left_of(patience), err);
-            if (n <= 0) {
-                return n < 0 ? (int)n : hear_end(request, err);
-            }
-            request->in_at = 0;
-            request->in_end = (size_t)n;
-        }
-        status = parse_head(request, err);
-    }
-    return status;
-}
-
-/* Finds the pieces of the body in what came, and moves them to its beginning. A refusal is told when they were. */
-static size_t decode(struct postern_request *request, char *bytes, size_t size)
-{
-    size_t at = 0, filled = 0, used;
-    struct http_span piece;
-    enum http_event event;
-
-    do {
-        event = http_response_read(&request->response, bytes + at, size - at, &used, &piece);
-        at += used;
-        if (event == HTTP_EVENT_BODY) {
-            memmove(bytes + filled, piece.data, piece.size);
-            filled += piece.size;
-        }
-    } while (event == HTTP_EVENT_BODY);
-    request->over = event == HTTP_EVENT_END;
-    return filled;
-}
-
-static ssize_t fetch(struct postern_request *request, void *buffer, size_t size,
-                     const struct patience *patience, struct postern_error *err)
-{
-    size_t n = request->in_end - request->in_at;
-
-    if (n == 0) {
-        return postern_read(request->stream, buffer, size, left_of(patience), err);
-    }
-    n = n < size ? n : size;
-    memcpy(buffer, request->in + request->in_at, n);
-    request->in_at += n;
-    return (ssize_t)n;
-}
-
-static ssize_t read_body(struct postern_request *request, void *buffer, size_t size,
-                         const struct patience *patience, struct postern_error *err)
-{
-    size_t filled = 0;
-    ssize_t n;
-
-    while (filled == 0 && !request->over) {
-        if (request->response.why != HTTP_REFUSED_NONE) {
-            return fail_answer(request, err);
-        }
-        n = fetch(request, buffer, size, patience, err);
-        if (n < 0) {
-            return n;
-        }
-        if (n == 0) {
-            return hear_end(request, err);
-        }
-        filled = decode(request, buffer, (size_t)n);
-    }
-    return (ssize_t)filled;
 }
 
 /* ---- The request ---- */
@@ -269,7 +75,7 @@ static bool wants_no_more(const struct postern_request *request)
 /* What came meanwhile may be the answer, an interim one, or the end of everything. */
 static int hear(struct postern_request *request, struct postern_error *err)
 {
-    int status = read_head(request, &no_patience, err);
+    int status = request_read_head(request, &no_patience, err);
 
     if (wants_no_more(request)) {
         give_up(request);
@@ -305,8 +111,8 @@ static ssize_t send_some(struct postern_request *request, const char *data, size
         if (n < 0) {
             return n;
         }
-        n = postern_write_or_hear(request->stream, data, size, left_of(patience), err);
-        heard = n == -EAGAIN && left_of(patience) != 0;
+        n = postern_write_or_hear(request->stream, data, size, patience_left(patience), err);
+        heard = n == -EAGAIN && patience_left(patience) != 0;
     } while (heard && !request->answered);
     if (heard) {
         return postern_fail(err, -EAGAIN, "writing: the answer has begun, and wants to be read first");
@@ -459,7 +265,7 @@ static int wait_for_head(struct postern_request *request, const struct patience 
     int status = request->answered ? 0 : send_rest(request, patience, err);
 
     if (status == 0 || request->answered) {
-        status = read_head(request, patience, err);
+        status = request_read_head(request, patience, err);
     }
     return is_wait(status) ? fail_wait(patience, err) : status;
 }
@@ -486,55 +292,12 @@ ssize_t postern_request_read(struct postern_request *request, void *buffer, size
     n = wait_for_head(request, &patience, &why);
     if (n == 0) {
         (void)send_rest(request, &patience, &why);
-        n = read_body(request, buffer, size, &patience, &why);
+        n = request_read_body(request, buffer, size, &patience, &why);
     }
     if (is_wait(n)) {
         n = fail_wait(&patience, &why);
     }
     return tell(n, &why, err);
-}
-
-/* ---- What is known of the answer ---- */
-
-int postern_request_header_at(const struct postern_request *request, size_t index, struct postern_header *ret)
-{
-    if (!request->answered || index >= request->head.count) {
-        return 0;
-    }
-    ret->name = http_head_name(&request->head, (unsigned)index).data;
-    ret->value = http_head_value(&request->head, (unsigned)index).data;
-    return 1;
-}
-
-const char *postern_request_header(const struct postern_request *request, const char *name)
-{
-    for (unsigned i = 0; request->answered && i < request->head.count; i++) {
-        if (http_span_is_word(http_head_name(&request->head, i), name)) {
-            return http_head_value(&request->head, i).data;
-        }
-    }
-    return NULL;
-}
-
-uint64_t postern_request_length(const struct postern_request *request)
-{
-    const struct http_response *response = &request->response;
-
-    if (!request->answered) {
-        return POSTERN_BODY_UNKNOWN;
-    }
-    if (response->told_length) {
-        return response->length;
-    }
-    if (response->framing.body == HTTP_BODY_LENGTH) {
-        return response->framing.length;
-    }
-    return response->framing.body == HTTP_BODY_NONE ? 0 : POSTERN_BODY_UNKNOWN;
-}
-
-struct postern_stream *postern_request_stream(const struct postern_request *request)
-{
-    return request->stream;
 }
 
 /* ---- Beginning and ending ---- */
@@ -576,8 +339,7 @@ static int open_stream(struct postern_request *request, struct postern *postern,
     options.timeout_ms = timeout_ms;
     status = postern_open(postern, route, &options, &request->stream, err);
     if (status == 0 && request->finished) {
-        (void)send_out(request, &no_patience,
-                       NULL); /* what went wrong is told by those who wait for the answer */
+        (void)send_out(request, &no_patience, NULL); /* those who wait for the answer tell what went wrong */
     }
     return status;
 }
