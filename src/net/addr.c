@@ -38,18 +38,6 @@ struct form {
     int (*parse)(const struct reading *reading, const char *rest, struct addr *ret);
 };
 
-static int parse_vsock(const struct reading *reading, const char *rest, struct addr *ret);
-static int parse_unix(const struct reading *reading, const char *rest, struct addr *ret);
-static int parse_tcp(const struct reading *reading, const char *rest, struct addr *ret);
-static int parse_hybrid(const struct reading *reading, const char *rest, struct addr *ret);
-
-static const struct form forms[] = {
-    {"vsock", "vsock://CID:PORT", parse_vsock},
-    {"unix", "unix:///PATH", parse_unix},
-    {"tcp", "tcp://HOST:PORT", parse_tcp},
-    {"hybrid", "hybrid:///PATH:PORT", parse_hybrid},
-};
-
 static const char any_form[] = "vsock://CID:PORT, unix:///PATH, tcp://HOST:PORT or hybrid:///PATH:PORT";
 
 static bool is_digit(char c)
@@ -70,11 +58,6 @@ static bool is_lower(char c)
 static bool is_printable(char c)
 {
     return c >= 0x20 && c < 0x7f;
-}
-
-static bool is_control(char c)
-{
-    return (unsigned char)c < 0x20 || c == 0x7f;
 }
 
 static bool all_digits(const char *text, size_t length)
@@ -468,6 +451,13 @@ static int parse_tcp(const struct reading *reading, const char *rest, struct add
 
 /* ---- Schemes ---- */
 
+static const struct form forms[] = {
+    {"vsock", "vsock://CID:PORT", parse_vsock},
+    {"unix", "unix:///PATH", parse_unix},
+    {"tcp", "tcp://HOST:PORT", parse_tcp},
+    {"hybrid", "hybrid:///PATH:PORT", parse_hybrid},
+};
+
 static const struct form *find_form(const char *scheme)
 {
     for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
@@ -553,7 +543,7 @@ static int check_bytes(const struct reading *reading)
         return refuse_plainly(reading, "the address is empty");
     }
     for (size_t i = 0; i < length; i++) {
-        if (is_control(text[i])) {
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) {
             return refuse_plainly(reading, "there is a control character in it");
         }
     }

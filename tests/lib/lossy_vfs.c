@@ -243,12 +243,6 @@ static void sync_names(void)
     }
 }
 
-/* A sync that failed: the kernel takes the pages for clean all the same, and never writes them. */
-static void fail_sync(struct disk_file *file)
-{
-    lose(file);
-}
-
 /* --- When to fail --- */
 
 static int fail(int code, int error)
@@ -357,7 +351,7 @@ static int lossy_sync(sqlite3_file *base, int flags)
     (void)flags;
     if (r != SQLITE_OK) {
         if (!is_dead()) {
-            fail_sync(file->file);
+            lose(file->file); /* the kernel takes the pages for clean all the same, and never writes them */
         }
         return r;
     }
