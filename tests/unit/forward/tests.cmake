@@ -24,6 +24,7 @@ postern_unit_test(forward verdict)
 postern_unit_test(forward throttle)
 postern_unit_test(forward intake USES spool_bench)
 postern_unit_test(forward delivery USES spool_bench)
+postern_unit_test(forward spool_faults FAULTS USES spool_bench)
 
 # What enclaves send.
 postern_unit_test(forward forward_stream FAULTS USES exchange_bench)
