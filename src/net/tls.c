@@ -278,12 +278,13 @@ static void tls_mute(struct stream *stream, bool muted)
     stream_mute(&of(stream)->sock.stream, muted);
 }
 
-/* A session of a connection that is freed without having been shut down would not be resumed. */
+/* OpenSSL resumes no session of a connection that is freed without having been shut down. One that was only cut off is as good as
+ * any, and upstreams that never say close_notify are many; what broke a rule is struck out by the alert for that. */
 static void tls_close(struct stream *stream, bool abort)
 {
     struct tls_stream *tls = of(stream);
-    if (tls->ssl != NULL && tls->failure == NULL && SSL_is_init_finished(tls->ssl)) {
-        if (!abort) {
+    if (tls->ssl != NULL && SSL_is_init_finished(tls->ssl)) {
+        if (!abort && tls->failure == NULL) {
             (void)tls_finish(stream);
         }
         SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);

@@ -5,8 +5,8 @@
  * way to turn that off. TLS 1.2 and 1.3 alone, no renegotiation, ALPN `http/1.1`.
  *
  * A struct tls_client has what connections to one peer share: the files, read when they are first needed and again when they
- * change, and the last session, so that the next handshake is a short one. A session is offered for an hour at most, so that
- * the peer's certificate is looked at again.
+ * change, and the last session, so that the next handshake is a short one. Sessions are offered for an hour after a whole
+ * handshake, those that grew out of others included, so that the peer's certificate is looked at again.
  *
  * How a stream ends: a read of 0 says that the peer closed it by close_notify; when the socket ends without, somebody may
  * have cut something off, and the read is -ECONNRESET. tls_stream_error() has the reason of any failure in words.
@@ -27,6 +27,7 @@
 #include <openssl/types.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 struct tls_options {
     const char *server_name; /* a host name or an IP address, which the peer's certificate must name */
@@ -60,6 +61,7 @@ struct tls_stream {
     struct tls_client *client;
     SSL *ssl;
     tls_shaken_cb shaken_cb; /* NULL: has been called */
+    time_t verified_at;      /* when the certificate of the session that was offered was looked at */
     bool drained;            /* the socket has nothing more for now */
     bool closed;             /* a close_notify came */
     int write_error;

@@ -27,6 +27,7 @@ struct tls_client {
     bool settled;
     SSL_CTX *context; /* NULL: not made yet, or its files are not to be had */
     SSL_SESSION *session;
+    time_t verified_at; /* when the certificate of the session's peer was looked at */
 };
 
 static bool is_address(const char *name)
@@ -133,12 +134,16 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
     }
     SSL_SESSION_free(client->session);
     client->session = session;
+    client->verified_at = SSL_session_reused(ssl) == 1 ? tls->verified_at : time(NULL);
     return 1;
 }
 
-static bool is_fresh(const SSL_SESSION *session)
+/* The time of the session itself is that of its ticket, which each resumption renews. */
+static bool is_fresh(const struct tls_client *client)
 {
-    return SSL_SESSION_is_resumable(session) && time(NULL) - SSL_SESSION_get_time(session) < SESSION_MAX_S;
+    time_t now = time(NULL);
+    return SSL_SESSION_is_resumable(client->session) && now >= client->verified_at &&
+           now - client->verified_at < SESSION_MAX_S;
 }
 
 SSL *tls_client_connection(struct tls_client *client, struct tls_stream *tls)
@@ -156,7 +161,8 @@ SSL *tls_client_connection(struct tls_client *client, struct tls_stream *tls)
         SSL_free(ssl);
         return NULL;
     }
-    if (client->session != NULL && is_fresh(client->session)) {
+    if (client->session != NULL && is_fresh(client)) {
+        tls->verified_at = client->verified_at;
         (void)SSL_set_session(ssl, client->session); /* without it, the handshake is a whole one */
     }
     SSL_set_connect_state(ssl);

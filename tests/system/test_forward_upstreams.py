@@ -1,14 +1,16 @@
 """The bad days of a forward route: upstreams that are down, slow, hostile, or not who they should be, each told by its word, and none
 of them the end of what comes after."""
 import pathlib
+import socket
 import ssl
 import tempfile
 import threading
+import time
 
 import pytest
 
-from http_peers import Answer, Answering, Store, chunked, request
-from postern import PATIENCE, Authority, abort, blackhole, free_port, sanitizers
+from http_peers import Answer, Answering, Nginx, Server, Store, chunked, request
+from postern import PATIENCE, Authority, abort, blackhole, free_port, sanitizers, wait_until
 from test_forward import forward, outcomes  # noqa: F401  (a fixture)
 
 
@@ -270,6 +272,65 @@ def test_no_files(forward, authority, folder):  # noqa: F811
         ca.write_bytes(authority.file.read_bytes())
         ca.chmod(0o644)
         assert ask(daemon).status == 200  # without a reload
+
+
+@pytest.fixture
+def settled(authority):
+    """The authority, when its file is so old that it is not read again each second."""
+    wait_until(lambda: time.time() - authority.file.stat().st_ctime > 4, what="time to pass")
+    return authority
+
+
+class SServer(Server):
+    """OpenSSL's own, which closes after each request, and tells of the handshake."""
+
+    def __init__(self, certificate, key, version):
+        self.port = free_port()
+        super().__init__(["openssl", "s_server", "-www", "-accept", f"127.0.0.1:{self.port}", "-cert", str(certificate), "-key", str(key),
+                          "-" + version.lower().replace("v", "").replace(".", "_")], {})
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_handshakes_with_openssl_are_resumed(forward, settled, version):  # noqa: F811
+    with SServer(*settled.certify("localhost"), version) as store:
+        daemon = secure(forward, store, settled)
+        with daemon.connect() as client:
+            for number in range(6):
+                client.sendall(request())
+                said = Answer(client).body
+                assert (b"Reused, " if number else b"New, ") + version.encode() in said, said
+        assert daemon.metrics()["postern_upstream_tls_resumed_total"] == 5
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_handshakes_with_nginx_are_resumed(forward, settled, version):  # noqa: F811
+    """Each connection carries two requests, and waits in between."""
+    certificate, key = settled.certify("localhost")
+    port = free_port()
+    with Nginx(extra=f"listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols {version}; "
+                     "keepalive_requests 2; location = /results { return 200 $ssl_session_reused; }") as store:
+        store.port = port
+        daemon = secure(forward, store, settled)
+        said = []
+        with daemon.connect() as client:
+            for _ in range(8):
+                client.sendall(request("POST", body=b"x"))
+                said.append(Answer(client).body)
+        metrics = daemon.metrics()
+        assert said == 2 * [b"."] + 6 * [b"r"]
+        assert (metrics["postern_upstream_tls_resumed_total"], metrics["postern_upstream_connections_opened_total"]) == (3, 4), metrics
+
+
+def test_handshakes_are_resumed_with_an_upstream_that_never_says_its_end(forward, settled):  # noqa: F811
+    with Store(tls=settled.server_context("localhost")) as store:
+        daemon = secure(forward, store, settled)
+        with daemon.connect() as client:
+            for number in range(1, 4):
+                client.sendall(request())
+                assert Answer(client).status == 200
+                store.connections[-1].shutdown(socket.SHUT_RDWR)  # and no word of TLS's
+                wait_until(lambda: daemon.metrics()["postern_upstream_connections_idle"] == 0, what="the end of the connection that waited")
+                assert daemon.metrics()["postern_upstream_tls_resumed_total"] == number - 1
 
 
 def test_bodies_in_constant_memory_over_tls(forward, authority):  # noqa: F811

@@ -21,6 +21,18 @@ static struct certified certified;
 static struct bench bench;
 static struct owner owner;
 static struct far far;
+static time_t seconds; /* that the daemon's clock is ahead */
+
+time_t __real_time(time_t *ret);
+time_t __wrap_time(time_t *ret);
+time_t __wrap_time(time_t *ret)
+{
+    time_t now = __real_time(NULL) + seconds;
+    if (ret != NULL) {
+        *ret = now;
+    }
+    return now;
+}
 
 static int set_up_all(void **state)
 {
@@ -41,6 +53,7 @@ static int tear_down_all(void **state)
 static int set_up(void **state)
 {
     (void)state;
+    seconds = 0;
     bench_open(&bench);
     bench.tls = certified_server(&certified);
     bench.forward->tls = true;
@@ -160,15 +173,29 @@ static void test_idle_closes(void **state)
     WAIT_FOR(&bench.net, bench.worker.stats.idle == 0);
 }
 
-static void resume(void)
+static void expect_resumed(bool resumed, unsigned total)
 {
     use_once();
-    far_close(&far);
+    assert_int_equal(SSL_session_reused(far.ssl), resumed);
+    assert_int_equal(bench.worker.stats.resumed, total);
+}
+
+static void end_connection(void (*end)(struct far *far))
+{
+    end(&far);
     far_release(&far);
     WAIT_FOR(&bench.net, bench.worker.stats.idle == 0);
-    use_once();
-    assert_int_equal(SSL_session_reused(far.ssl), 1);
-    assert_int_equal(bench.worker.stats.resumed, 1);
+}
+
+/* Each connection after the first, however the one before it ended. */
+static void resume(void)
+{
+    static void (*const ends[])(struct far * far) = {far_close, far_drop, far_reset};
+    expect_resumed(false, 0);
+    for (unsigned i = 0; i < 2 * ARRAY_SIZE(ends); i++) {
+        end_connection(ends[i % ARRAY_SIZE(ends)]);
+        expect_resumed(true, i + 1);
+    }
 }
 
 static void test_resumed(void **state)
@@ -182,6 +209,51 @@ static void test_resumed_under_tls_1_2(void **state)
     (void)state;
     assert_int_equal(SSL_CTX_set_max_proto_version(bench.tls, TLS1_2_VERSION), 1);
     resume();
+}
+
+/* With the session in the server's memory, and not in a ticket. A server that ends a connection otherwise forgets it. */
+static void test_resumed_without_tickets(void **state)
+{
+    (void)state;
+    assert_int_equal(SSL_CTX_set_max_proto_version(bench.tls, TLS1_2_VERSION), 1);
+    SSL_CTX_set_options(bench.tls, SSL_OP_NO_TICKET);
+    expect_resumed(false, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        end_connection(far_close);
+        expect_resumed(true, i + 1);
+    }
+}
+
+/* A ticket that came by way of another is not newer than that: what was looked at is the certificate of then. */
+static void look_again_after_an_hour(void)
+{
+    expect_resumed(false, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        end_connection(far_close);
+        seconds += 1100;
+        expect_resumed(true, i + 1);
+    }
+    end_connection(far_close);
+    seconds += 400;
+    expect_resumed(false, 3);
+    end_connection(far_close);
+    expect_resumed(true, 4);
+    end_connection(far_close);
+    seconds -= 10; /* somebody set the clock: who knows */
+    expect_resumed(false, 4);
+}
+
+static void test_looked_at_again(void **state)
+{
+    (void)state;
+    look_again_after_an_hour();
+}
+
+static void test_looked_at_again_under_tls_1_2(void **state)
+{
+    (void)state;
+    assert_int_equal(SSL_CTX_set_max_proto_version(bench.tls, TLS1_2_VERSION), 1);
+    look_again_after_an_hour();
 }
 
 static void test_large_both_ways(void **state)
@@ -448,6 +520,9 @@ int main(void)
         T(test_idle_closes),
         T(test_resumed),
         T(test_resumed_under_tls_1_2),
+        T(test_resumed_without_tickets),
+        T(test_looked_at_again),
+        T(test_looked_at_again_under_tls_1_2),
         T(test_large_both_ways),
         T(test_until_a_clean_end),
         T(test_until_a_cut),

@@ -16,7 +16,7 @@ postern_unit_test(forward credentials FAULTS USES endpoint LINK_OPTIONS -Wl,--wr
 
 add_library(certificates STATIC "${PROJECT_SOURCE_DIR}/tests/lib/certificates.c")
 target_link_libraries(certificates PUBLIC OpenSSL::SSL PRIVATE postern_options)
-postern_unit_test(forward exchange_tls USES exchange_bench certificates)
+postern_unit_test(forward exchange_tls USES exchange_bench certificates LINK_OPTIONS -Wl,--wrap=time)
 postern_unit_test(forward exchange_faults FAULTS USES exchange_bench certificates DEFINITIONS ${is_sanitized})
 
 # What is kept, and delivered later.
