@@ -219,24 +219,6 @@ static const struct upstream_user user = {
     .expired = on_expired,
 };
 
-enum http_refusal exchange_lease(struct exchange *exchange, bool fresh, struct error *err)
-{
-    const struct exchange_options *options = &exchange->options;
-    struct upstream_wanted wanted = {
-        .worker = exchange->worker,
-        .upstream = exchange->upstream,
-        .route = options->route,
-        .to = options->plain != NULL ? &options->plain->to : &options->route->to,
-        .fresh = fresh,
-    };
-    enum http_refusal why = upstream_lease(&wanted, &user, exchange, &exchange->conn, err);
-    exchange->state = EXCHANGE_OPENING;
-    if (why == HTTP_REFUSED_NONE && exchange->conn->stream != NULL) {
-        opened(exchange);
-    }
-    return why;
-}
-
 static bool is_idempotent(const struct http_request *request)
 {
     switch (request->method) {
@@ -249,6 +231,25 @@ static bool is_idempotent(const struct http_request *request)
     default:
         return false;
     }
+}
+
+enum http_refusal exchange_lease(struct exchange *exchange, bool fresh, struct error *err)
+{
+    const struct exchange_options *options = &exchange->options;
+    struct upstream_wanted wanted = {
+        .worker = exchange->worker,
+        .upstream = exchange->upstream,
+        .route = options->route,
+        .to = options->plain != NULL ? &options->plain->to : &options->route->to,
+        .fresh = fresh,
+        .once = !is_idempotent(options->request),
+    };
+    enum http_refusal why = upstream_lease(&wanted, &user, exchange, &exchange->conn, err);
+    exchange->state = EXCHANGE_OPENING;
+    if (why == HTTP_REFUSED_NONE && exchange->conn->stream != NULL) {
+        opened(exchange);
+    }
+    return why;
 }
 
 void exchange_connection_lost(struct exchange *exchange, enum http_refusal why, const char *detail)

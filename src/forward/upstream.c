@@ -423,12 +423,29 @@ static int look(struct upstream *upstream, struct error *err)
 
 /* ---- Leases ---- */
 
-/* The one that was used last: it is the least likely to be closed by the upstream just now. */
+static bool is_silent(const struct upstream_conn *conn)
+{
+    return conn->secure ? tls_stream_silent(&conn->tls) : sock_stream_silent(&conn->sock);
+}
+
+/* The one that was used last: it is the least likely to be closed by the upstream just now. Its end may have come and not been
+ * reported yet, in this turn of the loop; who can send the request again need not ask. */
+static struct upstream_conn *first_idle(const struct upstream_wanted *wanted)
+{
+    struct upstream_conn *conn = NULL;
+    if (wanted->upstream == NULL || wanted->fresh) {
+        return NULL;
+    }
+    while ((conn = TAILQ_FIRST(&wanted->upstream->idle)) != NULL && wanted->once && !is_silent(conn)) {
+        conn_close(conn, false);
+    }
+    return conn;
+}
+
 static struct upstream_conn *take_idle(const struct upstream_wanted *wanted, const struct upstream_user *user,
                                        void *data)
 {
-    struct upstream_conn *conn =
-        wanted->upstream == NULL || wanted->fresh ? NULL : TAILQ_FIRST(&wanted->upstream->idle);
+    struct upstream_conn *conn = first_idle(wanted);
     if (conn == NULL) {
         return NULL;
     }

@@ -97,6 +97,8 @@ struct upstream_wanted {
     const struct config_route *route;
     const struct addr *to;
     bool fresh; /* none that was kept */
+    bool
+        once; /* what is sent on it cannot be sent again: none that was kept, of which it is known by now that it is dead */
 };
 
 /* HTTP_REFUSED_NONE and a connection, or why there can be none. */

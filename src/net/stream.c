@@ -76,6 +76,12 @@ static void sock_mute(struct stream *stream, bool muted)
     poller_mute(of(stream)->poller, &of(stream)->watcher, muted);
 }
 
+bool sock_stream_silent(const struct sock_stream *sock)
+{
+    char byte;
+    return recv(sock->watcher.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 void sock_stream_close(struct sock_stream *sock, bool abort)
 {
     if (abort && sock->watcher.fd >= 0) {

@@ -307,6 +307,11 @@ static const struct stream_ops tls_ops = {
     .close = tls_close,
 };
 
+bool tls_stream_silent(const struct tls_stream *tls)
+{
+    return SSL_has_pending(tls->ssl) == 0 && sock_stream_silent(&tls->sock);
+}
+
 /* ---- The socket's reports ---- */
 
 static void tell_shaken(struct tls_stream *tls, int code)

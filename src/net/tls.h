@@ -77,6 +77,9 @@ int tls_stream_adopt(struct tls_stream *tls, struct tls_client *client, struct p
                      struct watcher *watcher, const struct sock_kind_options *kind, stream_cb cb,
                      tls_shaken_cb shaken) MUST_CHECK;
 
+/* As sock_stream_silent(). What has come may be TLS's own. */
+bool tls_stream_silent(const struct tls_stream *tls) MUST_CHECK;
+
 /* Why it failed, in words; NULL if it did not. */
 const char *tls_stream_error(const struct tls_stream *tls);
 

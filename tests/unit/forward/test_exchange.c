@@ -242,6 +242,50 @@ static void test_stale_connection_and_a_post(void **state)
     assert_int_equal(bench.worker.stats.retried, 0);
 }
 
+/* The connections that wait are dead, and nobody was told of it yet: a request that can be sent once only finds out. */
+static void a_post_finds_dead_connections(void (*end)(struct far *far))
+{
+    use_once();
+    end(&far);
+    far_release(&far);
+    owner_release(&owner);
+    owner_init(&owner, &bench, POST_HEAD("Content-Length: 4\r\n"));
+    text_add(&owner.body, "data");
+    owner_start(&owner);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "data"));
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_whole(200, "ok");
+    assert_false(owner.reused);
+    assert_int_equal(bench.worker.stats.retried, 0);
+    assert_int_equal(bench.worker.stats.reused, 0);
+    assert_int_equal(bench.worker.stats.open, 1);
+}
+
+static void test_a_post_finds_closed_connections(void **state)
+{
+    (void)state;
+    a_post_finds_dead_connections(far_close);
+}
+
+static void test_a_post_finds_reset_connections(void **state)
+{
+    (void)state;
+    a_post_finds_dead_connections(far_reset);
+}
+
+static void speak(struct far *upstream)
+{
+    far_say(&bench, upstream, "HTTP/1.1 408 Request Timeout\r\n\r\n");
+    far_close(upstream);
+}
+
+static void test_a_post_finds_connections_that_spoke(void **state)
+{
+    (void)state;
+    a_post_finds_dead_connections(speak);
+}
+
 static void test_idle_connection_closes(void **state)
 {
     (void)state;
@@ -580,6 +624,9 @@ int main(void)
         T(test_connection_is_used_again),
         T(test_stale_connection),
         T(test_stale_connection_and_a_post),
+        T(test_a_post_finds_closed_connections),
+        T(test_a_post_finds_reset_connections),
+        T(test_a_post_finds_connections_that_spoke),
         T(test_idle_connection_closes),
         T(test_idle_connection_speaks),
         T(test_unread_bytes_are_not_kept),

@@ -308,6 +308,26 @@ static void test_stale(void **state)
     assert_int_equal(bench.worker.stats.retried, 1);
 }
 
+/* A request that can be sent once only looks before. */
+static void test_a_post_finds_dead_connections(void **state)
+{
+    (void)state;
+    static void (*const ends[])(struct far * far) = {far_close, far_drop, far_reset};
+    for (unsigned i = 0; i < ARRAY_SIZE(ends); i++) {
+        use_once();
+        ends[i](&far);
+        far_release(&far);
+        start("POST /r HTTP/1.1\r\nHost: postern\r\nContent-Length: 0\r\n\r\n");
+        far_accept(&bench, &far);
+        WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+        far_say(&bench, &far, OK);
+        assert_whole("ok");
+        end_connection(far_close);
+    }
+    assert_int_equal(bench.worker.stats.retried, 0);
+    assert_int_equal(bench.worker.stats.reused, 0);
+}
+
 static void test_other_name(void **state)
 {
     (void)state;
@@ -527,6 +547,7 @@ int main(void)
         T(test_until_a_clean_end),
         T(test_until_a_cut),
         T(test_stale),
+        T(test_a_post_finds_dead_connections),
         T(test_other_name),
         T(test_address),
         T(test_other_address),
