@@ -1,6 +1,7 @@
 /* The command line: what is understood, and what is said of what is not. */
 #include "cli/cli.h"
 
+#include "contains.h"
 #include "run_cli.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,13 +9,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (strstr(text, part) == NULL) {
-        fail_msg("expected \"%s\" in:\n%s", part, text);
-    }
-}
 
 static void assert_usage(const struct ran *ran, const char *part, const char *command)
 {

@@ -1,6 +1,7 @@
 /* ping, pipe, send and listen from their beginning to their end, against a daemon in another process, whatever call fails. */
 #include "cli/cli.h"
 
+#include "contains.h"
 #include "far.h"
 #include "fault.h"
 #include "run_cli.h"
@@ -65,13 +66,6 @@ static int stop_daemon(void **state)
     waitpid(daemon_, NULL, 0);
     unlink(path);
     return rmdir(folder);
-}
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (strstr(text, part) == NULL) {
-        fail_msg("expected \"%s\" in:\n%s", part, text);
-    }
 }
 
 /* Fails with a text that says why, or does all of it. */

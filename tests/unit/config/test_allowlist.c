@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "config/allowlist.h"
+#include "contains.h"
 #include "fault.h"
 
 #include <arpa/inet.h>
@@ -29,13 +30,6 @@ static void assert_starts(const char *text, const char *start)
 {
     if (strncmp(text, start, strlen(start)) != 0) {
         fail_msg("\"%s\" does not start with \"%s\"", text, start);
-    }
-}
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (strstr(text, part) == NULL) {
-        fail_msg("\"%s\" does not contain \"%s\"", text, part);
     }
 }
 

@@ -3,6 +3,7 @@
 #define RUN_CTL_H
 
 #include "ctl/ctl.h"
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,17 @@ static void run_ctl(struct ran *ran, ...)
     while (argc > 0) {
         free(argv[--argc]);
     }
+}
+
+UNUSED static json_t *parse_json(const char *text)
+{
+    json_error_t error;
+    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (json == NULL) {
+        fprintf(stderr, "%s in:\n%s\n", error.text, text);
+        abort();
+    }
+    return json;
 }
 
 static void ran_release(struct ran *ran)

@@ -1,5 +1,6 @@
 /* explain: every reason has words, and questions about policy get the daemon's own answer with its line. */
 #include "base/reason.h"
+#include "contains.h"
 #include "ctl/session_ends.h"
 #include "http/refusal.h"
 #include "run_ctl.h"
@@ -59,13 +60,6 @@ static int remove_config(void **state)
 {
     (void)state;
     return unlink(file);
-}
-
-static void assert_contains(const char *text, const char *part)
-{
-    if (strstr(text, part) == NULL) {
-        fail_msg("expected \"%s\" in:\n%s", part, text);
-    }
 }
 
 static void every_reason_is_explained(void **state)

@@ -1,4 +1,6 @@
 # postern_unit_test(ctl MODULE ...), one a line.
+postern_unit_test(ctl client USES postern_daemon)
+postern_unit_test(ctl status USES postern_daemon)
 postern_unit_test(ctl commands USES postern_daemon DEFINITIONS PROJECT_DIR="${PROJECT_SOURCE_DIR}")
 postern_unit_test(ctl spool)
 postern_unit_test(ctl explain)
