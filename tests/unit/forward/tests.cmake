@@ -12,7 +12,10 @@ target_link_libraries(endpoint PUBLIC loopback PRIVATE postern_net postern_optio
 target_include_directories(endpoint PUBLIC forward)
 postern_unit_test(forward fetch FAULTS USES endpoint)
 postern_unit_test(forward signing FAULTS USES endpoint LINK_OPTIONS -Wl,--wrap=log_end)
-postern_unit_test(forward credentials FAULTS USES endpoint LINK_OPTIONS -Wl,--wrap=credentials_now_ms)
+add_library(credentials_bench STATIC forward/credentials_bench.c)
+target_link_libraries(credentials_bench PUBLIC endpoint PRIVATE postern_forward postern_options cmocka)
+postern_unit_test(forward credentials FAULTS USES credentials_bench LINK_OPTIONS -Wl,--wrap=credentials_now_ms)
+postern_unit_test(forward credentials_places FAULTS USES credentials_bench LINK_OPTIONS -Wl,--wrap=credentials_now_ms)
 
 add_library(certificates STATIC "${PROJECT_SOURCE_DIR}/tests/lib/certificates.c")
 target_link_libraries(certificates PUBLIC OpenSSL::SSL PRIVATE postern_options)
