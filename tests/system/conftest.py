@@ -9,6 +9,22 @@ import pytest
 from client import Listening
 from framed import Client
 from postern import PATIENT, Daemon, connect, free_port
+from spooling import Spooling
+from store import Store
+
+
+def end_quietly(started):
+    """No stream may be left, each must still run unless its test stopped it, and must end cleanly."""
+    problems = []
+    for one in started:
+        if one.process is not None and not one.stopped and one.process.poll() is None:
+            try:
+                one.wait_quiet()
+                assert one.stop() == 0
+            except AssertionError as problem:
+                problems.append(f"{problem}\n{one.log()}")
+        problems += one.finish()
+    assert not problems, "\n".join(problems)
 
 
 class Relay(Daemon):
@@ -58,16 +74,7 @@ def relay():
         return one.start() if begin else one
 
     yield start
-    problems = []
-    for one in started:
-        if one.process is not None and not one.stopped and one.process.poll() is None:
-            try:
-                one.wait_quiet()
-                assert one.stop() == 0
-            except AssertionError as problem:
-                problems.append(f"{problem}\n{one.log()}")
-        problems += one.finish()
-    assert not problems, "\n".join(problems)
+    end_quietly(started)
 
 
 @pytest.fixture
@@ -127,16 +134,7 @@ def parent():
         return one.start() if begin else one
 
     yield start
-    problems = []
-    for one in started:
-        if one.process is not None and not one.stopped and one.process.poll() is None:
-            try:
-                one.wait_quiet()
-                assert one.stop() == 0
-            except AssertionError as problem:
-                problems.append(f"{problem}\n{one.log()}")
-        problems += one.finish()
-    assert not problems, "\n".join(problems)
+    end_quietly(started)
 
 
 @pytest.fixture
@@ -152,3 +150,27 @@ def listening(parent):
     yield start
     problems = [problem for one in started for problem in one.finish()]
     assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def spooling():
+    """spooling(store, start=True, ...): a daemon, ended after the test."""
+    started = []
+
+    def make(store, start=True, **config):
+        one = Spooling(store)
+        started.append(one)
+        if config:
+            one.configure(**config)
+        return one.start() if start else one
+
+    yield make
+    problems = [problem for one in started for problem in one.finish()]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def store():
+    one = Store()
+    yield one
+    one.stop()
