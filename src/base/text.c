@@ -65,16 +65,26 @@ void text_add(struct text *text, const char *string)
     text_add_bytes(text, string, strlen(string));
 }
 
-void text_add_bytes(struct text *text, const void *data, size_t length)
+char *text_add_room(struct text *text, size_t length)
 {
+    char *room;
+
     if (!reserve(text, length)) {
-        return;
+        return NULL;
     }
-    if (length > 0) {
-        memcpy(text->data + text->length, data, length);
-    }
+    room = text->data + text->length;
     text->length += length;
     text->data[text->length] = '\0';
+    return room;
+}
+
+void text_add_bytes(struct text *text, const void *data, size_t length)
+{
+    char *room = text_add_room(text, length);
+
+    if (room && length > 0) {
+        memcpy(room, data, length);
+    }
 }
 
 void text_add_char(struct text *text, char c)

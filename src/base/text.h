@@ -32,6 +32,9 @@ void text_clear(struct text *text);   /* empties, keeps the memory */
 void text_add(struct text *text, const char *string);
 void text_add_bytes(struct text *text, const void *data, size_t length);
 void text_add_char(struct text *text, char c);
+
+/* Adds `length` bytes, which the caller writes at what is returned. NULL: `failed` is set. */
+char *text_add_room(struct text *text, size_t length) MUST_CHECK;
 void text_addf(struct text *text, const char *format, ...) PRINTF_LIKE(2, 3);
 void text_addv(struct text *text, const char *format, va_list args) PRINTF_LIKE(2, 0);
 

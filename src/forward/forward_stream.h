@@ -55,7 +55,7 @@
 
 /* Request ids, unique for as long as anybody may look for one: a worker has one of these. */
 struct forward_ids {
-    uint64_t prefix; /* random */
+    char prefix[18]; /* random */
     uint64_t next;
 };
 

@@ -59,26 +59,27 @@ static bool is_letter_or_digit(char c)
 
 void http_fold(struct http_span name, struct http_folded *ret)
 {
-    bool gap = false;
-    ret->size = 0;
-    ret->odd = false;
-    for (size_t i = 0; i < name.size && ret->size < HTTP_FOLDED_MAX; i++) {
+    bool gap = false, odd = false;
+    unsigned size = 0;
+    for (size_t i = 0; i < name.size && size < HTTP_FOLDED_MAX; i++) {
         char c = name.data[i];
         if (is_letter_or_digit(c)) {
-            ret->data[ret->size++] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+            ret->data[size++] = http_lower(c);
             gap = false;
-        } else if (gap || ret->size == 0) {
-            ret->odd = true;
+        } else if (gap || size == 0) {
+            odd = true;
         } else {
-            ret->odd |= c != '-';
-            ret->data[ret->size++] = '-';
+            odd |= c != '-';
+            ret->data[size++] = '-';
             gap = true;
         }
     }
-    if (gap && ret->size < HTTP_FOLDED_MAX) {
-        ret->size--;
-        ret->odd = true;
+    if (gap && size < HTTP_FOLDED_MAX) {
+        size--;
+        odd = true;
     }
+    ret->size = size;
+    ret->odd = odd;
 }
 
 enum {
@@ -98,10 +99,26 @@ static const struct {
 #undef X
 };
 
+/* The first of that size or more. */
+static unsigned first_of_size(unsigned size)
+{
+    unsigned from = 1, to = HTTP_NAME_COUNT;
+    while (from < to) {
+        unsigned middle = (from + to) / 2;
+        if (names[middle].size < size) {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    return from;
+}
+
 enum http_name http_name_find(const struct http_folded *folded)
 {
-    for (unsigned i = 1; i < HTTP_NAME_COUNT && names[i].size <= folded->size; i++) {
-        if (names[i].size == folded->size && memcmp(names[i].name, folded->data, folded->size) == 0) {
+    for (unsigned i = first_of_size(folded->size); i < HTTP_NAME_COUNT && names[i].size == folded->size;
+         i++) {
+        if (memcmp(names[i].name, folded->data, folded->size) == 0) {
             return (enum http_name)i;
         }
     }

@@ -24,7 +24,7 @@ enum http_trait {
 };
 
 /* Those that count in the head alone: none of them may be a trailer, and Connection may name only those that it is
- * there to name. In the order of their size, so that a look-up ends early. */
+ * there to name. In the order of their size, which a look-up goes by. */
 #define HTTP_NAME_TABLE(X)                                    \
     X(TE, "te", HOP)                                          \
     X(AGE, "age", ONCE)                                       \

@@ -53,11 +53,9 @@ static bool grow(struct http_head *head)
 
 static void add_lower(struct text *out, struct http_span name)
 {
-    size_t at = out->length;
-    text_add_bytes(out, name.data, name.size);
-    for (; !out->failed && at < out->length; at++) {
-        char c = out->data[at];
-        out->data[at] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+    char *to = text_add_room(out, name.size);
+    for (size_t i = 0; to != NULL && i < name.size; i++) {
+        to[i] = http_lower(name.data[i]);
     }
 }
 
@@ -123,18 +121,42 @@ struct http_span http_head_value(const struct http_head *head, unsigned index)
     return (struct http_span){.data = head->bytes.data + field->value_at, .size = field->value_size};
 }
 
+static char *put(char *to, const char *data, size_t size)
+{
+    memcpy(to, data, size);
+    return to + size;
+}
+
+static char *put_field(char *to, const struct http_head *head, unsigned index)
+{
+    struct http_span name = http_head_name(head, index);
+    struct http_span value = http_head_value(head, index);
+    to = put(to, name.data, name.size);
+    to = put(to, ": ", 2);
+    to = put(to, value.data, value.size);
+    return put(to, "\r\n", 2);
+}
+
+static size_t written_size(const struct http_head *head)
+{
+    size_t size = head->line.length + 4;
+    for (unsigned i = 0; i < head->count; i++) {
+        size += head->fields[i].name_size + head->fields[i].value_size + 4;
+    }
+    return size;
+}
+
 void http_head_write(const struct http_head *head, struct text *out)
 {
     out->failed |= head->failed || head->line.failed;
-    text_add_bytes(out, text_string(&head->line), head->line.length);
-    text_add(out, "\r\n");
-    for (unsigned i = 0; i < head->count; i++) {
-        struct http_span name = http_head_name(head, i);
-        struct http_span value = http_head_value(head, i);
-        text_add_bytes(out, name.data, name.size);
-        text_add(out, ": ");
-        text_add_bytes(out, value.data, value.size);
-        text_add(out, "\r\n");
+    char *to = text_add_room(out, written_size(head));
+    if (to == NULL) {
+        return;
     }
-    text_add(out, "\r\n");
+    to = put(to, text_string(&head->line), head->line.length);
+    to = put(to, "\r\n", 2);
+    for (unsigned i = 0; i < head->count; i++) {
+        to = put_field(to, head, i);
+    }
+    put(to, "\r\n", 2);
 }

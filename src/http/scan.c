@@ -7,6 +7,7 @@
  */
 #include "http/scan.h"
 #include "http/syntax.h"
+#include <string.h>
 
 void http_scan_init(struct http_scan *scan, enum http_scan_kind kind)
 {
@@ -37,10 +38,26 @@ enum http_refusal http_refuse_byte(char c, enum http_refusal otherwise)
     return http_is(c, HTTP_OPAQUE) ? HTTP_REFUSED_NON_ASCII : otherwise;
 }
 
-/* Bytes of a class that stay in the state. */
-static size_t run_of_state(const struct http_scan *scan, const char *data, size_t size)
+/* The version that nearly all have, or what is left of it. */
+static size_t run_of_version(struct http_scan *scan, const char *data, size_t size)
+{
+    static const char usual[] = "HTTP/1.1";
+    size_t left = sizeof usual - 1 - scan->at;
+    if (scan->at >= sizeof "HTTP/" || size < left || memcmp(data, usual + scan->at, left) != 0) {
+        return 0;
+    }
+    scan->at = sizeof usual - 1;
+    scan->major = '1';
+    scan->minor = 1;
+    return left;
+}
+
+/* Bytes that stay in the state. */
+static size_t run_of_state(struct http_scan *scan, const char *data, size_t size)
 {
     switch (scan->state) {
+    case HTTP_SCAN_VERSION:
+        return run_of_version(scan, data, size);
     case HTTP_SCAN_METHOD:
     case HTTP_SCAN_NAME:
         return http_run(data, size, HTTP_TOKEN);

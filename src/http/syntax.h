@@ -29,6 +29,12 @@ static inline bool http_is(char c, unsigned classes)
     return (http_classes[(unsigned char)c] & classes) != 0;
 }
 
+/* Of a letter, the small one; anything else as it is. */
+static inline char http_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
 /* Of a hexadecimal digit. */
 static inline unsigned http_hex_value(char c)
 {

@@ -25,9 +25,12 @@ static void test_adds(void **state)
     text_add_char(&text, ' ');
     text_add_bytes(&text, "two\0three", 9);
     text_addf(&text, " %d", 4);
+    char *room = text_add_room(&text, 2);
+    assert_non_null(room);
+    memcpy(room, " 5", 2);
     assert_false(text.failed);
-    assert_int_equal(text.length, 15);
-    assert_memory_equal(text_string(&text), "one two\0three 4", 16);
+    assert_int_equal(text.length, 17);
+    assert_memory_equal(text_string(&text), "one two\0three 4 5", 18);
     text_release(&text);
     assert_null(text.data);
     assert_string_equal(text_string(&text), "");
@@ -99,6 +102,7 @@ static void test_stops_at_its_limit(void **state)
     text_add(&text, "");
     assert_false(text.failed);
     text_add_char(&text, '6');
+    assert_null(text_add_room(&text, 1));
     assert_true(text.failed);
     text_add(&text, "");
     assert_string_equal(text_string(&text), "12345");
