@@ -1,9 +1,8 @@
 /* Attestation documents, verified: see verify.h. */
 #include "attest/verify.h"
 
+#include "attest/es384.h"
 #include <errno.h>
-#include <openssl/core_names.h>
-#include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
@@ -16,8 +15,6 @@ const uint8_t attest_aws_root[ATTEST_FINGERPRINT] = {0x64, 0x1a, 0x03, 0x21, 0xa
                                                      0xe4, 0x56, 0x46, 0x31, 0x95, 0xd6, 0x06, 0x31,
                                                      0x7e, 0xd7, 0xcd, 0xcc, 0x3c, 0x17, 0x56, 0xe0,
                                                      0x98, 0x93, 0xf3, 0xc6, 0x8f, 0x79, 0xbb, 0x5b};
-
-#define SCALAR 48 /* bytes of r, and of s */
 
 static int rejected(struct error *err, const char *what)
 {
@@ -156,33 +153,6 @@ static int verify_chain(const struct attest_document *document, const struct att
 
 /* ---- The signature ---- */
 
-static bool is_p384(EVP_PKEY *key)
-{
-    char name[32];
-
-    return EVP_PKEY_get_utf8_string_param(key, OSSL_PKEY_PARAM_GROUP_NAME, name, sizeof name, NULL) == 1 &&
-           strcmp(name, "secp384r1") == 0;
-}
-
-/* COSE has r and s side by side, OpenSSL wants them in DER. Returns its size; 0: out of memory. */
-static size_t der_signature(const struct attest_bytes *signature, uint8_t **ret)
-{
-    ECDSA_SIG *both = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(signature->data, SCALAR, NULL);
-    BIGNUM *s = BN_bin2bn(signature->data + SCALAR, SCALAR, NULL);
-    int size = 0;
-
-    *ret = NULL;
-    if (both && r && s && ECDSA_SIG_set0(both, r, s)) {
-        r = s = NULL;
-        size = i2d_ECDSA_SIG(both, ret);
-    }
-    BN_free(r);
-    BN_free(s);
-    ECDSA_SIG_free(both);
-    return size > 0 ? (size_t)size : 0;
-}
-
 /* The head of a byte string of that size, as deterministic CBOR has it. */
 static size_t string_head(size_t size, uint8_t head[3])
 {
@@ -201,54 +171,33 @@ static size_t string_head(size_t size, uint8_t head[3])
     return 3;
 }
 
-static bool add_string(EVP_MD_CTX *digest, const struct attest_bytes *string)
-{
-    uint8_t head[3];
-
-    return EVP_DigestVerifyUpdate(digest, head, string_head(string->size, head)) == 1 &&
-           EVP_DigestVerifyUpdate(digest, string->data, string->size) == 1;
-}
-
 /* What was signed: ["Signature1", protected, h'', payload] (RFC 9052, 4.4). */
-static bool add_signed(EVP_MD_CTX *digest, const struct attest_document *document)
+static int verify_signature(const struct attest_document *document, X509 *leaf, struct error *err)
 {
     static const uint8_t begin[] = "\x84\x6aSignature1";
     static const uint8_t nothing[] = {0x40};
-
-    return EVP_DigestVerifyUpdate(digest, begin, sizeof begin - 1) == 1 &&
-           add_string(digest, &document->protected_header) &&
-           EVP_DigestVerifyUpdate(digest, nothing, sizeof nothing) == 1 &&
-           add_string(digest, &document->payload);
-}
-
-static int check_signature(const struct attest_document *document, EVP_PKEY *key, struct error *err)
-{
-    uint8_t *der = NULL;
-    size_t size = der_signature(&document->signature, &der);
-    EVP_MD_CTX *digest = EVP_MD_CTX_new();
-    int rv;
-
-    if (size == 0 || !digest || EVP_DigestVerifyInit(digest, NULL, EVP_sha384(), NULL, key) != 1 ||
-        !add_signed(digest, document)) {
-        rv = no_memory(err);
-    } else if (EVP_DigestVerifyFinal(digest, der, size) != 1) {
-        rv = rejected(err, "its signature does not hold");
-    } else {
-        rv = 0;
-    }
-    EVP_MD_CTX_free(digest);
-    OPENSSL_free(der);
-    return rv;
-}
-
-static int verify_signature(const struct attest_document *document, X509 *leaf, struct error *err)
-{
+    const struct attest_bytes *header = &document->protected_header, *payload = &document->payload;
+    uint8_t header_head[3], payload_head[3];
+    const struct attest_bytes parts[] = {
+        {.data = begin, .size = sizeof begin - 1},
+        {.data = header_head, .size = string_head(header->size, header_head)},
+        *header,
+        {.data = nothing, .size = sizeof nothing},
+        {.data = payload_head, .size = string_head(payload->size, payload_head)},
+        *payload,
+    };
     EVP_PKEY *key = X509_get0_pubkey(leaf);
 
-    if (!key || !is_p384(key)) {
-        return rejected(err, "its certificate's key is not one of P-384");
+    if (!key) {
+        return rejected(err, "its certificate's key cannot be read");
     }
-    return check_signature(document, key, err);
+    int rv = es384_verify(key, parts, ARRAY_SIZE(parts), &document->signature);
+    if (rv == -ENOMEM) {
+        return no_memory(err);
+    }
+    return rv == 0
+               ? 0
+               : rejected(err, "its signature does not hold, or its certificate's key is not one of P-384");
 }
 
 /* ---- The contents ---- */
