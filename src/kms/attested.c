@@ -1,0 +1,250 @@
+/*
+ * Calls that answer to this enclave alone: see attested.h.
+ *
+ * The recipient of the process is made with the first call and stays; a document that vouches for it is renewed, since KMS takes none
+ * that is older than five minutes. An answer that was asked for with the last document is opened all the same.
+ */
+#include "kms/attested.h"
+
+#include "kms/answer.h"
+#include "kms/clock.h"
+#include "kms/kms_private.h"
+#include "kms/secret.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A document is renewed at the first of these; until the second it serves if that fails. */
+#define RENEW_AFTER_MS  UINT64_C(180000)
+#define DOCUMENT_AGE_MS UINT64_C(240000)
+
+/* The fields by which KMS tells a secret in the clear. */
+static const char *const clear_fields[] = {"Plaintext", "PrivateKeyPlaintext", "SharedSecret"};
+
+bool kms_takes_recipient(const char *operation)
+{
+    static const char *const names[] = {"Decrypt", "DeriveSharedSecret", "GenerateDataKey",
+                                        "GenerateDataKeyPair", "GenerateRandom"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcmp(operation, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- The recipient ---- */
+
+void kms_attestation_init(struct kms_attestation *attestation)
+{
+    pthread_mutex_init(&attestation->lock, NULL);
+    pthread_mutex_init(&attestation->opening, NULL);
+}
+
+void kms_attestation_close(struct kms_attestation *attestation)
+{
+    kms_vouch_close(&attestation->voucher);
+    recipient_free(attestation->recipient);
+    json_decref(attestation->document);
+    free(attestation->insecure_nsm);
+}
+
+/* With the lock. A document that names that recipient's key, as KMS wants it. A voucher that failed is opened anew the next
+ * time. */
+static int get_document(struct kms_attestation *attestation, const struct recipient *recipient, json_t **ret,
+                        struct error *err)
+{
+    struct kms_voucher *voucher = &attestation->voucher;
+    uint8_t document[NSM_RESPONSE_MAX];
+    size_t key_size, size;
+    const uint8_t *key = recipient_public_key(recipient, &key_size);
+    int status = voucher->open ? 0 : kms_vouch_open(voucher, attestation->insecure_nsm, err);
+
+    status = status == 0 ? kms_vouch(voucher, key, key_size, document, &size, err) : status;
+    if (status != 0) {
+        kms_vouch_close(voucher);
+        error_prefix(err, "cannot get an attestation document");
+        return status;
+    }
+    *ret = kms_json_blob(document, size);
+    return *ret ? 0 : error_set(err, -ENOMEM, "cannot keep an attestation document: out of memory");
+}
+
+/* With the lock. */
+static int renew(struct kms_attestation *attestation, struct error *err)
+{
+    uint64_t age = kms_clock_ms(CLOCK_BOOTTIME) - attestation->made_at, now = kms_clock_ms(CLOCK_BOOTTIME);
+    json_t *document;
+
+    if (attestation->document && age < RENEW_AFTER_MS) {
+        return 0;
+    }
+    int status = attestation->recipient ? 0 : recipient_new(&attestation->recipient, err);
+    status = status == 0 ? get_document(attestation, attestation->recipient, &document, err) : status;
+    if (status != 0) {
+        return attestation->document && age < DOCUMENT_AGE_MS ? 0 : status;
+    }
+    json_decref(attestation->document);
+    attestation->document = document;
+    attestation->made_at = now;
+    return 0;
+}
+
+/* A copy of the document, and who can read what is encrypted for it: the process's recipient, or one of the call's own. */
+static int begin(struct kms_attestation *attestation, struct recipient **ret_own, json_t **ret_document,
+                 struct error *err)
+{
+    *ret_own = NULL;
+    *ret_document = NULL;
+    int status = attestation->key_per_call ? recipient_new(ret_own, err) : 0;
+    if (status != 0) {
+        return status;
+    }
+    pthread_mutex_lock(&attestation->lock);
+    if (*ret_own) {
+        status = get_document(attestation, *ret_own, ret_document, err);
+    } else {
+        status = renew(attestation, err);
+        /* JSON values are counted without a lock, so each call has its own. */
+        *ret_document = status == 0 ? json_copy(attestation->document) : NULL;
+        if (status == 0 && !*ret_document) {
+            status = error_set(err, -ENOMEM, "cannot copy an attestation document: out of memory");
+        }
+    }
+    pthread_mutex_unlock(&attestation->lock);
+    return status;
+}
+
+int kms_attested_prepare(struct postern_kms *kms, struct error *err)
+{
+    struct recipient *own;
+    json_t *document;
+    int status = getpid() == kms->owner
+                     ? begin(&kms->attestation, &own, &document, err)
+                     : error_set(err, -ECHILD, "the client for KMS belongs to the parent process");
+
+    if (status != -ECHILD) {
+        recipient_free(own);
+        json_decref(document);
+    }
+    return status;
+}
+
+/* ---- The request ---- */
+
+/* Takes the document. */
+static int add_recipient(json_t *request, json_t *document, struct error *err)
+{
+    json_t *recipient = json_object();
+    int failed = json_object_set_new(recipient, "KeyEncryptionAlgorithm", json_string("RSAES_OAEP_SHA_256"));
+
+    failed |= json_object_set_new(recipient, "AttestationDocument", document);
+    failed |= json_object_set_new(request, "Recipient", recipient);
+    return failed ? error_set(err, -ENOMEM, "cannot make the request: out of memory") : 0;
+}
+
+/* ---- The answer ---- */
+
+static bool is_empty(const json_t *value)
+{
+    return !value || json_is_null(value) || (json_is_string(value) && json_string_length(value) == 0);
+}
+
+static int refuse_clear(const struct kms_answer *answer, struct error *err)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(clear_fields); i++) {
+        if (!is_empty(json_object_get(answer->body, clear_fields[i]))) {
+            return error_set(
+                err, -EBADMSG,
+                "refused: KMS answered in the clear (%s) although it was told to encrypt for this "
+                "enclave; find out who answers in its place",
+                clear_fields[i]);
+        }
+    }
+    return 0;
+}
+
+/* Into memory for secrets; what the recipient made goes. */
+static int take_secret(struct recipient_secret *opened, struct postern_secret *ret, struct error *err)
+{
+    int status = secret_new(opened->size, ret);
+
+    if (status == 0) {
+        memcpy(ret->data, opened->data, opened->size);
+    } else {
+        error_set(err, status, "cannot keep what KMS answered: out of memory");
+    }
+    recipient_wipe(opened);
+    return status;
+}
+
+static int open_secret(struct kms_attestation *attestation, struct recipient *own,
+                       const struct kms_answer *answer, struct postern_secret *ret, struct error *err)
+{
+    struct recipient_secret opened;
+    uint8_t *cms;
+    size_t size;
+    int status = kms_answer_blob(answer, "CiphertextForRecipient", RECIPIENT_CMS_MAX, &cms, &size, err);
+
+    if (status != 0) {
+        error_prefix(err, "refused");
+        return status == -EPROTO ? -EBADMSG : status;
+    }
+    if (!own) {
+        pthread_mutex_lock(&attestation->opening);
+    }
+    status = recipient_open(own ? own : attestation->recipient, cms, size, &opened, err);
+    if (!own) {
+        pthread_mutex_unlock(&attestation->opening);
+    }
+    free(cms);
+    return status == 0 ? take_secret(&opened, ret, err) : status;
+}
+
+static int take_answer(struct kms_attestation *attestation, struct recipient *own, struct kms_answer *answer,
+                       struct postern_secret *ret, struct error *err)
+{
+    int status = refuse_clear(answer, err);
+
+    status = status == 0 ? open_secret(attestation, own, answer, ret, err) : status;
+    if (status != 0) {
+        kms_answer_release(answer); /* it may be a secret */
+        return status;
+    }
+    (void)json_object_del(answer->body, "CiphertextForRecipient");
+    return 0;
+}
+
+int kms_attested_call(struct postern_kms *kms, const char *operation, json_t *request, uint64_t deadline,
+                      struct kms_answer *ret, struct postern_secret *ret_secret, struct error *err)
+{
+    struct recipient *own;
+    json_t *document;
+
+    *ret = (struct kms_answer){.status = 0};
+    *ret_secret = (struct postern_secret){.data = NULL};
+    if (!kms_takes_recipient(operation)) {
+        return error_set(err, -EINVAL, "%.64s takes no recipient", operation);
+    }
+    if (getpid() != kms->owner) {
+        return error_set(err, -ECHILD, "the client for KMS belongs to the parent process");
+    }
+    int status = begin(&kms->attestation, &own, &document, err);
+    if (status == 0) {
+        status = add_recipient(request, document, err);
+        document = NULL;
+    }
+    json_decref(document);
+    status = status == 0 ? kms_call(kms, operation, request, deadline, ret, err) : status;
+    if (status == 0) {
+        status = take_answer(&kms->attestation, own, ret, ret_secret, err);
+        if (status != 0) {
+            error_prefix(err, "%s", operation);
+        }
+    }
+    recipient_free(own);
+    return status;
+}

@@ -1,0 +1,204 @@
+/*
+ * AWS credentials of a client: see credentials.h.
+ *
+ * Keys are counted, so that a thread may sign with them while another one puts new ones in their place; whoever comes last wipes
+ * them. The lock is never held while something is asked for.
+ */
+#include "kms/credentials.h"
+
+#include "kms/clock.h"
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+/* New keys are asked for this long before the old ones expire, or a quarter of their life if that is shorter; and not by all enclaves
+ * at once: between half of it and all of it. */
+#define LEAD_MAX_MS UINT64_C(300000)
+
+/* An endpoint that failed is left in peace for a while: doubled each time. */
+#define PAUSE_MIN_MS UINT64_C(250)
+#define PAUSE_MAX_MS UINT64_C(10000)
+
+void kms_credentials_init(struct kms_credentials *credentials)
+{
+    credentials->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    credentials->looked = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+}
+
+void kms_credentials_close(struct kms_credentials *credentials)
+{
+    struct kms_look *look = &credentials->look;
+
+    kms_keys_put(credentials->keys);
+    credentials->keys = NULL;
+    credentials_keys_release(&look->given);
+    free(look->file);
+    free(look->profile);
+    look->file = look->profile = NULL;
+    OPENSSL_cleanse(look->token, sizeof look->token);
+}
+
+void kms_keys_put(struct kms_keys *keys)
+{
+    if (keys && atomic_fetch_sub(&keys->users, 1) == 1) {
+        credentials_keys_release(&keys->keys);
+        free(keys);
+    }
+}
+
+static bool expired(const struct kms_keys *keys)
+{
+    return keys->keys.expires != 0 && (uint64_t)keys->keys.expires * 1000 <= credentials_now_ms();
+}
+
+static void plan_refresh(struct kms_keys *keys)
+{
+    uint64_t end = (uint64_t)keys->keys.expires * 1000;
+    uint64_t now = credentials_now_ms();
+    uint64_t life = end > now ? end - now : 0;
+    uint64_t lead = life / 4 < LEAD_MAX_MS ? life / 4 : LEAD_MAX_MS;
+
+    keys->refresh_at = end - lead / 2 - arc4random_uniform((uint32_t)(lead / 2) + 1);
+}
+
+/* ---- Looking ---- */
+
+static int look_for(struct kms_credentials *credentials, uint64_t deadline, struct kms_keys **ret,
+                    struct error *err)
+{
+    struct kms_keys *keys = calloc(1, sizeof *keys);
+
+    if (!keys) {
+        return error_set(err, -ENOMEM, "cannot look for AWS credentials: out of memory");
+    }
+    atomic_init(&keys->users, 1);
+    int status = kms_look(&credentials->look, deadline, keys, err);
+    if (status == 0 && expired(keys)) {
+        status =
+            error_set(err, -ENOKEY,
+                      "the AWS credentials that came have expired already; see that the enclave's clock is "
+                      "right");
+    }
+    if (status != 0) {
+        kms_keys_put(keys);
+        return status == -ENOMEM ? -ENOMEM : -ENOKEY;
+    }
+    if (keys->keys.expires != 0) {
+        plan_refresh(keys);
+    }
+    *ret = keys;
+    return 0;
+}
+
+static void note_failure(struct kms_credentials *credentials, int status, const struct error *err)
+{
+    uint64_t pause = PAUSE_MIN_MS << (credentials->failures < 8 ? credentials->failures : 8);
+
+    pause = pause < PAUSE_MAX_MS ? pause : PAUSE_MAX_MS;
+    credentials->failures++;
+    credentials->retry_at = kms_now_ms() + pause / 2 + arc4random_uniform((uint32_t)(pause / 2) + 1);
+    credentials->why_status = status;
+    credentials->why = *err;
+}
+
+/* With the lock, which is let go meanwhile. */
+static void look_now(struct kms_credentials *credentials, uint64_t deadline)
+{
+    struct kms_keys *keys = NULL;
+    struct error why = ERROR_INIT;
+
+    credentials->looking = true;
+    pthread_mutex_unlock(&credentials->lock);
+    int status = look_for(credentials, deadline, &keys, &why);
+    pthread_mutex_lock(&credentials->lock);
+    credentials->looking = false;
+    if (status == 0) {
+        kms_keys_put(credentials->keys);
+        credentials->keys = keys;
+        credentials->failures = 0;
+        credentials->retry_at = 0;
+    } else {
+        note_failure(credentials, status, &why);
+    }
+    pthread_cond_broadcast(&credentials->looked);
+}
+
+/* ---- Asking ---- */
+
+static void drop(struct kms_credentials *credentials)
+{
+    kms_keys_put(credentials->keys);
+    credentials->keys = NULL;
+}
+
+/* Whether those that are there serve. */
+static bool have_good(struct kms_credentials *credentials)
+{
+    if (credentials->keys &&
+        (expired(credentials->keys) || kms_look_changed(&credentials->look, credentials->keys))) {
+        drop(credentials);
+    }
+    return credentials->keys != NULL;
+}
+
+static bool is_due(const struct kms_credentials *credentials)
+{
+    const struct kms_keys *keys = credentials->keys;
+
+    return keys->refresh_at != 0 && credentials_now_ms() >= keys->refresh_at && !credentials->looking &&
+           kms_now_ms() >= credentials->retry_at;
+}
+
+/* Until there are keys: 0, or why there are none. */
+static int wait_for_keys(struct kms_credentials *credentials, uint64_t deadline, struct error *err)
+{
+    const struct timespec until = kms_timespec(deadline);
+    unsigned looks = 0;
+
+    while (!have_good(credentials)) {
+        if (credentials->looking) {
+            if (pthread_cond_clockwait(&credentials->looked, &credentials->lock, CLOCK_MONOTONIC, &until) ==
+                ETIMEDOUT) {
+                return error_set(err, -ETIMEDOUT, "waiting for AWS credentials: the time was over");
+            }
+            looks++;
+            continue;
+        }
+        /* A look that others waited for is theirs, too; and who failed just now is not asked again at once. */
+        if (credentials->failures > 0 && (looks > 0 || kms_now_ms() < credentials->retry_at)) {
+            return error_set(err, credentials->why_status, "%s", credentials->why.text);
+        }
+        look_now(credentials, deadline);
+        looks++;
+    }
+    return 0;
+}
+
+int kms_credentials_get(struct kms_credentials *credentials, uint64_t deadline, struct kms_keys **ret,
+                        struct error *err)
+{
+    pthread_mutex_lock(&credentials->lock);
+    if (have_good(credentials) && is_due(credentials)) {
+        look_now(credentials, deadline);
+    }
+    int status = wait_for_keys(credentials, deadline, err);
+    if (status == 0) {
+        *ret = credentials->keys;
+        atomic_fetch_add(&(*ret)->users, 1);
+    }
+    pthread_mutex_unlock(&credentials->lock);
+    return status;
+}
+
+/* Given ones stay what they are, and so does the environment. */
+bool kms_credentials_refused(struct kms_credentials *credentials, const struct kms_keys *keys)
+{
+    bool others = keys->from != KMS_CREDENTIALS_GIVEN && keys->from != KMS_CREDENTIALS_ENVIRONMENT;
+
+    pthread_mutex_lock(&credentials->lock);
+    if (others && credentials->keys == keys) {
+        drop(credentials);
+    }
+    pthread_mutex_unlock(&credentials->lock);
+    return others;
+}
