@@ -11,7 +11,7 @@
 #include <sys/queue.h>
 
 #define PIPES_MAX  256               /* lent and kept together */
-#define PIPES_KEPT 16                /* of those, kept open unused */
+#define PIPES_KEPT 64                /* of those, kept open unused */
 #define PIPE_SIZE  ((size_t)1 << 19) /* asked for. Twice that moved less a second, see docs/performance.md */
 #define PIPE_LEAST \
     ((size_t)1 << 16) /* a pipe that came out smaller than this is not worth its system calls */
