@@ -52,6 +52,9 @@ struct tls_client *tls_client_new(const struct tls_options *options)
 static void forget(struct tls_client *client)
 {
     SSL_SESSION_free(client->session);
+    if (client->context != NULL && client->path[FILE_CA] == NULL) {
+        tls_system_leave();
+    }
     SSL_CTX_free(client->context);
     client->session = NULL;
     client->context = NULL;
@@ -176,35 +179,40 @@ static bool same_time(struct timespec a, struct timespec b)
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-static bool same_file(const struct stat *a, const struct stat *b)
+bool tls_same_file(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
            same_time(a->st_mtim, b->st_mtim) && same_time(a->st_ctim, b->st_ctim);
 }
 
+bool tls_look_at_file(const char *path, struct stat *ret)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (path == NULL || stat(path, ret) != 0) {
+        *ret = (struct stat){.st_size = 0};
+        return true;
+    }
+    return now.tv_sec - ret->st_ctim.tv_sec > SETTLED_AFTER_S;
+}
+
 /* The system's CAs have no path of ours; where they are one file, it is watched all the same. */
 static const char *watched_path(const struct tls_client *client, unsigned file)
 {
-    return client->path[file] == NULL && file == FILE_CA ? X509_get_default_cert_file() : client->path[file];
+    return client->path[file] == NULL && file == FILE_CA ? tls_system_file() : client->path[file];
 }
 
 /* Whether anything differs from `client->stat`, which is brought up to date. */
 static bool note_files(struct tls_client *client)
 {
-    bool changed = false;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
+    bool changed = !client->settled;
     bool settled = true;
     for (unsigned i = 0; i < FILE_COUNT; i++) {
-        struct stat current = {.st_size = 0};
-        const char *path = watched_path(client, i);
-        if (path != NULL && stat(path, &current) == 0) {
-            settled &= now.tv_sec - current.st_ctim.tv_sec > SETTLED_AFTER_S;
-        }
-        changed |= !same_file(&client->stat[i], &current);
+        struct stat current;
+        settled &= tls_look_at_file(watched_path(client, i), &current);
+        changed |= !tls_same_file(&client->stat[i], &current);
         client->stat[i] = current;
     }
-    changed |= !client->settled;
     client->settled = settled;
     return changed;
 }
@@ -220,8 +228,7 @@ static int no_passphrase(char *buffer, int size, int for_writing, void *data)
     return -1;
 }
 
-/* OpenSSL's words for the first thing that went wrong. */
-static int file_error(const char *path, const char *what, struct error *err)
+int tls_file_error(const char *path, const char *what, struct error *err)
 {
     const char *words = ERR_reason_error_string(ERR_peek_error());
     ERR_clear_error();
@@ -253,11 +260,10 @@ static int check_file(const char *path, struct error *err)
 static int load_ca(SSL_CTX *context, const char *path, struct error *err)
 {
     if (path == NULL) {
-        return SSL_CTX_set_default_verify_paths(context) == 1
-                   ? 0
-                   : file_error("the system's CAs", "cannot be used", err);
+        return tls_system_use(context, err);
     }
-    return SSL_CTX_load_verify_file(context, path) == 1 ? 0 : file_error(path, "no CA's certificate", err);
+    return SSL_CTX_load_verify_file(context, path) == 1 ? 0
+                                                        : tls_file_error(path, "no CA's certificate", err);
 }
 
 static int load_own(SSL_CTX *context, const char *cert, const char *key, struct error *err)
@@ -266,10 +272,10 @@ static int load_own(SSL_CTX *context, const char *cert, const char *key, struct 
         return 0;
     }
     if (SSL_CTX_use_certificate_chain_file(context, cert) != 1) {
-        return file_error(cert, "no certificate", err);
+        return tls_file_error(cert, "no certificate", err);
     }
     if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1) {
-        return file_error(key, "no private key without a passphrase, or none of the certificate's", err);
+        return tls_file_error(key, "no private key without a passphrase, or none of the certificate's", err);
     }
     return 0;
 }
@@ -282,8 +288,9 @@ static int load_files(const struct tls_client *client, SSL_CTX *context, struct 
             return r;
         }
     }
-    int r = load_ca(context, client->path[FILE_CA], err);
-    return r != 0 ? r : load_own(context, client->path[FILE_CERT], client->path[FILE_KEY], err);
+    int r = load_own(context, client->path[FILE_CERT], client->path[FILE_KEY], err);
+    return r != 0 ? r
+                  : load_ca(context, client->path[FILE_CA], err); /* the last: it may have to be left again */
 }
 
 static bool set_rules(SSL_CTX *context)

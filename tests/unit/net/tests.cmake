@@ -31,3 +31,7 @@ postern_unit_test(net dial FAULTS USES dial_bench)
 postern_unit_test(net dial_race FAULTS USES dial_bench)
 postern_unit_test(net dial_hybrid FAULTS USES dial_bench)
 postern_unit_test(net dial_faults FAULTS USES dial_bench)
+
+add_library(certificates STATIC "${PROJECT_SOURCE_DIR}/tests/lib/certificates.c")
+target_link_libraries(certificates PUBLIC OpenSSL::SSL PRIVATE postern_options)
+postern_unit_test(net tls_system FAULTS USES certificates LINK_OPTIONS -Wl,--wrap=clock_gettime)
