@@ -11,22 +11,8 @@
 
 #include "net/sock.h"
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
-
-int forward_ids_init(struct forward_ids *ids)
-{
-    uint64_t random;
-    if (getrandom(&random, sizeof random, 0) != sizeof random) {
-        return -EIO;
-    }
-    snprintf(ids->prefix, sizeof ids->prefix, "%016llx-", (unsigned long long)random);
-    ids->next = 0;
-    return 0;
-}
 
 /* ---- The end ---- */
 
@@ -170,22 +156,6 @@ void forward_note_moved(struct forward_stream *forward, uint64_t in, uint64_t ou
 
 /* ---- Requests, one after the other ---- */
 
-/* By hand, since every request has one: snprintf() took a twentieth of all that is done for it. */
-static void name_request(struct forward_stream *forward)
-{
-    struct forward_ids *ids = forward->from.ids;
-    char digits[2 * sizeof ids->next];
-    size_t at = sizeof digits, prefix = sizeof ids->prefix - 1;
-    uint64_t number = ids->next++;
-    do {
-        digits[--at] = "0123456789abcdef"[number & 0xf];
-        number >>= 4;
-    } while (number > 0);
-    memcpy(forward->id, ids->prefix, prefix);
-    memcpy(forward->id + prefix, digits + at, sizeof digits - at);
-    forward->id[prefix + sizeof digits - at] = '\0';
-}
-
 static void begin_next(struct forward_stream *forward)
 {
     http_request_next(&forward->request);
@@ -199,7 +169,7 @@ static void begin_next(struct forward_stream *forward)
     forward->response = NULL;
     forward->status = 0;
     forward->body_in = forward->body_out = forward->begun_ns = 0;
-    name_request(forward);
+    forward_ids_next(forward->from.ids, forward->id);
 }
 
 /* The last answer was written. What goes out must be known to the stream before its end is: so that comes by the next

@@ -37,6 +37,7 @@
 #include "base/reason.h"
 #include "config/config.h"
 #include "forward/exchange.h"
+#include "forward/ids.h"
 #include "forward/intake.h"
 #include "framed/channel_stream.h"
 #include "http/body.h"
@@ -51,16 +52,6 @@
 #define FORWARD_HELD      65536u /* of the answer's body, that the client does not take */
 #define FORWARD_PART_MS   5000u
 #define FORWARD_PART_TURN 1048576u
-#define FORWARD_ID_MAX    40
-
-/* Request ids, unique for as long as anybody may look for one: a worker has one of these. */
-struct forward_ids {
-    char prefix[18]; /* random */
-    uint64_t next;
-};
-
-/* 0, or a negative errno value: there is no randomness. */
-int forward_ids_init(struct forward_ids *ids) MUST_CHECK;
 
 struct forward_stream;
 
@@ -157,7 +148,7 @@ struct forward_stream {
     const struct http_response *response;
     unsigned status;
     uint64_t begun_ns, body_in, body_out;
-    char id[FORWARD_ID_MAX];
+    char id[FORWARD_ID_SIZE];
 
     /* What goes back: out.data[out_at..length). */
     struct text out;

@@ -15,7 +15,7 @@ struct told_one {
     unsigned status;
     bool cut, kept, reached;
     uint64_t body_in, body_out;
-    char method[16], host[64], path[64], id[FORWARD_ID_MAX];
+    char method[16], host[64], path[64], id[FORWARD_ID_SIZE];
 };
 
 struct stream_bench {

@@ -28,6 +28,7 @@ postern_unit_test(forward delivery USES spool_bench)
 postern_unit_test(forward spool_faults FAULTS USES spool_bench)
 
 # What enclaves send.
+postern_unit_test(forward ids LINK_OPTIONS -Wl,--wrap=getrandom)
 postern_unit_test(forward forward_stream FAULTS USES exchange_bench)
 target_sources(test_forward_forward_stream PRIVATE forward/stream_bench.c)
 
