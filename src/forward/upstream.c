@@ -174,9 +174,15 @@ static void fail(struct upstream_conn *conn, enum http_refusal why, const struct
     conn->user->opened(conn->data, why, err);
 }
 
+static void note_useless(struct upstream_conn *conn)
+{
+    avoid_note(&conn->upstream->avoid, &conn->peer, loop_now(conn->worker->loop));
+}
+
 static void fail_greeting(struct upstream_conn *conn)
 {
     struct error err;
+    note_useless(conn);
     error_set(&err, 0, "the TLS handshake with %s was not over within %llu ms",
               conn->upstream->route->forward->server_name,
               (unsigned long long)conn->upstream->route->connect_timeout_ms);
@@ -250,6 +256,7 @@ static void on_shaken(struct tls_stream *tls, int code, const struct error *err)
 {
     struct upstream_conn *conn = CONTAINER_OF(tls, struct upstream_conn, tls);
     if (code != 0) {
+        note_useless(conn);
         fail(conn, code == -ENOMEM ? HTTP_REFUSED_NO_MEMORY : HTTP_REFUSED_UPSTREAM_TLS, err);
         return;
     }
@@ -307,6 +314,7 @@ static struct upstream_conn *conn_new(const struct upstream_wanted *wanted, cons
         .public_only = !wanted->route->allow_private,
         .family = wanted->route->family,
         .timeout_ms = wanted->route->connect_timeout_ms,
+        .avoid = wanted->upstream != NULL ? &wanted->upstream->avoid : NULL,
     };
     conn->worker = wanted->worker;
     conn->upstream = wanted->upstream;

@@ -74,6 +74,7 @@ struct upstream {
 
     /* Private. */
     struct tls_client *tls; /* NULL: plain */
+    struct avoid avoid;     /* addresses that were of no use lately */
     uint64_t looked_at;     /* loop time of the last look at names and files; 0: none yet */
     struct resolve_request request;
     bool asking;

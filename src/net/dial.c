@@ -78,6 +78,31 @@ static void finish_failed(struct dial *dial)
     leave(dial);
 }
 
+static void note_useless(struct dial *dial, unsigned index)
+{
+    if (dial->options.avoid != NULL) {
+        avoid_note(dial->options.avoid, &dial->candidates.address[index], loop_now(dial->loop));
+    }
+}
+
+/* Those that were tried before the `end`th, and have not said anything. */
+static void note_silent(struct dial *dial, unsigned end)
+{
+    for (unsigned i = 0; i < end; i++) {
+        if (dial->attempts[i].watcher.fd >= 0) {
+            note_useless(dial, i);
+        }
+    }
+}
+
+static void note_winner(struct dial *dial, unsigned index)
+{
+    note_silent(dial, index);
+    if (dial->options.avoid != NULL) {
+        avoid_forget(dial->options.avoid, &dial->candidates.address[index]);
+    }
+}
+
 static void finish_connected(struct attempt *attempt)
 {
     struct dial *dial = attempt->dial;
@@ -88,6 +113,7 @@ static void finish_connected(struct attempt *attempt)
         .peer = peer,
         .stale = dial->candidates.stale,
     };
+    note_winner(dial, (unsigned)(attempt - dial->attempts));
     dial->done = true;
     dial->cb(dial->data, REASON_NONE, &dialed, NULL);
     leave(dial);
@@ -118,6 +144,11 @@ static enum reason reason_of_errno(int code)
     }
 }
 
+static bool is_of_this_side(enum reason why)
+{
+    return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY;
+}
+
 static void note_failure(struct dial *dial, unsigned index, int code)
 {
     char to[ADDR_TEXT_MAX], at[ADDR_TEXT_MAX];
@@ -127,6 +158,9 @@ static void note_failure(struct dial *dial, unsigned index, int code)
     dial->why = reason_of_errno(code);
     error_set(&dial->err, code, "cannot connect to %s (%s): %s", to, at,
               sock_connect_words(sock_kind(peer), code));
+    if (!is_of_this_side(dial->why)) {
+        note_useless(dial, index);
+    }
 }
 
 static void on_attempt_ready(struct watcher *watcher, uint32_t events);
@@ -222,6 +256,7 @@ static void on_attempt_ready(struct watcher *watcher, uint32_t events)
 static void note_timeout(struct dial *dial)
 {
     char to[ADDR_TEXT_MAX];
+    note_silent(dial, dial->begun);
     dial->why = REASON_CONNECT_TIMEOUT;
     error_set(&dial->err, -ETIMEDOUT,
               "cannot connect to %s: no answer within %llu ms, from %u of %u addresses tried",
@@ -285,6 +320,10 @@ static void take_answer(struct dial *dial, const struct resolved *answer)
         }
     }
     if (dial->candidates.count > 0) {
+        if (dial->options.avoid != NULL) {
+            avoid_sort(dial->options.avoid, dial->candidates.address, dial->candidates.count,
+                       loop_now(dial->loop));
+        }
         return;
     }
     if (block != NULL) {

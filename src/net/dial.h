@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/reason.h"
 #include "net/addr.h"
+#include "net/avoid.h"
 #include "net/loop.h"
 #include "net/sock.h"
 #include <stdbool.h>
@@ -30,6 +31,8 @@ struct dial_options {
     bool public_only;      /* names only: addresses that the guard refuses are not tried */
     int family;            /* names only: AF_INET or AF_INET6; 0: both */
     uint64_t timeout_ms;   /* for connecting, all addresses together, after the name is resolved */
+    struct avoid
+        *avoid; /* NULL; else what addresses come last, which is kept up to date. Outlives the dial */
     struct sock_options sock;
 };
 

@@ -125,6 +125,8 @@ static void fail_with(const char *words)
     start(GET);
     far_accept(&bench, &far);
     assert_refused(HTTP_REFUSED_UPSTREAM_TLS, words);
+    assert_true(LIST_FIRST(&bench.worker.upstreams)->avoid.list[0].until >
+                0); /* another address comes before it */
 }
 
 /* Fails the handshake unless it is all that is offered. */

@@ -34,14 +34,29 @@ int __wrap_resolve_start(struct resolver *resolver, const char *name, struct res
     return 0;
 }
 
-static void lead_to(const char *ip)
+static void add_address(const char *ip)
 {
-    struct sockaddr_in *four = (void *)&answer.address[0].u;
-    memset(&answer, 0, sizeof answer);
-    answer.count = 1;
-    answer.address[0].length = sizeof *four;
+    struct sockaddr_in *four = (void *)&answer.address[answer.count].u;
+    answer.address[answer.count++].length = sizeof *four;
     four->sin_family = AF_INET;
     assert_int_equal(inet_pton(AF_INET, ip, &four->sin_addr), 1);
+}
+
+static void lead_to(const char *ip)
+{
+    memset(&answer, 0, sizeof answer);
+    add_address(ip);
+}
+
+static unsigned connects; /* to 127.0.0.2, where nobody listens */
+
+int __real_connect(int fd, const struct sockaddr *address, socklen_t size);
+int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size);
+int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
+{
+    const struct sockaddr_in *four = (const void *)address;
+    connects += four->sin_addr.s_addr == htonl(0x7f000002);
+    return __real_connect(fd, address, size);
 }
 
 static int set_up(void **state)
@@ -147,6 +162,39 @@ static void test_stale_answers_move_nothing(void **state)
     assert_int_equal(bench.worker.stats.idle, 1);
 }
 
+static void answer_on_a_new_connection(void)
+{
+    far_close(&far);
+    far_release(&far);
+    WAIT_FOR(&bench.net, bench.worker.stats.idle == 0);
+    start_again();
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    WAIT_FOR(&bench.net, owner.ends > 0);
+    assert_int_equal(owner.why, HTTP_REFUSED_NONE);
+}
+
+/* An address of no use is tried once, while the name has another. */
+static void test_is_remembered(void **state)
+{
+    (void)state;
+    lead_to("127.0.0.2");
+    add_address("127.0.0.1");
+    connects = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        answer_on_a_new_connection();
+    }
+    assert_int_equal(connects, 1);
+    lead_to("127.0.0.2");
+    far_close(&far);
+    WAIT_FOR(&bench.net, bench.worker.stats.idle == 0);
+    start_again();
+    WAIT_FOR(&bench.net, owner.ends > 0);
+    assert_int_equal(owner.why, HTTP_REFUSED_UPSTREAM_REFUSED);
+    assert_int_equal(connects, 2);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -156,6 +204,7 @@ int main(void)
         T(test_moves_in_use),
         T(test_cannot_be_asked),
         T(test_stale_answers_move_nothing),
+        T(test_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 /* ---- Several addresses ---- */
@@ -108,6 +109,102 @@ static void test_an_address_that_fails_late_does_not_end_the_race(void **state)
     try_in_time(be_refused_in_the_race);
 }
 
+/* ---- What is remembered ---- */
+
+static struct avoid avoid;
+
+static void remember(struct bench *bench, enum reason why)
+{
+    struct addr to;
+    parse("tcp://name.test:443", &to);
+    struct dial_options options = options_of(&to);
+    options.avoid = &avoid;
+    if (why == REASON_CONNECT_TIMEOUT) {
+        options.timeout_ms = 20;
+    }
+    world.connects = 0;
+    bench->calls = 0;
+    begin_with(bench, &options);
+    finish(bench, why);
+    if (why == REASON_NONE) {
+        drop_connection(bench);
+    }
+}
+
+static void test_addresses_that_failed_come_last(void **state)
+{
+    struct bench bench;
+    (void)state;
+    three_addresses(&bench);
+    memset(&avoid, 0, sizeof avoid);
+    world.leads[0].code = ENETUNREACH;
+    world.leads[1].port = refusing_port();
+    world.leads[2].port = bench.port;
+    remember(&bench, REASON_NONE);
+    assert_int_equal(world.connects, 3);
+    world.leads[0] = world.leads[2];
+    remember(&bench, REASON_NONE);
+    assert_int_equal(world.connects, 1);
+    assert_string_equal(world.connected[0], "192.0.2.3:443");
+    /* It fails in its turn, and those before have recovered. */
+    world.leads[0].port = world.leads[1].port;
+    world.leads[1] = world.leads[2];
+    remember(&bench, REASON_NONE);
+    assert_int_equal(world.connects, 2);
+    assert_string_equal(world.connected[1], "192.0.2.1:443");
+    world.leads[0] = world.leads[2];
+    remember(&bench, REASON_NONE);
+    assert_int_equal(world.connects, 1);
+    assert_string_equal(world.connected[0], "192.0.2.1:443");
+    close_bench(&bench);
+}
+
+static void test_addresses_that_are_silent_come_last(void **state)
+{
+    struct bench bench;
+    (void)state;
+    three_addresses(&bench);
+    memset(&avoid, 0, sizeof avoid);
+    world.leads[0].port = bench.hole.port;
+    world.leads[1].port = world.leads[2].port = bench.port;
+    remember(&bench, REASON_NONE);
+    world.leads[0].port = bench.port;
+    remember(&bench, REASON_NONE);
+    assert_string_not_equal(world.connected[0], "192.0.2.1:443");
+    close_bench(&bench);
+}
+
+static void test_nobody_answers_in_time(void **state)
+{
+    struct bench bench;
+    (void)state;
+    three_addresses(&bench);
+    memset(&avoid, 0, sizeof avoid);
+    for (unsigned i = 0; i < 3; i++) {
+        world.leads[i].port = bench.hole.port;
+    }
+    remember(&bench, REASON_CONNECT_TIMEOUT);
+    assert_true(avoid.list[0].until > 0);
+    remember(&bench, REASON_CONNECT_TIMEOUT); /* all the same */
+    assert_true(world.connects > 0);
+    close_bench(&bench);
+}
+
+/* Want of descriptors is not the address's fault. */
+static void test_own_failures_are_not_remembered(void **state)
+{
+    struct bench bench;
+    (void)state;
+    three_addresses(&bench);
+    memset(&avoid, 0, sizeof avoid);
+    for (unsigned i = 0; i < 3; i++) {
+        world.leads[i].code = ENOBUFS;
+    }
+    remember(&bench, REASON_NO_MEMORY);
+    assert_int_equal(avoid.list[0].until, 0);
+    close_bench(&bench);
+}
+
 /* ---- Cancelling ---- */
 
 static void test_cancelling_while_the_name_is_asked(void **state)
@@ -185,6 +282,10 @@ int main(void)
         cmocka_unit_test(test_all_fail_and_the_last_is_told),
         cmocka_unit_test(test_a_silent_address_is_overtaken),
         cmocka_unit_test(test_an_address_that_fails_late_does_not_end_the_race),
+        cmocka_unit_test(test_addresses_that_failed_come_last),
+        cmocka_unit_test(test_addresses_that_are_silent_come_last),
+        cmocka_unit_test(test_nobody_answers_in_time),
+        cmocka_unit_test(test_own_failures_are_not_remembered),
         cmocka_unit_test(test_cancelling_while_the_name_is_asked),
         cmocka_unit_test(test_cancelling_while_connecting),
         cmocka_unit_test(test_cancelling_before_a_failure_is_told),

@@ -2,6 +2,7 @@
 postern_unit_test(net addr)
 postern_unit_test(net addr_format)
 postern_unit_test(net guard)
+postern_unit_test(net avoid)
 
 add_library(postern_dns_fake STATIC "${PROJECT_SOURCE_DIR}/tests/lib/dns_fake.c")
 target_link_libraries(postern_dns_fake PUBLIC postern_base PkgConfig::UV PRIVATE postern_options)
