@@ -8,3 +8,12 @@ if(TARGET attest_envelope AND TARGET certificates)
   target_include_directories(fake_kms PUBLIC "${CMAKE_CURRENT_LIST_DIR}")
   postern_unit_test(kms kms USES fake_kms)
 endif()
+
+# The proxy, with a KMS that answers as it is told to.
+add_library(kms_scripted STATIC kms/scripted_kms.c)
+target_link_libraries(kms_scripted PUBLIC postern_kms_proxy PRIVATE postern_options cmocka)
+target_include_directories(kms_scripted PUBLIC kms)
+foreach(module proxy proxy_serve)
+  postern_unit_test(kms ${module} FAULTS USES kms_scripted LINK_OPTIONS
+    -Wl,--wrap=kms_call,--wrap=kms_attested_call,--wrap=kms_deadline,--wrap=secret_new,--wrap=postern_secret_wipe)
+endforeach()
