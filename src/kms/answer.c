@@ -148,7 +148,8 @@ int kms_answer_read(unsigned status, const char *body, size_t size, struct kms_a
     if (status != 200) {
         return read_error(ret, err);
     }
-    return ret->body ? 0 : error_set(err, -EPROTO, "KMS's answer is no JSON object");
+    /* Operations that only do something, such as EnableKey, answer nothing. */
+    return ret->body || size == 0 ? 0 : error_set(err, -EPROTO, "KMS's answer is no JSON object");
 }
 
 /* ---- What is in it ---- */

@@ -25,7 +25,7 @@
  * Ended by kms_answer_release(). */
 struct kms_answer {
     unsigned status;         /* of HTTP; 0: no answer came */
-    json_t *body;            /* the object; owned; NULL: none, or none that is one */
+    json_t *body;            /* the object; owned; NULL: nothing, which is an answer, or none that is one */
     char type[KMS_TYPE_MAX]; /* AWS's name for the error, without its namespace; "": none */
     bool retryable;          /* the same may succeed later */
     uint32_t code;           /* the protocol's number, if the daemon refused the way; else 0 */
