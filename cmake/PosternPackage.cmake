@@ -22,10 +22,22 @@ write_basic_package_version_file("${package_files}/posternConfigVersion.cmake" C
 install(FILES "${package_files}/posternConfig.cmake" "${package_files}/posternConfigVersion.cmake"
         DESTINATION "${package_dir}" COMPONENT client)
 
-configure_file(cmake/package/postern.pc.in "${package_files}/postern.pc.in" @ONLY)
-install(CODE "
-  file(READ \"${package_files}/postern.pc.in\" content)
-  string(REPLACE \"prefix=${CMAKE_INSTALL_PREFIX}\\n\" \"prefix=\${CMAKE_INSTALL_PREFIX}\\n\" content \"\${content}\")
-  file(WRITE \"${package_files}/postern.pc\" \"\${content}\")
-  file(INSTALL DESTINATION \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/pkgconfig\" TYPE FILE
-       FILES \"${package_files}/postern.pc\")" COMPONENT client)
+# postern_install_pkgconfig(NAME COMPONENT)
+function(postern_install_pkgconfig name component)
+  configure_file(cmake/package/${name}.pc.in "${package_files}/${name}.pc.in" @ONLY)
+  install(CODE "
+    file(READ \"${package_files}/${name}.pc.in\" content)
+    string(REPLACE \"prefix=${CMAKE_INSTALL_PREFIX}\\n\" \"prefix=\${CMAKE_INSTALL_PREFIX}\\n\" content \"\${content}\")
+    file(WRITE \"${package_files}/${name}.pc\" \"\${content}\")
+    file(INSTALL DESTINATION \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/pkgconfig\" TYPE FILE
+         FILES \"${package_files}/${name}.pc\")" COMPONENT ${component})
+endfunction()
+postern_install_pkgconfig(postern client)
+
+# libpostern-kms stands on libpostern, and has a component of its own: `--component kms` beside `--component client`.
+if(TARGET libpostern-kms)
+  install(TARGETS libpostern-kms LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT kms)
+  install(FILES "${CMAKE_BINARY_DIR}/lib/libpostern-kms.a" DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT kms)
+  install(FILES include/postern/kms.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/postern" COMPONENT kms)
+  postern_install_pkgconfig(postern-kms kms)
+endif()

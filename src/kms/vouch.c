@@ -8,6 +8,7 @@
 #include "kms/clock.h"
 #include "nsm/answer.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -58,12 +59,16 @@ int kms_vouch_open(struct kms_voucher *ret, const char *insecure, struct error *
     if (insecure) {
         return open_software(ret, insecure, err);
     }
-    ret->fd = nsm_open(NSM_DEVICE, err);
+    ret->fd = open(NSM_DEVICE, O_RDWR | O_CLOEXEC);
     ret->open = ret->fd >= 0;
-    if (!ret->open && ret->fd == -ENOENT) {
+    if (!ret->open && errno == ENOENT) {
         return error_set(err, -ENODEV, "there is no " NSM_DEVICE ": this is no Nitro Enclave");
     }
-    return ret->open ? 0 : -EIO;
+    if (!ret->open) {
+        error_errno(err, -errno, "cannot open the NSM " NSM_DEVICE);
+        return -EIO;
+    }
+    return 0;
 }
 
 void kms_vouch_close(struct kms_voucher *voucher)

@@ -23,7 +23,7 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/app"
 OWNER = f"arn:aws:iam::{ACCOUNT}:role/owner"
 
 # The session that the enclave has from its parent, and who owns the data.
-APP = {"access_key_id": "ASIASIMAPP0000000001", "secret_access_key": "the/app's+secret", "session_token": "the app's token==",
+APP = {"access_key_id": "ASIASIMAPP0000000001", "secret_access_key": "the/app's+secret", "session_token": "the-app's-token==",
        "principal": f"arn:aws:sts::{ACCOUNT}:assumed-role/app/i-0123456789abcdef0"}
 OWNED = {"access_key_id": "AKIASIMOWNER00000001", "secret_access_key": "the/owner's+secret", "principal": OWNER}
 
