@@ -8,6 +8,7 @@
 #include "client/clock.h"
 #include "client/connection.h"
 #include "server.h"
+#include "turn_until.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -64,15 +65,5 @@ struct channel *open_route(const char *route);
 
 /* Turns the server and the connection once. */
 void turn(void);
-
-#define TURN_UNTIL(condition)                               \
-    do {                                                    \
-        uint64_t limit = clock_ms() + LIMIT_MS;             \
-        while (!(condition)) {                              \
-            if (clock_ms() > limit)                         \
-                fail_msg("did not come true: " #condition); \
-            turn();                                         \
-        }                                                   \
-    } while (0)
 
 #endif

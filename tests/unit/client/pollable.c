@@ -9,11 +9,6 @@
 
 #include <cmocka.h>
 
-struct server server;
-struct postern *door;
-struct postern_options options;
-struct postern_error err;
-
 void turn(void)
 {
     struct pollfd one = {.fd = postern_fd(door), .events = POLLIN};
@@ -33,34 +28,6 @@ void connect_door(void)
 {
     start_door();
     TURN_UNTIL(postern_wait_ready(door, -1, NULL) == 0);
-}
-
-int pollable_setup(void **state)
-{
-    (void)state;
-    server_start(&server);
-    postern_options_init(&options);
-    options.backoff_min_ms = 1;
-    options.backoff_max_ms = 20;
-    door = NULL;
-    memset(&err, 0, sizeof err);
-    return 0;
-}
-
-int pollable_teardown(void **state)
-{
-    (void)state;
-    postern_disconnect(door, 0);
-    server_stop(&server);
-    return 0;
-}
-
-struct postern_stream *open_route(const char *route)
-{
-    struct postern_stream *stream = NULL;
-
-    assert_int_equal(postern_open(door, route, NULL, &stream, &err), 0);
-    return stream;
 }
 
 void send_all(struct postern_stream *stream, const void *data, size_t size)

@@ -9,19 +9,10 @@
 #ifndef POSTERN_TESTS_CLIENT_POLLABLE_H
 #define POSTERN_TESTS_CLIENT_POLLABLE_H
 
-#include "client/clock.h"
-#include "postern/postern.h"
-#include "server.h"
+#include "door.h"
+#include "turn_until.h"
 
 #define LIMIT_MS 20000
-
-extern struct server server;
-extern struct postern *door;
-extern struct postern_options options; /* of the next connection */
-extern struct postern_error err;       /* of the last function that failed */
-
-int pollable_setup(void **state);
-int pollable_teardown(void **state);
 
 void start_door(void);
 void connect_door(void); /* the same, and waits for the server */
@@ -29,17 +20,6 @@ void connect_door(void); /* the same, and waits for the server */
 /* What there is to be done on both sides; at most a millisecond of waiting. */
 void turn(void);
 
-#define TURN_UNTIL(condition)                               \
-    do {                                                    \
-        uint64_t limit = clock_ms() + LIMIT_MS;             \
-        while (!(condition)) {                              \
-            if (clock_ms() > limit)                         \
-                fail_msg("did not come true: " #condition); \
-            turn();                                         \
-        }                                                   \
-    } while (0)
-
-struct postern_stream *open_route(const char *route);
 void send_all(struct postern_stream *stream, const void *data, size_t size);
 
 /* What postern_read() says when it no longer says -EAGAIN. */

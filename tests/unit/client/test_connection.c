@@ -54,9 +54,7 @@ static void test_readable_when_there_is_something_to_do(void **state)
 
     (void)state;
     start();
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     one = (struct pollfd){.fd = connection_fd(connection), .events = POLLIN};
     assert_int_equal(poll(&one, 1, 0), 0);
     server_cut(&server);
@@ -75,9 +73,7 @@ static void test_without_anybody_to_tell(void **state)
     connection_connect(connection);
     TURN_UNTIL(connection_is_ready(connection));
     assert_true(connection_ping(connection));
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     server_cut(&server);
     TURN_UNTIL(!connection_is_ready(connection));
     server_listen(&server, false);
@@ -245,9 +241,7 @@ static void test_a_daemon_that_hears_no_goodbye(void **state)
     (void)state;
     start();
     channel = open_route("stall");
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     server_set_deaf(&server, true);
     played.choked = 1000000;
     to_send = 10;

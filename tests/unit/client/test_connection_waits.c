@@ -131,9 +131,7 @@ static void test_lost_while_it_is_sent_on(void **state)
     (void)state;
     start_locked();
     channel = open_route("stall");
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     to_send = 10;
     channel_ready(channel);
     meanwhile = lose_it;
@@ -162,9 +160,7 @@ static void test_one_sends_for_all(void **state)
     start_locked();
     first = open_route("echo");
     second = open_route("echo");
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     to_send = 5;
     channel_ready(first);
     meanwhile = send_more;
@@ -203,9 +199,7 @@ static void test_without_a_way_to_wait_for_room(void **state)
     (void)state;
     start();
     channel = open_route("echo");
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     to_send = 10;
     channel_ready(channel);
     played.choked = 1;
@@ -224,9 +218,7 @@ static void test_a_socket_that_is_stuck(void **state)
     (void)state;
     start();
     channel = open_route("stall");
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     to_send = 10;
     channel_ready(channel);
     fault_arm(FAULT_WRITE | FAULT_STICKY, 1);

@@ -386,9 +386,7 @@ static void test_closed_and_then_reset_or_refused_or_stopped(void **state)
         postern_close(stream);
     }
     TURN_UNTIL(server.opens == 4);
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     server_cut(&server);
     TURN_UNTIL(postern_wait_ready(door, 0, NULL) != 0);
 }
@@ -501,9 +499,7 @@ static void test_news(void **state)
     assert_int_equal(postern_wait_opened(stream, 0, NULL), -EAGAIN);
     TURN_UNTIL(postern_wait_opened(quiet, 0, NULL) == 0);
     /* `quiet` said -EAGAIN before, and has news, too. */
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     for (int i = 0; i < 2; i++) {
         struct postern_stream *next = postern_next(door, &events);
         assert_true(next == stream || next == quiet);
@@ -536,9 +532,7 @@ static void test_news_of_room_to_write(void **state)
     /* One that is closed has none. */
     closed = open_route("refuse");
     assert_int_equal(postern_wait_opened(closed, 0, NULL), -EAGAIN);
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     postern_close(closed);
     assert_null(postern_next(door, &events));
     /* Nor one that is closed and lingers. */
@@ -546,16 +540,14 @@ static void test_news_of_room_to_write(void **state)
     while (postern_read(stream, bytes, sizeof bytes, 0, NULL) > 0) {
     }
     postern_finish(stream, NULL);
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     postern_close(stream);
     assert_null(postern_next(door, &events));
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, pollable_setup, pollable_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_echo),
         TEST(test_megabytes_both_ways),

@@ -163,9 +163,7 @@ static void test_comes_back_after_a_loss(void **state)
     connect_door();
     old = open_route("echo");
     send_all(old, "kept", 4);
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     server_cut(&server);
     TURN_UNTIL(postern_write(old, "x", 1, 0, &err) == -ENOTCONN);
     assert_int_equal(err.code, 0x24);
@@ -196,9 +194,7 @@ static void test_is_lost_after_its_streams(void **state)
     postern_finish(unread, NULL);
     assert_int_equal(read_all(read, buffer, sizeof buffer), 1);
     TURN_UNTIL(server.finished == 2);
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     server_cut(&server);
     TURN_UNTIL(postern_wait_ready(door, 0, NULL) != 0);
     TURN_UNTIL(postern_wait_ready(door, 0, NULL) == 0);
@@ -343,9 +339,7 @@ static void test_disconnecting_gives_streams_up(void **state)
     postern_finish(lingering, NULL);
     postern_close(lingering);
     TURN_UNTIL(postern_wait_opened(open, 0, NULL) == 0);
-    for (int i = 0; i < 10; i++) {
-        turn();
-    }
+    TURN_A_WHILE();
     server_cut(&server);
     TURN_UNTIL(postern_wait_ready(door, 0, NULL) != 0);
     queued = open_route("echo");
@@ -456,7 +450,7 @@ static void test_versions(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, pollable_setup, pollable_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_connects),
         TEST(test_tells_its_own_build),

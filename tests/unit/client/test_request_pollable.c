@@ -135,7 +135,7 @@ static void exchange(void *arg)
     void *state = NULL;
 
     (void)arg;
-    pollable_setup(&state);
+    setup(&state);
     memset(bytes, 'x', sizeof bytes);
     options.open_timeout_ms = options.connect_timeout_ms = 300;
     server.http.until = "0" HEAD_END;
@@ -179,7 +179,7 @@ static void test_no_memory(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, pollable_setup, pollable_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_get),         TEST(test_upload),        TEST(test_upload_in_chunks),
         TEST(test_an_early_no), TEST(test_close_at_once), cmocka_unit_test(test_no_memory),
