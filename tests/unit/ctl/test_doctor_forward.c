@@ -126,6 +126,24 @@ static void faults_of_an_upstream(void **state)
     authority_close(&authority);
 }
 
+/* What a server at 127.0.0.1 shows, whom the authority certifies. */
+static SSL_CTX *open_certified(struct authority *authority)
+{
+    struct certified server;
+    authority_open(authority);
+    authority_certify(authority, "server", "IP:127.0.0.1", 3600, &server);
+    return certified_server(&server);
+}
+
+static void configure_upstream(struct fixture *fixture, unsigned port, const struct authority *authority)
+{
+    configure(fixture,
+              "routes:\n"
+              "  r: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:%u\", "
+              "connect_timeout: 1m, tls: {ca: \"%s\"}}\n",
+              port, authority->ca_file);
+}
+
 /* TLS 1.2; and TLS 1.3 without tickets, so that nothing comes after the handshake. */
 static void upstreams_that_say_nothing_more(void **state)
 {
@@ -133,19 +151,12 @@ static void upstreams_that_say_nothing_more(void **state)
     static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
     for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
         struct authority authority;
-        struct certified server;
         struct tls_peer peer = {.port = 0};
-        authority_open(&authority);
-        authority_certify(&authority, "server", "IP:127.0.0.1", 3600, &server);
-        SSL_CTX *context = certified_server(&server);
+        SSL_CTX *context = open_certified(&authority);
         assert_int_equal(SSL_CTX_set_max_proto_version(context, versions[i]), 1);
         assert_int_equal(SSL_CTX_set_num_tickets(context, 0), 1);
         tls_peer_serve(&peer, context);
-        configure(fixture,
-                  "routes:\n"
-                  "  r: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:%u\", "
-                  "connect_timeout: 1m, tls: {ca: \"%s\"}}\n",
-                  peer.port, authority.ca_file);
+        configure_upstream(fixture, peer.port, &authority);
         fixture->host.refusal_ms = 1;
         fixture->host.user = "root";
         examine(fixture);
@@ -178,19 +189,12 @@ static void fault_an_upstream_that_leaves(void **state)
     struct fixture *fixture = *state;
     for (unsigned politely = 0; politely < 2; politely++) {
         struct authority authority;
-        struct certified server;
         uv_thread_t thread;
         unsigned port;
         struct leaver leaver = {.listener = listen_on_loopback(&port, 8), .politely = politely};
-        authority_open(&authority);
-        authority_certify(&authority, "server", "IP:127.0.0.1", 3600, &server);
-        leaver.context = certified_server(&server);
+        leaver.context = open_certified(&authority);
         assert_int_equal(SSL_CTX_set_num_tickets(leaver.context, 0), 1);
-        configure(fixture,
-                  "routes:\n"
-                  "  r: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:%u\", "
-                  "connect_timeout: 1m, tls: {ca: \"%s\"}}\n",
-                  port, authority.ca_file);
+        configure_upstream(fixture, port, &authority);
         assert_int_equal(uv_thread_create(&thread, shake_hands_and_leave, &leaver), 0);
         examine(fixture);
         assert_int_equal(uv_thread_join(&thread), 0);
@@ -208,19 +212,12 @@ static void fault_a_client_certificate_is_wanted(void **state)
     static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
     for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
         struct authority authority;
-        struct certified server;
         struct tls_peer peer = {.port = 0};
-        authority_open(&authority);
-        authority_certify(&authority, "server", "IP:127.0.0.1", 3600, &server);
-        SSL_CTX *context = certified_server(&server);
+        SSL_CTX *context = open_certified(&authority);
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
         assert_int_equal(SSL_CTX_set_max_proto_version(context, versions[i]), 1);
         tls_peer_serve(&peer, context);
-        configure(fixture,
-                  "routes:\n"
-                  "  r: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:%u\", "
-                  "connect_timeout: 1m, tls: {ca: \"%s\"}}\n",
-                  peer.port, authority.ca_file);
+        configure_upstream(fixture, peer.port, &authority);
         examine(fixture);
         expect_fault(fixture, "fail", "tls", "r", "alert", "openssl s_client -connect 127.0.0.1:");
         tls_peer_stop(&peer);
