@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-uint64_t cli_now_us(void)
+static uint64_t now_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -17,7 +17,7 @@ uint64_t cli_now_us(void)
 
 uint64_t cli_now_ms(void)
 {
-    return cli_now_us() / 1000;
+    return now_us() / 1000;
 }
 
 int cli_loop_init(struct cli_loop *loop, struct error *err)

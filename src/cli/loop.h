@@ -64,7 +64,6 @@ void cli_loop_stop(struct cli_loop *loop);
 
 /* Milliseconds of the monotonic clock, as they are now, and not at the turn's beginning. */
 uint64_t cli_now_ms(void);
-uint64_t cli_now_us(void);
 
 /* `events` as epoll_ctl() has them, EPOLLET or not. 0 or a negative errno value; -EPERM: a file, which is
  * always ready. */

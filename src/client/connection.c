@@ -278,13 +278,6 @@ void *connection_user(const struct connection *connection)
     return connection->user;
 }
 
-struct connection *connection_of(const struct channel *channel)
-{
-    const struct link *link = session_user(channel_session(channel));
-
-    return link->connection;
-}
-
 /* ---- The turn ---- */
 
 int connection_fd(const struct connection *connection)

@@ -82,9 +82,6 @@ void connection_free(struct connection *connection);
 
 void *connection_user(const struct connection *connection);
 
-/* The connection that a channel's session belongs to. */
-struct connection *connection_of(const struct channel *channel);
-
 /* The descriptor to watch for being readable (POLLIN, EPOLLIN level-triggered): the same from beginning to
  * end. */
 int connection_fd(const struct connection *connection);

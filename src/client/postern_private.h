@@ -209,15 +209,11 @@ void streams_open_queued(struct postern *postern);
 void streams_expire(struct postern *postern, uint64_t now);
 void streams_free_ended(struct postern *postern);
 
-/* Takes it out of `queued`, `asked` or `ended`. */
-void stream_leave_opening(struct postern_stream *stream);
+/* Puts it into `queued`, `asked` or `ended`, and out of where it was. */
 void stream_enter_opening(struct postern_stream *stream, struct streams *list);
 
 /* Both directions are over, for the same reason; its channel is released, all that wait are told. */
 void stream_fail(struct postern_stream *stream, const struct failure *why);
-
-/* Something may be worth another try. */
-void stream_tell(struct postern_stream *stream, unsigned events);
 
 /* Something is to be written, or the end of it. */
 void stream_ask_to_send(struct postern_stream *stream);

@@ -35,11 +35,20 @@ static void forget_news(struct postern_stream *stream)
     stream->news = 0;
 }
 
+/* Takes it out of `queued`, `asked` or `ended`. */
+static void leave_opening(struct postern_stream *stream)
+{
+    if (stream->opening) {
+        TAILQ_REMOVE(stream->opening, stream, in_opening);
+    }
+    stream->opening = NULL;
+}
+
 void stream_free(struct postern_stream *stream)
 {
     struct postern *postern = stream->postern;
 
-    stream_leave_opening(stream);
+    leave_opening(stream);
     forget_news(stream);
     TAILQ_REMOVE(&postern->streams, stream, in_streams);
     stream_drop_pieces(stream);
@@ -50,7 +59,8 @@ void stream_free(struct postern_stream *stream)
     postern->references--;
 }
 
-void stream_tell(struct postern_stream *stream, unsigned events)
+/* Something may be worth another try. */
+static void tell(struct postern_stream *stream, unsigned events)
 {
     unsigned news = stream->wants & events;
 
@@ -69,17 +79,9 @@ void stream_tell(struct postern_stream *stream, unsigned events)
 
 void stream_enter_opening(struct postern_stream *stream, struct streams *list)
 {
-    stream_leave_opening(stream);
+    leave_opening(stream);
     stream->opening = list;
     TAILQ_INSERT_TAIL(list, stream, in_opening);
-}
-
-void stream_leave_opening(struct postern_stream *stream)
-{
-    if (stream->opening) {
-        TAILQ_REMOVE(stream->opening, stream, in_opening);
-    }
-    stream->opening = NULL;
 }
 
 /* What there is to send is found out when it is asked for. */
@@ -191,7 +193,7 @@ void stream_fail(struct postern_stream *stream, const struct failure *why)
 {
     size_t length = why->message ? strlen(why->message) : 0;
 
-    stream_leave_opening(stream);
+    leave_opening(stream);
     if (stream->channel && why->code != CODE_NO_ERROR) {
         channel_reset(stream->channel, why->code);
         channel_stop(stream->channel, why->code);
@@ -203,7 +205,7 @@ void stream_fail(struct postern_stream *stream, const struct failure *why)
     if (stream->write_failure.status == 0) {
         failure_set(&stream->write_failure, why, length);
     }
-    stream_tell(stream, POSTERN_READABLE | POSTERN_WRITABLE | POSTERN_OPENED);
+    tell(stream, POSTERN_READABLE | POSTERN_WRITABLE | POSTERN_OPENED);
     end_lingering(stream);
 }
 
@@ -225,7 +227,7 @@ void stream_linger(struct postern_stream *stream)
     stream->lingers = true;
     stream->wants = 0;
     forget_news(stream);
-    stream_leave_opening(stream);
+    leave_opening(stream);
     stream_drop_pieces(stream);
     settle_lingering(stream);
 }
@@ -398,7 +400,7 @@ static void on_data(struct channel *channel, const uint8_t *bytes, size_t length
                     &(struct failure){.status = -ENOMEM, .code = CODE_INTERNAL, .message = "out of memory"});
         return;
     }
-    stream_tell(stream, POSTERN_READABLE);
+    tell(stream, POSTERN_READABLE);
 }
 
 /* ---- The other events ---- */
@@ -408,8 +410,8 @@ static void on_opened(struct channel *channel)
     struct postern_stream *stream = channel_user(channel);
 
     stream->answered = true;
-    stream_leave_opening(stream);
-    stream_tell(stream, POSTERN_OPENED);
+    leave_opening(stream);
+    tell(stream, POSTERN_OPENED);
 }
 
 static void on_refused(struct channel *channel, const struct control_refused *refused)
@@ -430,7 +432,7 @@ static void on_fin(struct channel *channel)
     struct postern_stream *stream = channel_user(channel);
 
     stream->heard_end = true;
-    stream_tell(stream, POSTERN_READABLE);
+    tell(stream, POSTERN_READABLE);
     settle_lingering(stream);
 }
 
@@ -439,7 +441,7 @@ static void on_reset(struct channel *channel, uint32_t code)
     struct postern_stream *stream = channel_user(channel);
 
     failure_set(&stream->read_failure, &(struct failure){.status = -ECONNRESET, .code = code}, 0);
-    stream_tell(stream, POSTERN_READABLE);
+    tell(stream, POSTERN_READABLE);
     settle_lingering(stream);
 }
 
@@ -448,7 +450,7 @@ static void on_stopped(struct channel *channel, uint32_t code)
     struct postern_stream *stream = channel_user(channel);
 
     failure_set(&stream->write_failure, &(struct failure){.status = -EPIPE, .code = code}, 0);
-    stream_tell(stream, POSTERN_WRITABLE);
+    tell(stream, POSTERN_WRITABLE);
     settle_lingering(stream);
 }
 
@@ -498,7 +500,7 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     }
     *more = stream->finished ? CHANNEL_FIN : CHANNEL_PAUSE;
     stream->end_sent = stream->finished;
-    stream_tell(stream, POSTERN_WRITABLE);
+    tell(stream, POSTERN_WRITABLE);
     return taken;
 }
 

@@ -34,9 +34,6 @@ int policy_measure(struct policy_arguments *arguments, struct error *err) MUST_C
 
 bool policy_is_zero(const char *pcr);
 
-/* Whether the name of a condition key is one of an attestation; *ret_pcr is its PCR's number, or -1 of another such key. */
-bool policy_is_attestation_key(const char *name, int *ret_pcr);
-
 /* One thing to mind. The texts are the caller's to release. */
 struct policy_warning {
     size_t statement;

@@ -35,7 +35,8 @@ void policy_warnings_release(struct policy_warnings *warnings)
     warnings->count = 0;
 }
 
-bool policy_is_attestation_key(const char *name, int *ret_pcr)
+/* Whether the name of a condition key is one of an attestation; *ret_pcr is its PCR's number, or -1 of another such key. */
+static bool is_attestation_key(const char *name, int *ret_pcr)
 {
     size_t prefix = strlen(IAM_KMS_ATTESTATION);
     char *end;
@@ -157,7 +158,7 @@ static bool look_at_condition(struct use *use, bool deny, struct policy_warnings
         json_object_foreach(keys, use->key, values)
         {
             use->values = values;
-            if (policy_is_attestation_key(use->key, &pcr)) {
+            if (is_attestation_key(use->key, &pcr)) {
                 any = true;
                 (deny ? look_at_deny : look_at_allow)(use, warnings);
             }

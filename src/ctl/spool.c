@@ -10,7 +10,8 @@
 
 #define LIMIT_DEFAULT 1000
 
-int spool_ask(const struct ctl *ctl, const char *method, const char *target, json_t **ret)
+/* Asks the daemon. Returns 0 with a reference in *ret, or CTL_FAILED after telling why. */
+static int ask_daemon(const struct ctl *ctl, const char *method, const char *target, json_t **ret)
 {
     struct client_answer answer;
     struct error err = ERROR_INIT;
@@ -38,7 +39,7 @@ int spool_ask(const struct ctl *ctl, const char *method, const char *target, jso
 static int fetch(const struct ctl *ctl, const char *target, int (*show)(const struct ctl *, const json_t *))
 {
     json_t *answer;
-    int code = spool_ask(ctl, "GET", target, &answer);
+    int code = ask_daemon(ctl, "GET", target, &answer);
     if (code != CTL_DONE) {
         return code;
     }
@@ -81,7 +82,7 @@ static int add_page(const struct ctl *ctl, const struct spool_args *args, json_t
     struct text target = TEXT_INIT;
     json_t *page;
     list_target(args, *after, &target);
-    int code = spool_ask(ctl, "GET", text_string(&target), &page);
+    int code = ask_daemon(ctl, "GET", text_string(&target), &page);
     text_release(&target);
     if (code != CTL_DONE) {
         return code;
@@ -157,7 +158,7 @@ static int alter_all(const struct ctl *ctl, const char *command, const struct sp
     if (args->state != NULL) {
         text_addf(&target, "&state=%s", args->state);
     }
-    int code = spool_ask(ctl, "POST", text_string(&target), &answer);
+    int code = ask_daemon(ctl, "POST", text_string(&target), &answer);
     text_release(&target);
     return code == CTL_DONE ? tell_changed(ctl, command, answer) : code;
 }
@@ -167,7 +168,7 @@ static int alter_one(const struct ctl *ctl, const char *command, const char *id)
     char target[64];
     json_t *answer;
     snprintf(target, sizeof target, "/spool/%s?id=%s", command, id);
-    int code = spool_ask(ctl, "POST", target, &answer);
+    int code = ask_daemon(ctl, "POST", target, &answer);
     return code == CTL_DONE ? tell_changed(ctl, command, answer) : code;
 }
 
@@ -175,7 +176,7 @@ static int verify(const struct ctl *ctl)
 {
     char size[UNITS_TEXT_MAX];
     json_t *answer;
-    int code = spool_ask(ctl, "POST", "/spool/verify", &answer);
+    int code = ask_daemon(ctl, "POST", "/spool/verify", &answer);
     if (code != CTL_DONE) {
         return code;
     }

@@ -20,9 +20,6 @@ struct spool_args {
 /* All of what the operator may wait for is done within this time. */
 #define SPOOL_ASK_MS (60U * 60 * 1000)
 
-/* Asks the daemon. Returns 0 with a reference in *ret, or CTL_FAILED after telling why. */
-int spool_ask(const struct ctl *ctl, const char *method, const char *target, json_t **ret) MUST_CHECK;
-
 /* How the answers are shown. */
 int spool_show_list(const struct ctl *ctl, const json_t *records);
 void spool_show_record(const struct ctl *ctl, const json_t *record);

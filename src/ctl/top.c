@@ -145,7 +145,8 @@ static void print_spool(const json_t *rates, FILE *out)
     }
 }
 
-int top_page(const json_t *status, const json_t *rates, FILE *out)
+/* 0 or -ENOMEM. */
+static int write_page(const json_t *status, const json_t *rates, FILE *out)
 {
     char memory[UNITS_TEXT_MAX];
     fprintf(out,
@@ -181,7 +182,7 @@ static int show_page(const struct ctl *ctl, const json_t *status, const json_t *
     if (memory == NULL) {
         return -ENOMEM;
     }
-    int r = top_page(status, rates, memory);
+    int r = write_page(status, rates, memory);
     bool whole = ferror(memory) == 0;
     if (fclose(memory) != 0 || !whole || page == NULL) {
         r = -ENOMEM;

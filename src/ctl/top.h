@@ -14,7 +14,4 @@ uint64_t top_rate(uint64_t before, uint64_t after, uint64_t elapsed_ms);
  * of memory. */
 json_t *top_rates(const json_t *before, const json_t *after, uint64_t elapsed_ms) MUST_CHECK;
 
-/* The same as a page. Returns 0 or -ENOMEM. */
-int top_page(const json_t *status, const json_t *rates, FILE *out) MUST_CHECK;
-
 #endif

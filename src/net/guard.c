@@ -5,6 +5,7 @@
 #include "net/guard.h"
 #include "base/compiler.h"
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -139,9 +140,4 @@ const char *guard_block(const struct sockaddr *address)
     default:
         return "not an IP address";
     }
-}
-
-bool guard_is_public(const struct sockaddr *address)
-{
-    return guard_block(address) == NULL;
 }

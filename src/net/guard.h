@@ -14,13 +14,10 @@
 #ifndef POSTERN_NET_GUARD_H
 #define POSTERN_NET_GUARD_H
 
-#include <stdbool.h>
 #include <sys/socket.h>
 
-/* Whether the address (AF_INET or AF_INET6; anything else is not) is one of the public Internet's. */
-bool guard_is_public(const struct sockaddr *address);
-
-/* The name of the block that makes it not public, for the log ("link-local", "private"); NULL if public. */
+/* The name of the block that makes an address not public, for the log ("link-local", "private"); NULL: it is one of the public
+ * Internet's. Nothing but AF_INET and AF_INET6 is. */
 const char *guard_block(const struct sockaddr *address);
 
 #endif

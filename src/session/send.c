@@ -208,13 +208,14 @@ static bool put_credit(struct channel *channel, struct output *output)
 
 static bool put_pending(struct channel *channel, enum pending frame, struct output *output)
 {
-    static const uint8_t empty_map = 0xa0;
+    uint8_t opened[1];
 
     switch (frame) {
     case PENDING_OPEN:
         return put_payload(channel, output, FRAME_OPEN);
     case PENDING_OPENED:
-        return put_bytes(output, FRAME_OPENED, channel->id, &empty_map, 1);
+        return put_bytes(output, FRAME_OPENED, channel->id, opened,
+                         control_encode_opened(opened, sizeof(opened)));
     case PENDING_REFUSED:
         return put_payload(channel, output, FRAME_REFUSED);
     case PENDING_CREDIT:

@@ -32,7 +32,8 @@ static void call_destroy(struct op *op)
     free(call);
 }
 
-struct spool_call *call_new(struct spool_port *port, const struct spool_query *query, void *arg)
+/* A call with defaults filled in; NULL: out of memory. */
+static struct spool_call *call_new(struct spool_port *port, const struct spool_query *query, void *arg)
 {
     struct spool_call *call = calloc(1, sizeof(*call));
 

@@ -28,7 +28,4 @@ struct spool_call {
     void (*cancel)(struct spool_call *call); /* what it has to end besides itself, or NULL */
 };
 
-/* A call with defaults filled in; NULL: out of memory. */
-struct spool_call *call_new(struct spool_port *port, const struct spool_query *query, void *arg);
-
 #endif

@@ -548,8 +548,3 @@ void spool_put_abort(struct spool_put *put)
         clean_up(&put->op);
     }
 }
-
-const char *spool_put_key(const struct spool_put *put)
-{
-    return put->record.shown.key;
-}

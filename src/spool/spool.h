@@ -171,8 +171,6 @@ void spool_put_commit(struct spool_put *put);
  * record may have been kept. */
 void spool_put_abort(struct spool_put *put);
 
-const char *spool_put_key(const struct spool_put *put);
-
 /* --- Taking --------------------------------------------------------------------------------------------- */
 
 struct spool_take;
@@ -219,9 +217,6 @@ const struct spool_record *spool_take_record(const struct spool_take *take);
 
 /* Asks for the next piece of the body, one at a time; after the last one not again. */
 void spool_take_read(struct spool_take *take);
-
-/* From the start again. */
-void spool_take_rewind(struct spool_take *take);
 
 enum spool_verdict {
     SPOOL_DONE,    /* delivered: the record is removed */

@@ -38,9 +38,6 @@ void record_release(struct record *record);
 /* Moves what its pointers lead to, of the body so much, into a block of its own. 0 or -ENOMEM. */
 int record_keep(struct record *record, size_t body_size) MUST_CHECK;
 
-/* What it counts against bounds and in tallies. */
-uint64_t record_weight(const struct record *record);
-
 /* The sum over all that never changes. 0 or -ENOMEM. */
 int record_sum(const struct record *record, uint8_t out[DIGEST_SIZE]) MUST_CHECK;
 

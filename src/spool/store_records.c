@@ -12,7 +12,8 @@ void record_release(struct record *record)
     record->block = NULL;
 }
 
-uint64_t record_weight(const struct record *record)
+/* What it counts against bounds and in tallies. */
+static uint64_t record_weight(const struct record *record)
 {
     return record->shown.body_size + record->shown.head_size + SPOOL_RECORD_COST;
 }

@@ -312,13 +312,6 @@ void spool_take_read(struct spool_take *take)
     op_report(&take->op);
 }
 
-void spool_take_rewind(struct spool_take *take)
-{
-    take->offset = 0;
-    digest_free(take->digest);
-    take->digest = NULL;
-}
-
 const struct spool_record *spool_take_record(const struct spool_take *take)
 {
     return &take->record.shown;

@@ -152,8 +152,9 @@ static void on_pong(struct connection *of, uint64_t microseconds)
 
 static void on_data(struct channel *channel, const uint8_t *bytes, size_t length)
 {
-    struct block *block = connection_block(connection_of(channel));
+    struct block *block = connection_block(connection);
 
+    (void)channel;
     (void)bytes;
     held += length;
     if (block && kept_count < 4096) {

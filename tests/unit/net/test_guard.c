@@ -48,7 +48,6 @@ static void check(const struct expected *expected, size_t count)
             fail_msg("%s: %s, expected %s", expected[i].address, block ? block : "public",
                      wanted ? wanted : "public");
         }
-        assert_int_equal(guard_is_public(&any.u.base), wanted == NULL);
     }
 }
 
@@ -250,7 +249,6 @@ static void other_families(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
         struct sockaddr address = {.sa_family = families[i]};
-        assert_false(guard_is_public(&address));
         assert_string_equal(guard_block(&address), "not an IP address");
     }
 }
@@ -264,7 +262,7 @@ static void every_ipv4_sixteenth(void **state)
         char text[INET_ADDRSTRLEN];
         snprintf(text, sizeof(text), "%u.%u.128.1", i >> 8, i & 0xff);
         struct sockaddr_any any = socket_address(text);
-        refused += !guard_is_public(&any.u.base);
+        refused += guard_block(&any.u.base) != NULL;
     }
     /* 0/8, 10/8, 127/8; 100.64/10; 169.254/16, 192.168/16; 172.16/12; 198.18/15; 224/3 */
     assert_int_equal(refused, 3 * 256 + 64 + 2 + 16 + 2 + 32 * 256);

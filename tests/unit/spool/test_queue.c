@@ -45,8 +45,6 @@ static void test_a_record_comes_out_as_it_went_in(void **state)
         assert_int_equal(record->created_at, bench_now);
         assert_string_equal(record->cause, "");
         bench_assert_body(bench, &take, sizes[i], i);
-        spool_take_rewind(take.take);
-        bench_assert_body(bench, &take, sizes[i], i);
         bench_verdict(bench, &take, SPOOL_DONE);
         assert_int_equal(bench_files(bench), 0);
         assert_int_equal(bench_stats(bench, NULL).records[SPOOL_READY], 0);
@@ -58,7 +56,6 @@ static void test_a_key_is_kept_or_made(void **state)
 {
     struct bench *bench = *state;
     struct bench_take takes[3];
-    struct bench_put put;
     uint64_t id;
 
     assert_int_equal(bench_put(bench, "results", "their own", "x", 1, &id), 0);
@@ -72,10 +69,6 @@ static void test_a_key_is_kept_or_made(void **state)
     for (int i = 0; i < 3; i++) {
         bench_verdict(bench, &takes[i], SPOOL_DONE);
     }
-
-    assert_int_equal(bench_begin(bench, &put, "results", "mine"), 0);
-    assert_string_equal(spool_put_key(put.put), "mine");
-    spool_put_abort(put.put);
 }
 
 static void test_what_is_too_long_is_refused(void **state)
