@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct text {
     char *data; /* owned; NULL while empty */
@@ -32,6 +33,7 @@ void text_clear(struct text *text);   /* empties, keeps the memory */
 void text_add(struct text *text, const char *string);
 void text_add_bytes(struct text *text, const void *data, size_t length);
 void text_add_char(struct text *text, char c);
+void text_add_u64(struct text *text, uint64_t number); /* in decimal */
 
 /* Adds `length` bytes, which the caller writes at what is returned. NULL: `failed` is set. */
 char *text_add_room(struct text *text, size_t length) MUST_CHECK;

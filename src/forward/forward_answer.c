@@ -219,27 +219,33 @@ void forward_answer_end(struct forward_stream *forward)
 
 /* ---- Answers of our own ---- */
 
-static const char *date_of(time_t now, char buffer[40])
+/* Written once a second. */
+static const char *date_of(struct forward_worker *worker, time_t now)
 {
     struct tm tm;
-    return gmtime_r(&now, &tm) != NULL && strftime(buffer, 40, "%a, %d %b %Y %H:%M:%S GMT", &tm) > 0 ? buffer
-                                                                                                     : NULL;
+    if (worker->dated != now) {
+        worker->dated = now;
+        if (gmtime_r(&now, &tm) == NULL ||
+            strftime(worker->date, sizeof worker->date, "%a, %d %b %Y %H:%M:%S GMT", &tm) == 0) {
+            worker->date[0] = '\0';
+        }
+    }
+    return worker->date[0] != '\0' ? worker->date : NULL;
 }
 
-static struct http_refusal_note note_for(const struct forward_stream *forward, char date[40])
+static struct http_refusal_note note_for(const struct forward_stream *forward)
 {
     return (struct http_refusal_note){
         .request_id = forward->id,
-        .date = date_of(time(NULL), date),
+        .date = date_of(forward->from.worker, time(NULL)),
         .head_only = http_span_is(forward->request.method_name, "HEAD"),
     };
 }
 
 void forward_answer_refusal(struct forward_stream *forward, enum http_refusal why, unsigned retry_after_s)
 {
-    char date[40];
     struct text allow = TEXT_INIT;
-    struct http_refusal_note note = note_for(forward, date);
+    struct http_refusal_note note = note_for(forward);
     http_policy_tell_methods(&forward->request.rules->policy, &allow);
     note.allow = text_string(&allow);
     note.retry_after_s = retry_after_s;
@@ -253,8 +259,7 @@ void forward_answer_refusal(struct forward_stream *forward, enum http_refusal wh
 
 void forward_answer_kept(struct forward_stream *forward, const struct intake_end *end)
 {
-    char date[40];
-    struct http_refusal_note note = note_for(forward, date);
+    struct http_refusal_note note = note_for(forward);
     bool keep_alive = stays_open(forward) && end->why == HTTP_REFUSED_NONE;
     begin(forward);
     intake_answer(end, &note, keep_alive, &forward->out);

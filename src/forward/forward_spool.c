@@ -28,7 +28,8 @@ int forward_spool_init(struct forward_spool *spool, struct loop *loop)
     TAILQ_INIT(&spool->over);
     error_set(&spool->why, 0, "no route of the parent was to use the spool when it started");
     spool->wake.data = spool;
-    return uv_async_init(&loop->uv, &spool->wake, on_wake);
+    int rv = forward_ids_init(&spool->keys);
+    return rv != 0 ? rv : uv_async_init(&loop->uv, &spool->wake, on_wake);
 }
 
 int forward_spool_attach(struct forward_spool *spool, struct spool *of, struct error *err)

@@ -13,6 +13,7 @@
 
 #include "base/compiler.h"
 #include "base/error.h"
+#include "forward/ids.h"
 #include "net/loop.h"
 #include "spool/spool.h"
 #include <sys/queue.h>
@@ -25,6 +26,7 @@ struct forward_spool {
     struct error why;        /* ... for this reason, for the log */
 
     /* Private. */
+    struct forward_ids keys; /* for requests that come without one */
     uv_async_t wake;
     TAILQ_HEAD(, intake) over; /* that have ended, and are to be told of it from the loop */
 };

@@ -13,9 +13,6 @@
 #include "forward/intake_private.h"
 #include "http/head.h"
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define KEY_HEADER "idempotency-key"
@@ -150,26 +147,25 @@ static bool is_key(struct http_span value)
     return value.size > 0 && value.size <= INTAKE_KEY_MAX;
 }
 
-/* RFC 9562, version 4. */
-static int make_key(char *key, size_t size)
+/* A UUID (RFC 9562), version 4: of the id's 128 random bits, six say so. */
+static void make_key(struct forward_ids *ids, char key[INTAKE_KEY_MAX + 1])
 {
-    unsigned char random[16];
-    int rv = uv_random(NULL, NULL, random, sizeof random, 0, NULL);
-    if (rv != 0) {
-        return rv;
+    static const char form[] = "xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx";
+    char id[FORWARD_ID_SIZE];
+    const char *digit = id;
+    forward_ids_next(ids, id);
+    for (size_t i = 0; i < sizeof form; i++) {
+        key[i] = form[i];
+        if (form[i] == 'x') {
+            key[i] = *digit++;
+        } else if (form[i] == 'y') {
+            key[i] = "89ab"[(unsigned char)*digit++ & 3];
+        }
     }
-    random[6] = (unsigned char)((random[6] & 0x0f) | 0x40);
-    random[8] = (unsigned char)((random[8] & 0x3f) | 0x80);
-    size_t at = 0;
-    for (size_t i = 0; i < sizeof random && at < size; i++) {
-        bool hyphen = i == 4 || i == 6 || i == 8 || i == 10;
-        at += (size_t)snprintf(key + at, size - at, "%s%02x", hyphen ? "-" : "", random[i]);
-    }
-    return 0;
 }
 
 /* Two headers of the client that name a key name none. */
-static int choose_key(struct intake *intake, const struct http_fields *fields)
+static void choose_key(struct intake *intake, const struct http_fields *fields)
 {
     const struct http_field *found = NULL;
     unsigned count = 0;
@@ -182,9 +178,9 @@ static int choose_key(struct intake *intake, const struct http_fields *fields)
     if (count == 1 && is_key(found->value)) {
         memcpy(intake->key, found->value.data, found->value.size);
         intake->key[found->value.size] = '\0';
-        return 0;
+    } else {
+        make_key(&intake->spool->keys, intake->key);
     }
-    return make_key(intake->key, sizeof intake->key);
 }
 
 static void write_line(const struct http_request *request, struct text *line)
@@ -220,8 +216,11 @@ static int write_head(const struct intake *intake, const struct http_values *val
     http_head_init(&head, SPOOL_HEAD_MAX);
     write_line(intake->request, &head.line);
     write_headers(intake, &head);
-    text_addf(out, "postern-spool/1 cid=%" PRIu32 " request=%s\r\n", values->cid,
-              values->request_id != NULL ? values->request_id : "");
+    text_add(out, "postern-spool/1 cid=");
+    text_add_u64(out, values->cid);
+    text_add(out, " request=");
+    text_add(out, values->request_id != NULL ? values->request_id : "");
+    text_add(out, "\r\n");
     http_head_write(&head, out);
     out->failed |= head.failed || head.line.failed || head.bytes.failed;
     http_head_release(&head);
@@ -267,10 +266,8 @@ static int begin(struct intake *intake, const struct config_route *route, const 
 {
     const struct http_request *request = intake->request;
     struct text head = TEXT_INIT;
-    int rv = choose_key(intake, &request->reader.fields);
-    if (rv == 0) {
-        rv = write_head(intake, values, &head);
-    }
+    choose_key(intake, &request->reader.fields);
+    int rv = write_head(intake, values, &head);
     if (rv != 0) {
         text_release(&head);
         return error_errno(err, rv, "keeping the request");
@@ -359,23 +356,32 @@ void intake_cancel(struct intake *intake)
 
 /* ---- Answers ---- */
 
+static void add_header(struct text *out, const char *name, const char *value)
+{
+    if (value != NULL) {
+        text_add(out, name);
+        text_add(out, value);
+        text_add(out, "\r\n");
+    }
+}
+
+/* Without text_addf(), as each request that is kept has one. */
 static void answer_kept(const struct intake_end *end, const struct http_refusal_note *note, bool keep_alive,
                         struct text *out)
 {
     struct text body = TEXT_INIT;
-    text_addf(&body, "{\"id\": %" PRIu64 ", \"key\": \"", end->id);
+    text_add(&body, "{\"id\": ");
+    text_add_u64(&body, end->id);
+    text_add(&body, ", \"key\": \"");
     text_add_json(&body, end->key, strlen(end->key));
     text_add(&body, "\"}\n");
     text_add(out, "HTTP/1.1 202 Accepted\r\n");
-    if (note->date != NULL) {
-        text_addf(out, "date: %s\r\n", note->date);
-    }
-    if (note->request_id != NULL) {
-        text_addf(out, "x-request-id: %s\r\n", note->request_id);
-    }
-    text_addf(out,
-              "content-type: application/json\r\ncontent-length: %zu\r\ncache-control: no-store\r\n%s\r\n",
-              body.length, keep_alive ? "" : "connection: close\r\n");
+    add_header(out, "date: ", note->date);
+    add_header(out, "x-request-id: ", note->request_id);
+    text_add(out, "content-type: application/json\r\ncontent-length: ");
+    text_add_u64(out, body.length);
+    text_add(out, "\r\ncache-control: no-store\r\n");
+    text_add(out, keep_alive ? "\r\n" : "connection: close\r\n\r\n");
     if (!note->head_only) {
         text_add_bytes(out, text_string(&body), body.length);
     }

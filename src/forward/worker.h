@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <time.h>
 #include <uv.h>
 
 struct exchange;
@@ -52,6 +53,8 @@ struct forward_worker {
     TAILQ_HEAD(exchange_list, exchange) due[2];   /* to be seen to in the loop's next turn; and in this one */
     unsigned next_turn;                           /* which of them is which */
     uv_idle_t turn;                               /* runs while there are any */
+    time_t dated;                                 /* the time that `date` tells */
+    char date[40];                                /* of answers of our own */
     /* Memory of the last ones, for the next; wiped. */
     struct text spare;
     struct http_head spare_head;

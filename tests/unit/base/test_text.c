@@ -37,6 +37,24 @@ static void test_adds(void **state)
 }
 
 /* Formatting meets every way of having just enough, or not enough, room. */
+static void test_numbers(void **state)
+{
+    static const struct {
+        uint64_t number;
+        const char *text;
+    } rows[] = {
+        {0, "0"}, {9, "9"}, {10, "10"}, {1234567890, "1234567890"}, {UINT64_MAX, "18446744073709551615"}};
+    struct text text = TEXT_INIT;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        text_clear(&text);
+        text_add_u64(&text, rows[i].number);
+        assert_string_equal(text_string(&text), rows[i].text);
+    }
+    text_release(&text);
+}
+
 static void test_grows_while_formatting(void **state)
 {
     char expected[600];
@@ -238,6 +256,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_adds),
+        cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_grows_while_formatting),
         cmocka_unit_test(test_keeps_its_memory_when_cleared),
         cmocka_unit_test(test_stops_at_its_limit),
