@@ -7,6 +7,7 @@
 #include "cli/run.h"
 
 #include "init/machine.h"
+#include "nsm/nsm.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -281,7 +282,7 @@ static void set_environment(const struct run *run)
 /* An enclave's clock is ours to set. Any other machine's has somebody who does. */
 static void choose_clock(struct run *run)
 {
-    bool enclave = run->place.machine || run->place.nsm >= 0;
+    bool enclave = run->place.machine || run->place.nsm;
 
     if (run->settings.clock == SETTINGS_CLOCK_AUTO) {
         run->settings.clock = enclave ? SETTINGS_CLOCK_SET : SETTINGS_CLOCK_WATCH;
@@ -345,14 +346,12 @@ int cli_run_app(struct cli *cli, int argc, char **argv)
     }
     run->console = (struct tell){.line = on_console};
     run->told = (struct tell){.line = on_told, .user = run};
-    run->signals.fd = run->place.nsm = -1;
+    run->signals.fd = -1;
     settings_init(&run->settings, check);
     if (read_all(cli, argc, argv, run, &code) && find_daemon(cli, run, &code)) {
         signal(SIGPIPE, SIG_IGN);
         code = run_all(run);
-        if (run->place.nsm >= 0) {
-            close(run->place.nsm);
-        }
+        nsm_close(run->place.nsm);
         end_machine(run);
     }
     settings_release(&run->settings);

@@ -65,21 +65,14 @@ static int open_nsm(const struct settings *settings, struct run_place *place, co
     bool needed = settings->entropy == SETTINGS_YES;
     struct error err = ERROR_INIT;
 
-    if (!strcmp(settings->nsm, "none")) {
-        place->nsm = -ENOENT;
-        error_set(&err, -ENOENT, "entropy = yes, but nsm = none");
-    } else {
-        place->nsm = nsm_open(settings->nsm, &err);
-    }
-    if (place->nsm < 0) {
-        int code = place->nsm;
+    int code;
 
-        place->nsm = -1;
-        if (needed || code != -ENOENT) {
-            return bear(settings->entropy, code, told, &err);
-        }
+    if (!strcmp(settings->nsm, "none")) {
+        code = error_set(&err, -ENOENT, "entropy = yes, but nsm = none");
+    } else {
+        code = nsm_open(settings->nsm, &place->nsm, &err);
     }
-    return 0;
+    return code < 0 && (needed || code != -ENOENT) ? bear(settings->entropy, code, told, &err) : 0;
 }
 
 static int send_heartbeat(const struct settings *settings, const struct run_place *place,
@@ -88,19 +81,19 @@ static int send_heartbeat(const struct settings *settings, const struct run_plac
     struct error err = ERROR_INIT;
     int code = 0;
 
-    if (wanted(settings->heartbeat, place->machine && place->nsm >= 0)) {
+    if (wanted(settings->heartbeat, place->machine && place->nsm)) {
         code = machine_heartbeat(RUN_BOOT_HEARTBEAT_MS, &err);
     }
     return code < 0 ? bear(settings->heartbeat, code, told, &err) : 0;
 }
 
-static int seed(const struct settings *settings, int nsm, const struct tell *told)
+static int seed(const struct settings *settings, struct nsm *nsm, const struct tell *told)
 {
     struct error err = ERROR_INIT;
     bool counted = true;
     int code = 0;
 
-    if (nsm >= 0 && wanted(settings->entropy, true)) {
+    if (nsm && wanted(settings->entropy, true)) {
         code = entropy_seed(nsm, POOL, &counted, &err);
         if (code == 0) {
             tell(told, "seeded %s with %u bytes of the NSM's%s", POOL, ENTROPY_BYTES,
@@ -125,7 +118,7 @@ int run_boot(const struct settings *settings, struct run_place *place, const str
 {
     int code;
 
-    place->nsm = -1;
+    place->nsm = NULL;
     place->first = getpid() == 1;
     code = make_mounts(settings, place->first, told);
     if (place->first) {

@@ -4,15 +4,16 @@
 
 #include "init/settings.h"
 #include "init/tell.h"
+#include "nsm/nsm.h"
 #include <stdbool.h>
 
 #define RUN_BOOT_HEARTBEAT_MS 20000u
 
 /* What this process is: `auto` in the settings follows from it. */
 struct run_place {
-    bool first;   /* process 1, of a machine or of a container */
-    bool machine; /* of the machine: when it ends, so does that */
-    int nsm;      /* the NSM's descriptor; -1: none */
+    bool first;      /* process 1, of a machine or of a container */
+    bool machine;    /* of the machine: when it ends, so does that */
+    struct nsm *nsm; /* owned; NULL: none */
 };
 
 /* Mounts, modules, the NSM, the heartbeat, entropy, the loopback interface: as far as the settings say. A step that fails

@@ -118,7 +118,7 @@ static bool ask_ptp(struct run_clock *clock)
     return true;
 }
 
-static void ask_nsm(struct run_clock *clock, int nsm)
+static void ask_nsm(struct run_clock *clock, struct nsm *nsm)
 {
     struct clock_sample sample;
     struct error err = ERROR_INIT;
@@ -130,14 +130,14 @@ static void ask_nsm(struct run_clock *clock, int nsm)
     }
 }
 
-void run_clock_init(struct run_clock *clock, const struct settings *settings, int nsm,
+void run_clock_init(struct run_clock *clock, const struct settings *settings, struct nsm *nsm,
                     const struct tell *told)
 {
     memset(clock, 0, sizeof *clock);
     clock->settings = settings;
     clock->told = told;
     clock_init(&clock->clock, (int64_t)settings->clock_bound * 1000000);
-    if (settings->clock != SETTINGS_CLOCK_OFF && !ask_ptp(clock) && nsm >= 0) {
+    if (settings->clock != SETTINGS_CLOCK_OFF && !ask_ptp(clock) && nsm) {
         ask_nsm(clock, nsm);
     }
 }

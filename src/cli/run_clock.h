@@ -36,8 +36,8 @@ struct run_clock {
     struct clock_sample best;
 };
 
-/* Asks the hypervisor, before anything else is started. `nsm` may be -1; settings->clock is not AUTO any more. */
-void run_clock_init(struct run_clock *clock, const struct settings *settings, int nsm,
+/* Asks the hypervisor, before anything else is started. `nsm` may be NULL; settings->clock is not AUTO any more. */
+void run_clock_init(struct run_clock *clock, const struct settings *settings, struct nsm *nsm,
                     const struct tell *told);
 
 /* Goes on by itself, at once and in the interval. `wire` may be NULL: there is no route for the time. */

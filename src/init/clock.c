@@ -154,7 +154,7 @@ int clock_read_ptp(const char *device, const char *sysfs, struct clock_sample *r
     return code;
 }
 
-int clock_read_nsm(int nsm, struct clock_sample *ret, struct error *err)
+int clock_read_nsm(struct nsm *nsm, struct clock_sample *ret, struct error *err)
 {
     int64_t asked = clock_now(CLOCK_BOOTTIME);
     uint64_t ms;

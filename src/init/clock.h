@@ -24,6 +24,8 @@
 #define CLOCK_DRIFT_PPM 500                   /* no oscillator of a machine that works is worse */
 
 /* One word about the time. */
+struct nsm;
+
 struct clock_sample {
     int64_t offset;   /* what has to be added to our clock */
     int64_t error;    /* by how much that may be wrong: half the time that asking took */
@@ -70,7 +72,7 @@ int clock_read_ptp(const char *device, const char *sysfs, struct clock_sample *r
                    struct error *err) MUST_CHECK;
 
 /* The NSM's timestamp; it waits for the device. */
-int clock_read_nsm(int nsm, struct clock_sample *ret, struct error *err) MUST_CHECK;
+int clock_read_nsm(struct nsm *nsm, struct clock_sample *ret, struct error *err) MUST_CHECK;
 
 /* "+1.204 s", "-0.3 ms" */
 const char *clock_words(int64_t offset, char buffer[32]);

@@ -19,7 +19,7 @@ struct seed {
 
 _Static_assert(offsetof(struct seed, bytes) == sizeof(struct rand_pool_info), "the kernel's layout");
 
-static int draw(int nsm, struct seed *seed, struct error *err)
+static int draw(struct nsm *nsm, struct seed *seed, struct error *err)
 {
     while (seed->length < (int)ENTROPY_BYTES) {
         uint8_t bytes[NSM_RANDOM_MAX];
@@ -54,7 +54,7 @@ static int mix(const char *pool, const struct seed *seed, bool *ret_counted, str
     return code;
 }
 
-int entropy_seed(int nsm, const char *pool, bool *ret_counted, struct error *err)
+int entropy_seed(struct nsm *nsm, const char *pool, bool *ret_counted, struct error *err)
 {
     struct seed seed = {.length = 0};
     int code = draw(nsm, &seed, err);

@@ -8,11 +8,11 @@
 #define INDEFINITE UINT64_MAX
 
 /* OTHER: an item in itself, which nobody asks for. CHUNKS: strings up to a break. */
-enum type { OTHER, NONE, UINT, BYTES, TEXT, ARRAY, MAP, CHUNKS, TAG, BREAK };
+enum type { OTHER, NONE, BOOL, UINT, BYTES, TEXT, ARRAY, MAP, CHUNKS, TAG, BREAK };
 
 struct item {
     enum type type;
-    uint64_t value; /* the integer, or the number of entries */
+    uint64_t value; /* the integer, the truth, or the number of entries */
     const uint8_t *bytes;
     size_t length;
 };
@@ -20,6 +20,11 @@ struct item {
 static void take_null(void *item)
 {
     *(struct item *)item = (struct item){.type = NONE};
+}
+
+static void take_bool(void *item, bool value)
+{
+    *(struct item *)item = (struct item){.type = BOOL, .value = value};
 }
 
 static void take_uint8(void *item, uint8_t value)
@@ -94,6 +99,7 @@ static bool step(struct answer *at, struct item *ret)
     struct cbor_decoder_result result;
 
     callbacks.null = take_null;
+    callbacks.boolean = take_bool;
     callbacks.uint8 = take_uint8;
     callbacks.uint16 = take_uint16;
     callbacks.uint32 = take_uint32;
@@ -269,6 +275,17 @@ bool answer_is_null(const struct answer *at)
     struct item item;
 
     return item_at(*at, NONE, &item);
+}
+
+bool answer_bool(const struct answer *at, bool *ret)
+{
+    struct item item;
+
+    if (!item_at(*at, BOOL, &item)) {
+        return false;
+    }
+    *ret = item.value != 0;
+    return true;
 }
 
 bool answer_uint(const struct answer *at, uint64_t *ret)

@@ -41,6 +41,7 @@ bool answer_next(struct answer_walk *walk, struct answer *ret_key, struct answer
 bool answer_entry(const struct answer *array, size_t index, size_t count, struct answer *ret) MUST_CHECK;
 
 bool answer_is_null(const struct answer *at) MUST_CHECK;
+bool answer_bool(const struct answer *at, bool *ret) MUST_CHECK;
 bool answer_uint(const struct answer *at, uint64_t *ret) MUST_CHECK;
 bool answer_bytes(const struct answer *at, const uint8_t **ret, size_t *ret_length) MUST_CHECK;
 bool answer_text(const struct answer *at, const char **ret,

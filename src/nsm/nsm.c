@@ -1,150 +1,295 @@
-/*
- * Requests are constants. Answers are a map with one pair: the request's name and a map, or "Error" and the name of what is
- * wrong. The order of keys in them is not looked at, since devices differ in it.
- */
+/* The operations of an NSM: what each asks, and what it makes of the answer. */
 #include "nsm/nsm.h"
-#include "nsm/answer.h"
+#include "nsm/call.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
-/* linux/nsm.h came with Linux 6.8; older kernels take the same call from AWS's own driver. */
-struct nsm_raw {
-    struct {
-        uint64_t address, length;
-    } request, response;
-};
-#define NSM_IOCTL_RAW _IOWR(0x0a, 0x0, struct nsm_raw)
+/* ---- Documents ---- */
 
-static const char random_request[] = "\x69GetRandom";
-static const char time_request[] = "\xa1\x6b"
-                                   "Attestation"
-                                   "\xa3\x69user_data\xf6\x65nonce\xf6\x6apublic_key\xf6";
+/* A COSE_Sign1 is tagged or not. libcbor (0.8 at least) takes its tag for malformed, so it is passed over here. */
+#define COSE_SIGN1_TAG 0xd2
 
-int nsm_open(const char *path, struct error *err)
+static bool is_document(const uint8_t *document, size_t size, struct answer *ret)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC);
+    size_t tag = size > 0 && document[0] == COSE_SIGN1_TAG ? 1 : 0;
 
-    return fd < 0 ? error_errno(err, -errno, "cannot open the NSM %s", path) : fd;
+    return answer_is_whole(document + tag, size - tag, ret);
 }
 
-/* What the device said. */
-struct reply {
-    size_t length;
-    uint8_t bytes[NSM_RESPONSE_MAX];
-};
-
-static int call(int fd, const char *request, size_t size, struct reply *reply, struct error *err)
+int nsm_read_document(const struct answer *at, const uint8_t **ret, size_t *ret_size, struct error *err)
 {
-    struct nsm_raw raw = {
-        .request = {.address = (uintptr_t)request, .length = size},
-        .response = {.address = (uintptr_t)reply->bytes, .length = sizeof reply->bytes},
-    };
+    struct answer inner, whole;
 
-    memset(reply, 0,
-           sizeof *reply); /* what a driver leaves unwritten is nothing, and not what was here before */
-    if (ioctl(fd, NSM_IOCTL_RAW, &raw) < 0) {
-        return error_errno(err, -errno, "the NSM's driver failed");
+    if (!answer_find(at, "document", &inner) || !answer_bytes(&inner, ret, ret_size) ||
+        !is_document(*ret, *ret_size, &whole)) {
+        return nsm_malformed("Attestation", err);
     }
-    reply->length = raw.response.length < sizeof reply->bytes ? raw.response.length : sizeof reply->bytes;
     return 0;
 }
 
-static int malformed(struct error *err, const char *what)
+/* [protected, unprotected, payload, signature], and in the payload a map. Whoever signed it is on the other side of the
+ * device, so the signature tells nothing here. */
+static bool timestamp_of(const uint8_t *document, size_t size, uint64_t *ret_ms)
 {
-    return error_set(err, -EBADMSG, "the NSM's answer to %s is not what it should be", what);
-}
+    struct answer at, payload;
+    const uint8_t *bytes;
+    uint64_t ms;
 
-/* The NSM's own word for what is wrong, or none. */
-static int refusal(const struct answer *answer, const char *what, struct error *err)
-{
-    struct answer word;
-    const char *text;
-    size_t length;
-
-    if (!answer_find(answer, "Error", &word) || !answer_text(&word, &text, &length)) {
-        return malformed(err, what);
+    if (!is_document(document, size, &at) || !answer_entry(&at, 2, 4, &payload) ||
+        !answer_bytes(&payload, &bytes, &size) || !answer_is_whole(bytes, size, &at) ||
+        !answer_find(&at, "timestamp", &at) || !answer_uint(&at, &ms) || ms == 0) {
+        return false;
     }
-    return error_set(err, -EIO, "the NSM refuses %s: %.*s", what, (int)length, text);
+    *ret_ms = ms;
+    return true;
 }
 
-int nsm_parse_random(const uint8_t *answer, size_t length, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length,
+int nsm_read_time(const struct answer *at, uint64_t *ret_ms, struct error *err)
+{
+    const uint8_t *document;
+    size_t size;
+    int code = nsm_read_document(at, &document, &size, err);
+
+    if (code < 0) {
+        return code;
+    }
+    return timestamp_of(document, size, ret_ms) ? 0 : nsm_malformed("Attestation", err);
+}
+
+static int add_field(struct nsm_request *request, const char *name, const struct nsm_bytes *value,
                      struct error *err)
 {
-    struct answer all, inner;
+    if (value->data && value->size > NSM_FIELD_MAX) {
+        return error_set(err, -EMSGSIZE, "a document's %s has at most %u bytes, and here are %zu", name,
+                         NSM_FIELD_MAX, value->size);
+    }
+    nsm_request_text(request, name);
+    nsm_request_bytes(request, value);
+    return 0;
+}
+
+/* An absent field is asked for as null: not every device takes a map without it. */
+static int request_document(struct nsm_request *out, const struct nsm_attest_request *request,
+                            struct error *err)
+{
+    int code;
+
+    nsm_request_init(out, "Attestation", 3);
+    code = add_field(out, "user_data", &request->user_data, err);
+    code = code < 0 ? code : add_field(out, "nonce", &request->nonce, err);
+    return code < 0 ? code : add_field(out, "public_key", &request->public_key, err);
+}
+
+int nsm_attest(struct nsm *nsm, const struct nsm_attest_request *request, uint8_t document[NSM_RESPONSE_MAX],
+               size_t *ret_size, struct error *err)
+{
+    struct nsm_request asked;
+    struct nsm_reply reply;
+    struct answer at;
+    const uint8_t *bytes;
+    size_t size;
+    int code = request_document(&asked, request, err);
+
+    code = code < 0 ? code : nsm_call(nsm, &asked, &reply, &at, err);
+    code = code < 0 ? code : nsm_read_document(&at, &bytes, &size, err);
+    if (code == 0) {
+        memcpy(document, bytes, size);
+        *ret_size = size;
+    }
+    return code;
+}
+
+int nsm_time(struct nsm *nsm, uint64_t *ret_ms, struct error *err)
+{
+    static const struct nsm_attest_request nothing;
+    struct nsm_request asked;
+    struct nsm_reply reply;
+    struct answer at;
+    int code = request_document(&asked, &nothing, err);
+
+    code = code < 0 ? code : nsm_call(nsm, &asked, &reply, &at, err);
+    return code < 0 ? code : nsm_read_time(&at, ret_ms, err);
+}
+
+/* ---- Random bytes ---- */
+
+int nsm_read_random(const struct answer *at, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length,
+                    struct error *err)
+{
+    struct answer inner;
     const uint8_t *random;
     size_t got;
 
-    if (!answer_is_whole(answer, length, &all)) {
-        return malformed(err, "GetRandom");
-    }
-    if (!answer_find(&all, "GetRandom", &inner) || !answer_find(&inner, "random", &inner) ||
-        !answer_bytes(&inner, &random, &got) || got == 0) {
-        return refusal(&all, "GetRandom", err);
+    if (!answer_find(at, "random", &inner) || !answer_bytes(&inner, &random, &got) || got == 0) {
+        return nsm_malformed("GetRandom", err);
     }
     *ret_length = got < NSM_RANDOM_MAX ? got : NSM_RANDOM_MAX;
     memcpy(bytes, random, *ret_length);
     return 0;
 }
 
-/* A COSE_Sign1 is tagged or not. libcbor (0.8 at least) takes its tag for malformed, so it is passed over here. */
-#define COSE_SIGN1_TAG 0xd2
-
-/* [protected, unprotected, payload, signature], and in the payload a map. Whoever signed it is on the other side of the
- * device, so the signature tells nothing here. */
-static bool timestamp_of(const uint8_t *document, size_t length, uint64_t *ret_ms)
+int nsm_random(struct nsm *nsm, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length, struct error *err)
 {
-    size_t tag = length > 0 && document[0] == COSE_SIGN1_TAG ? 1 : 0;
-    struct answer at, payload;
-    const uint8_t *bytes;
-    size_t size;
+    struct nsm_request asked;
+    struct nsm_reply reply;
+    struct answer at;
+    int code;
 
-    return answer_is_whole(document + tag, length - tag, &at) && answer_entry(&at, 2, 4, &payload) &&
-           answer_bytes(&payload, &bytes, &size) && answer_is_whole(bytes, size, &at) &&
-           answer_find(&at, "timestamp", &at) && answer_uint(&at, ret_ms) && *ret_ms > 0;
-}
-
-int nsm_parse_time(const uint8_t *answer, size_t length, uint64_t *ret_ms, struct error *err)
-{
-    struct answer all, inner;
-    const uint8_t *document;
-    uint64_t ms;
-    size_t size;
-
-    if (!answer_is_whole(answer, length, &all)) {
-        return malformed(err, "Attestation");
-    }
-    if (!answer_find(&all, "Attestation", &inner) || !answer_find(&inner, "document", &inner) ||
-        !answer_bytes(&inner, &document, &size)) {
-        return refusal(&all, "Attestation", err);
-    }
-    if (!timestamp_of(document, size, &ms)) {
-        return malformed(err, "Attestation");
-    }
-    *ret_ms = ms;
-    return 0;
-}
-
-int nsm_random(int fd, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length, struct error *err)
-{
-    struct reply reply;
-    int code = call(fd, random_request, sizeof random_request - 1, &reply, err);
-
-    if (code == 0) {
-        code = nsm_parse_random(reply.bytes, reply.length, bytes, ret_length, err);
-    }
+    nsm_request_init(&asked, "GetRandom", 0);
+    code = nsm_call(nsm, &asked, &reply, &at, err);
+    code = code < 0 ? code : nsm_read_random(&at, bytes, ret_length, err);
     explicit_bzero(&reply, sizeof reply);
     return code;
 }
 
-int nsm_time(int fd, uint64_t *ret_ms, struct error *err)
-{
-    struct reply reply;
-    int code = call(fd, time_request, sizeof time_request - 1, &reply, err);
+/* ---- What it is ---- */
 
-    return code < 0 ? code : nsm_parse_time(reply.bytes, reply.length, ret_ms, err);
+static bool take_u16(const struct answer *map, const char *key, uint16_t *ret)
+{
+    struct answer at;
+    uint64_t value;
+
+    if (!answer_find(map, key, &at) || !answer_uint(&at, &value) || value > UINT16_MAX) {
+        return false;
+    }
+    *ret = (uint16_t)value;
+    return true;
+}
+
+/* Printable ASCII: it is shown to people. */
+static bool take_name(const struct answer *map, const char *key, char ret[NSM_NAME_MAX])
+{
+    struct answer at;
+    const char *text;
+    size_t length;
+
+    if (!answer_find(map, key, &at) || !answer_text(&at, &text, &length) || length >= NSM_NAME_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < ' ' || text[i] > '~') {
+            return false;
+        }
+    }
+    memcpy(ret, text, length);
+    ret[length] = '\0';
+    return true;
+}
+
+static bool take_locked(const struct answer *map, uint32_t *ret)
+{
+    struct answer_walk walk;
+    struct answer at;
+    uint64_t index;
+
+    if (!answer_find(map, "locked_pcrs", &at) || !answer_walk_array(&at, &walk)) {
+        return false;
+    }
+    while (answer_next(&walk, NULL, &at)) {
+        if (!answer_uint(&at, &index) || index >= NSM_PCRS) {
+            return false;
+        }
+        *ret |= UINT32_C(1) << index;
+    }
+    return true;
+}
+
+int nsm_read_description(const struct answer *at, struct nsm_description *ret, struct error *err)
+{
+    memset(ret, 0, sizeof *ret);
+    if (!take_u16(at, "version_major", &ret->version[0]) ||
+        !take_u16(at, "version_minor", &ret->version[1]) ||
+        !take_u16(at, "version_patch", &ret->version[2]) || !take_u16(at, "max_pcrs", &ret->max_pcrs) ||
+        !take_name(at, "module_id", ret->module_id) || !take_name(at, "digest", ret->digest) ||
+        !take_locked(at, &ret->locked)) {
+        return nsm_malformed("DescribeNSM", err);
+    }
+    return 0;
+}
+
+int nsm_describe(struct nsm *nsm, struct nsm_description *ret, struct error *err)
+{
+    struct nsm_request asked;
+    struct nsm_reply reply;
+    struct answer at;
+    int code;
+
+    nsm_request_init(&asked, "DescribeNSM", 0);
+    code = nsm_call(nsm, &asked, &reply, &at, err);
+    return code < 0 ? code : nsm_read_description(&at, ret, err);
+}
+
+/* ---- PCRs ---- */
+
+int nsm_read_pcr(const struct answer *at, bool with_lock, const char *name, struct nsm_pcr *ret,
+                 struct error *err)
+{
+    struct answer inner;
+    const uint8_t *value;
+    size_t size;
+
+    memset(ret, 0, sizeof *ret);
+    if ((with_lock && (!answer_find(at, "lock", &inner) || !answer_bool(&inner, &ret->locked))) ||
+        !answer_find(at, "data", &inner) || !answer_bytes(&inner, &value, &size) || size == 0 ||
+        size > sizeof ret->value) {
+        return nsm_malformed(name, err);
+    }
+    memcpy(ret->value, value, size);
+    ret->size = size;
+    return 0;
+}
+
+static void request_number(struct nsm_request *out, const char *name, unsigned arguments, const char *key,
+                           uint16_t value)
+{
+    nsm_request_init(out, name, arguments);
+    nsm_request_text(out, key);
+    nsm_request_uint(out, value);
+}
+
+int nsm_describe_pcr(struct nsm *nsm, uint16_t index, struct nsm_pcr *ret, struct error *err)
+{
+    struct nsm_request asked;
+    struct nsm_reply reply;
+    struct answer at;
+    int code;
+
+    request_number(&asked, "DescribePCR", 1, "index", index);
+    code = nsm_call(nsm, &asked, &reply, &at, err);
+    return code < 0 ? code : nsm_read_pcr(&at, true, asked.name, ret, err);
+}
+
+int nsm_extend_pcr(struct nsm *nsm, uint16_t index, const void *data, size_t size, struct nsm_pcr *ret,
+                   struct error *err)
+{
+    struct nsm_request asked;
+    struct nsm_reply reply;
+    struct answer at;
+    int code;
+
+    request_number(&asked, "ExtendPCR", 2, "index", index);
+    nsm_request_text(&asked, "data");
+    nsm_request_bytes(&asked, &(struct nsm_bytes){.data = data, .size = size});
+    code = nsm_call(nsm, &asked, &reply, &at, err);
+    return code < 0 ? code : nsm_read_pcr(&at, false, asked.name, ret, err);
+}
+
+static int lock(struct nsm *nsm, const char *name, const char *key, uint16_t value, struct error *err)
+{
+    struct nsm_request asked;
+    struct nsm_reply reply;
+
+    request_number(&asked, name, 1, key, value);
+    return nsm_call(nsm, &asked, &reply, NULL, err);
+}
+
+int nsm_lock_pcr(struct nsm *nsm, uint16_t index, struct error *err)
+{
+    return lock(nsm, "LockPCR", "index", index, err);
+}
+
+int nsm_lock_pcrs(struct nsm *nsm, uint16_t range, struct error *err)
+{
+    return lock(nsm, "LockPCRs", "range", range, err);
 }

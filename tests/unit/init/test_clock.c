@@ -235,14 +235,15 @@ static void test_ptp(void **state)
     }
 }
 
+#define NSM ((struct nsm *)&nsm_ms) /* nothing looks into it */
 static uint64_t nsm_ms;
 static int nsm_code;
 
-int __wrap_nsm_time(int fd, uint64_t *ret_ms, struct error *err);
+int __wrap_nsm_time(struct nsm *nsm, uint64_t *ret_ms, struct error *err);
 
-int __wrap_nsm_time(int fd, uint64_t *ret_ms, struct error *err)
+int __wrap_nsm_time(struct nsm *nsm, uint64_t *ret_ms, struct error *err)
 {
-    assert_int_equal(fd, 77);
+    assert_ptr_equal(nsm, NSM);
     *ret_ms = nsm_ms;
     return nsm_code < 0 ? error_set(err, nsm_code, "played") : 0;
 }
@@ -254,13 +255,13 @@ static void test_nsm(void **state)
 
     (void)state;
     nsm_ms = (uint64_t)PTP_TIME * 1000;
-    assert_int_equal(clock_read_nsm(77, &sample, &err), 0);
+    assert_int_equal(clock_read_nsm(NSM, &sample, &err), 0);
     assert_true(sample.trusted);
     assert_int_equal((sample.real + sample.offset + CLOCK_SECOND / 2) / CLOCK_SECOND / 1000, PTP_TIME / 1000);
     nsm_ms = UINT64_MAX;
-    assert_int_equal(clock_read_nsm(77, &sample, &err), -ERANGE);
+    assert_int_equal(clock_read_nsm(NSM, &sample, &err), -ERANGE);
     nsm_code = -EIO;
-    assert_int_equal(clock_read_nsm(77, &sample, &err), -EIO);
+    assert_int_equal(clock_read_nsm(NSM, &sample, &err), -EIO);
     assert_string_equal(err.text, "played");
 }
 

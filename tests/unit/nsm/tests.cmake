@@ -1,2 +1,2 @@
 # postern_unit_test(nsm MODULE ...), one a line.
-postern_unit_test(nsm nsm LINK_OPTIONS -Wl,--wrap=ioctl)
+postern_unit_test(nsm nsm FAULTS LINK_OPTIONS -Wl,--wrap=ioctl)
