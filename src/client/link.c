@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#define HINT          "is posternd running, and this its framed listener?"
 #define OUT_SIZE      65536u
 #define OUT_VSOCK     31744u /* some kernels corrupt larger ones */
 #define CLOSING_MS    2000u
@@ -147,7 +148,7 @@ void link_begin(struct link *link)
     int status;
 
     connection_unlock(connection);
-    status = attempt_begin(&link->attempt, &connection->to, connection->config.connect_timeout, &err);
+    status = attempt_begin(&link->attempt, &connection->to, connection->config.connect_timeout, HINT, &err);
     connection_lock(connection);
     link->deadline = clock_ms() + connection->config.connect_timeout;
     attempt_result(link, status, &err);

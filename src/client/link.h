@@ -13,8 +13,8 @@
 #ifndef POSTERN_CLIENT_LINK_H
 #define POSTERN_CLIENT_LINK_H
 
-#include "client/attempt.h"
 #include "client/connection.h"
+#include "net/attempt.h"
 
 #include <sys/queue.h>
 

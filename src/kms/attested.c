@@ -46,26 +46,26 @@ void kms_attestation_init(struct kms_attestation *attestation)
 
 void kms_attestation_close(struct kms_attestation *attestation)
 {
-    kms_vouch_close(&attestation->voucher);
+    nsm_close(attestation->nsm);
     recipient_free(attestation->recipient);
     json_decref(attestation->document);
     free(attestation->insecure_nsm);
 }
 
-/* With the lock. A document that names that recipient's key, as KMS wants it. A voucher that failed is opened anew the next
+/* With the lock. A document that names that recipient's key, as KMS wants it. An NSM that failed is opened anew the next
  * time. */
 static int get_document(struct kms_attestation *attestation, const struct recipient *recipient, json_t **ret,
                         struct error *err)
 {
-    struct kms_voucher *voucher = &attestation->voucher;
     uint8_t document[NSM_RESPONSE_MAX];
     size_t key_size, size;
     const uint8_t *key = recipient_public_key(recipient, &key_size);
-    int status = voucher->open ? 0 : kms_vouch_open(voucher, attestation->insecure_nsm, err);
+    int status = attestation->nsm ? 0 : kms_vouch_open(attestation->insecure_nsm, &attestation->nsm, err);
 
-    status = status == 0 ? kms_vouch(voucher, key, key_size, document, &size, err) : status;
+    status = status == 0 ? kms_vouch(attestation->nsm, key, key_size, document, &size, err) : status;
     if (status != 0) {
-        kms_vouch_close(voucher);
+        nsm_close(attestation->nsm);
+        attestation->nsm = NULL;
         error_prefix(err, "cannot get an attestation document");
         return status;
     }

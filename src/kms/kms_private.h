@@ -14,7 +14,7 @@ struct kms_attestation {
     bool key_per_call;
 
     pthread_mutex_t lock; /* of what follows; held while the NSM is asked */
-    struct kms_voucher voucher;
+    struct nsm *nsm;      /* owned; NULL: not open */
     struct recipient *recipient;
     json_t *document; /* base64; NULL: none yet */
     uint64_t made_at; /* by a clock that goes on while the machine sleeps */

@@ -7,36 +7,29 @@
 
 /* ---- Documents ---- */
 
-/* A COSE_Sign1 is tagged or not. libcbor (0.8 at least) takes its tag for malformed, so it is passed over here. */
-#define COSE_SIGN1_TAG 0xd2
-
-static bool is_document(const uint8_t *document, size_t size, struct answer *ret)
-{
-    size_t tag = size > 0 && document[0] == COSE_SIGN1_TAG ? 1 : 0;
-
-    return answer_is_whole(document + tag, size - tag, ret);
-}
-
 int nsm_read_document(const struct answer *at, const uint8_t **ret, size_t *ret_size, struct error *err)
 {
-    struct answer inner, whole;
+    struct answer inner;
 
-    if (!answer_find(at, "document", &inner) || !answer_bytes(&inner, ret, ret_size) ||
-        !is_document(*ret, *ret_size, &whole)) {
+    if (!answer_find(at, "document", &inner) || !answer_bytes(&inner, ret, ret_size) || *ret_size == 0) {
         return nsm_malformed("Attestation", err);
     }
     return 0;
 }
 
+/* A COSE_Sign1 is tagged or not. libcbor (0.8 at least) takes its tag for malformed, so it is passed over here. */
+#define COSE_SIGN1_TAG 0xd2
+
 /* [protected, unprotected, payload, signature], and in the payload a map. Whoever signed it is on the other side of the
  * device, so the signature tells nothing here. */
 static bool timestamp_of(const uint8_t *document, size_t size, uint64_t *ret_ms)
 {
+    size_t tag = document[0] == COSE_SIGN1_TAG ? 1 : 0;
     struct answer at, payload;
     const uint8_t *bytes;
     uint64_t ms;
 
-    if (!is_document(document, size, &at) || !answer_entry(&at, 2, 4, &payload) ||
+    if (!answer_is_whole(document + tag, size - tag, &at) || !answer_entry(&at, 2, 4, &payload) ||
         !answer_bytes(&payload, &bytes, &size) || !answer_is_whole(bytes, size, &at) ||
         !answer_find(&at, "timestamp", &at) || !answer_uint(&at, &ms) || ms == 0) {
         return false;

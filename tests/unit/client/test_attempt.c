@@ -1,5 +1,5 @@
 /* One try to get through. The resolver is played. */
-#include "client/attempt.h"
+#include "net/attempt.h"
 
 #include "loopback.h"
 #include "resolver.h"
@@ -26,7 +26,7 @@ static int begin(const char *address)
 
     err.text[0] = '\0';
     assert_int_equal(addr_parse(address, &to, &err), 0);
-    return attempt_begin(&attempt, &to, 1000, &err);
+    return attempt_begin(&attempt, &to, 1000, "is posternd running, and this its framed listener?", &err);
 }
 
 /* Steps until it is decided. */
@@ -247,7 +247,7 @@ static void test_what_has_no_socket_address(void **state)
 
     (void)state;
     assert_int_equal(addr_parse("vsock://payroll:7000", &to, NULL), 0);
-    assert_int_equal(attempt_begin(&attempt, &to, 1000, &err), -EINVAL);
+    assert_int_equal(attempt_begin(&attempt, &to, 1000, "is posternd running, and this its framed listener?", &err), -EINVAL);
 }
 
 int main(void)

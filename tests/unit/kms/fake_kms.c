@@ -236,7 +236,7 @@ static void answer_nsm(int fd, const uint8_t *request, size_t size)
     static const uint8_t head[] = "\xa1\x6b"
                                   "Attestation\xa1\x68"
                                   "document\x59";
-    static const char refusal[] = "\0\0\0\x19\xa1\x65"
+    static const char refusal[] = "\0\0\0\x18\xa1\x65"
                                   "Error\x70"
                                   "InvalidOperation";
     uint8_t out[4096] = {0};
@@ -244,7 +244,7 @@ static void answer_nsm(int fd, const uint8_t *request, size_t size)
     size_t length = key ? (size_t)key[11] << 8 | key[12] : 0, at = 4;
 
     if (atomic_load(&script->nsm_fails)) {
-        (void)!write(fd, refusal, sizeof refusal - 1 + (sizeof refusal - 1 < 4));
+        (void)!write(fd, refusal, sizeof refusal - 1);
         return;
     }
     if (atomic_load(&script->nsm_babbles)) {

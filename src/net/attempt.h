@@ -1,13 +1,13 @@
 /*
- * One try to get through to the daemon, without waiting: connect, and on `hybrid` the greeting. A tcp name
- * may have several addresses, which are tried one after another.
+ * One try to connect, without a loop and without waiting: on `hybrid` with the greeting. A tcp name may have several
+ * addresses, which are tried one after another.
  *
  *     attempt_begin() -> -EAGAIN: wait until attempt_fd() is ready for attempt_wants(), then
  *     attempt_step()  -> -EAGAIN: the same again, the descriptor may be another
  *                     -> 0: attempt_take() is the connection; or why it failed
  */
-#ifndef POSTERN_CLIENT_ATTEMPT_H
-#define POSTERN_CLIENT_ATTEMPT_H
+#ifndef POSTERN_NET_ATTEMPT_H
+#define POSTERN_NET_ATTEMPT_H
 
 #include "base/error.h"
 #include "net/addr.h"
@@ -18,6 +18,7 @@ struct addrinfo;
 
 struct attempt {
     struct addr to;
+    const char *hint; /* what to look at if it fails */
     struct sock_options options;
     int fd;           /* owned; -1: none */
     unsigned sockets; /* so far: a new one may have its predecessor's number */
@@ -26,8 +27,9 @@ struct attempt {
     struct addrinfo *found, *next; /* owned; of a name */
 };
 
-/* Waits for nobody, but for the resolver where `to` is a name. The error's text is whole. */
-int attempt_begin(struct attempt *attempt, const struct addr *to, uint32_t timeout_ms,
+/* Waits for nobody, but for the resolver where `to` is a name. The error's text is whole, and ends with `hint`, which outlives
+ * the attempt. */
+int attempt_begin(struct attempt *attempt, const struct addr *to, uint32_t timeout_ms, const char *hint,
                   struct error *err) MUST_CHECK;
 int attempt_step(struct attempt *attempt, struct error *err) MUST_CHECK;
 

@@ -1,5 +1,5 @@
-/* Getting through to the daemon: see attempt.h. */
-#include "client/attempt.h"
+/* Connecting: see attempt.h. */
+#include "net/attempt.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -33,9 +33,8 @@ static int fail(struct attempt *attempt, int code, struct error *err)
 {
     char text[ADDR_TEXT_MAX];
 
-    return error_set(err, code,
-                     "cannot connect to %s: %s; is posternd running, and this its framed listener?",
-                     addr_format(&attempt->to, text), sock_connect_words(attempt->to.kind, code));
+    return error_set(err, code, "cannot connect to %s: %s; %s", addr_format(&attempt->to, text),
+                     sock_connect_words(attempt->to.kind, code), attempt->hint);
 }
 
 /* Connected: the stream is there, unless a greeting comes first. */
@@ -102,13 +101,15 @@ static int done(struct attempt *attempt, int status, struct error *err)
     return status == 0 || status == -EAGAIN ? status : fail(attempt, status, err);
 }
 
-int attempt_begin(struct attempt *attempt, const struct addr *to, uint32_t timeout_ms, struct error *err)
+int attempt_begin(struct attempt *attempt, const struct addr *to, uint32_t timeout_ms, const char *hint,
+                  struct error *err)
 {
     struct sockaddr_any at;
     int status;
 
     *attempt = (struct attempt){
         .to = *to,
+        .hint = hint,
         .options = {.vsock_buffer_size = VSOCK_BUFFER, .connect_timeout_ms = timeout_ms},
         .fd = -1,
     };
