@@ -262,16 +262,26 @@ static void answer_nsm(int fd, const uint8_t *request, size_t size)
     (void)!write(fd, out, at);
 }
 
+/* False: it is over, or none that is asked of an NSM. */
+static bool hear_nsm(int fd, uint8_t request[4096], size_t *ret_size)
+{
+    uint8_t head[4];
+
+    if (recv(fd, head, sizeof head, MSG_WAITALL) != sizeof head || head[0] != 0 || head[1] != 0) {
+        return false;
+    }
+    *ret_size = (size_t)head[2] << 8 | head[3];
+    return *ret_size <= 4096 && recv(fd, request, *ret_size, MSG_WAITALL) == (ssize_t)*ret_size;
+}
+
 static void *serve_nsm(void *data)
 {
     int fd = (int)(intptr_t)data;
     uint8_t request[4096];
-    ssize_t size;
+    size_t size;
 
-    while ((size = recv(fd, request, 4, MSG_WAITALL)) == 4 &&
-           (size = recv(fd, request + 4, (size_t)request[2] << 8 | request[3], MSG_WAITALL)) > 0 &&
-           !atomic_load(&script->nsm_closes)) {
-        answer_nsm(fd, request + 4, (size_t)size);
+    while (hear_nsm(fd, request, &size) && !atomic_load(&script->nsm_closes)) {
+        answer_nsm(fd, request, size);
     }
     close(fd);
     return NULL;
