@@ -1,11 +1,17 @@
 # What `cmake --install` puts where: programs, units, man pages, configuration.
 set(POSTERN_CONFIG_DIR "/etc" CACHE PATH "Where postern/ and nitro_enclaves/ with their configuration go")
 
-# AWS's tool by its own name: posternd looks at the name it was called by.
+# AWS's tools by their own names: posternd, and postern, look at the name they were called by.
 if(TARGET posternd AND NOT TARGET vsock-proxy)
   add_custom_target(vsock-proxy ALL
     COMMAND ${CMAKE_COMMAND} -E create_symlink posternd "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/vsock-proxy"
     BYPRODUCTS "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/vsock-proxy")
+endif()
+if(TARGET postern AND TARGET postern_kms)
+  add_custom_target(kmstool_enclave_cli ALL
+    COMMAND ${CMAKE_COMMAND} -E create_symlink postern "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/kmstool_enclave_cli"
+    BYPRODUCTS "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/kmstool_enclave_cli")
+  install(FILES "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/kmstool_enclave_cli" DESTINATION "${CMAKE_INSTALL_BINDIR}")
 endif()
 foreach(program posternd posternctl postern)
   if(TARGET ${program})

@@ -2,6 +2,9 @@
 #include "cli/cli.h"
 #include "base/diag.h"
 #include "base/units.h"
+#ifdef POSTERN_KMS
+#include "cli/kms_settings.h"
+#endif
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +45,39 @@ static const struct cli_command commands[] = {
      "  --config FILE            lines of `key = value`; docs/client.md has the keys\n"
      "  --set KEY=VALUE          the same, on top of the file\n",
      cli_run_app},
+#ifdef POSTERN_KMS
+    {"kms", "OPERATION [ARGUMENT]",
+     "call KMS with an attestation, so that what it answers can be read in this process alone",
+     "  decrypt CIPHERTEXT       @FILE, - for standard input, or base64\n"
+     "    --key-id KEY           only if it was encrypted under this one\n"
+     "    --algorithm ALGORITHM  SYMMETRIC_DEFAULT; others want the key, too\n"
+     "  generate-data-key        a key, and its copy encrypted under --key-id KEY\n"
+     "    --key-spec SPEC        AES_256 or AES_128; AES_256\n"
+     "    --bytes NUMBER         instead: so long (1 to 1024)\n"
+     "  generate-data-key-pair   of --key-pair-spec SPEC, the private key encrypted under --key-id KEY\n"
+     "  generate-random          --bytes NUMBER (1 to 1024)\n"
+     "  derive-shared-secret     of --key-id KEY and --public-key @FILE|-|BASE64 (DER)\n"
+     "\n"
+     "  --output FILE            the secret, for its owner alone (0600); standard output\n"
+     "  --format FORMAT          raw, base64 or json; json if more than a secret comes, else raw\n"
+     "  --ciphertext-output FILE, --public-output FILE\n"
+     "                           the encrypted copy of a key, and a pair's public key, as bytes\n"
+     "  --input-format FORMAT    of @FILE and -: raw or base64; raw\n"
+     "  --show                   also on a terminal\n" KMS_SETTINGS_HELP,
+     cli_kms},
+    {"seal", "--key KEY [--context KEY=VALUE]... [IN [OUT]]",
+     "encrypt a file under a data key that KMS makes for it",
+     "  --key KEY                the KMS key: ID, ARN or alias/NAME\n"
+     "  --no-attestation         outside of enclaves: the data key comes from KMS in the clear, within "
+     "TLS\n" KMS_SETTINGS_HELP,
+     cli_seal},
+    {"open", "[--key KEY] [--context KEY=VALUE]... [IN [OUT]]",
+     "decrypt a file that was sealed, if it is whole and unchanged",
+     "  --key KEY                the KMS key it has to be sealed under; whichever it names\n"
+     "  --describe               say what it names, unchecked, and call nobody\n"
+     "  --show                   also on a terminal\n" KMS_SETTINGS_HELP,
+     cli_open},
+#endif
 };
 
 enum common_option { OPTION_CONNECT = -100, OPTION_HELP, OPTION_VERSION };

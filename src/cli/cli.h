@@ -46,6 +46,9 @@ int cli_pipe(struct cli *cli, int argc, char **argv);
 int cli_send(struct cli *cli, int argc, char **argv);
 int cli_listen(struct cli *cli, int argc, char **argv);
 int cli_run_app(struct cli *cli, int argc, char **argv);
+int cli_kms(struct cli *cli, int argc, char **argv);
+int cli_seal(struct cli *cli, int argc, char **argv);
+int cli_open(struct cli *cli, int argc, char **argv);
 
 /* The whole program but for its streams. */
 int cli_main(int argc, char **argv, FILE *out, FILE *err);
@@ -59,7 +62,7 @@ int cli_main(int argc, char **argv, FILE *out, FILE *err);
  */
 #define CLI_OPTIONS_END  (-1)
 #define CLI_OPTIONS_STOP (-2)
-#define CLI_OPTIONS_MAX  8
+#define CLI_OPTIONS_MAX  32
 int cli_next_option(struct cli *cli, int argc, char **argv, const char *shorts, const struct option *own,
                     int *ret_code);
 

@@ -1,5 +1,8 @@
 /* postern: the client of the framed protocol, inside the enclave. */
 #include "cli/cli.h"
+#ifdef POSTERN_KMS
+#include "cli/kmstool.h"
+#endif
 #include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
@@ -20,5 +23,10 @@ int main(int argc, char **argv)
     if (have_standard_files() != 0) {
         return CLI_FAILED;
     }
+#ifdef POSTERN_KMS
+    if (argc > 0 && kmstool_is_name(argv[0])) {
+        return kmstool_main(argc, argv, stdout, stderr);
+    }
+#endif
     return cli_main(argc, argv, stdout, stderr);
 }

@@ -1,6 +1,7 @@
 /* Sealing and opening with data keys from KMS: see include/postern/seal.h. */
 #include "postern/seal.h"
 
+#include "kms/answer.h"
 #include "kms/base64.h"
 #include "kms/call.h"
 #include "kms/seal_stream.h"
@@ -46,19 +47,6 @@ static json_t *token_array(const struct postern_kms_call *call)
     return array;
 }
 
-/* A member in base64. NULL: it is not there, or there is no memory. */
-static void *take_bytes(const json_t *body, const char *name, size_t *ret_size)
-{
-    json_t *member = json_object_get(body, name);
-    size_t length = json_string_length(member);
-    void *bytes = length > 0 ? malloc(length) : NULL;
-    if (bytes != NULL && base64_decode(json_string_value(member), length, bytes, ret_size) != 0) {
-        free(bytes);
-        bytes = NULL;
-    }
-    return bytes;
-}
-
 static int take_plaintext(const json_t *body, struct postern_secret *ret)
 {
     json_t *member = json_object_get(body, "Plaintext");
@@ -73,16 +61,19 @@ static int take_plaintext(const json_t *body, struct postern_secret *ret)
     return 0;
 }
 
-static int take_data_key(const json_t *body, struct postern_kms_data_key *ret, struct error *err)
+static int take_data_key(const struct kms_answer *answer, struct postern_kms_data_key *ret, struct error *err)
 {
-    const char *key_id = json_string_value(json_object_get(body, "KeyId"));
-    int r = take_plaintext(body, &ret->plaintext);
-    ret->ciphertext = take_bytes(body, "CiphertextBlob", &ret->ciphertext_length);
-    ret->key_id = key_id != NULL ? strdup(key_id) : NULL;
-    if (r != 0 || ret->ciphertext == NULL || ret->key_id == NULL) {
+    const char *key_id = json_string_value(json_object_get(answer->body, "KeyId"));
+    uint8_t *ciphertext = NULL;
+    int r = take_plaintext(answer->body, &ret->plaintext);
+    if (r != 0 || key_id == NULL) {
         return error_set(err, -EPROTO, "GenerateDataKey: what KMS answered is no data key");
     }
-    return 0;
+    r = kms_answer_blob(answer, "CiphertextBlob", SEAL_DATA_KEY_MAX, &ciphertext, &ret->ciphertext_length,
+                        err);
+    ret->ciphertext = ciphertext;
+    ret->key_id = r == 0 ? strdup(key_id) : NULL;
+    return r != 0 || ret->key_id != NULL ? r : error_set(err, -ENOMEM, "GenerateDataKey: out of memory");
 }
 
 /* What an enclave never does: the answer has the key in the clear. */
@@ -101,7 +92,7 @@ static int ask_openly(struct postern_kms *kms, const struct postern_seal_options
     int r =
         kms_call(kms, "GenerateDataKey", request, kms_deadline(kms, options->call.timeout_ms), &answer, &err);
     if (r == 0) {
-        r = take_data_key(answer.body, ret, &err);
+        r = take_data_key(&answer, ret, &err);
     }
     json_decref(request);
     r = r == 0 ? 0 : kms_fail(ret_error, r, &answer, &err);

@@ -34,7 +34,12 @@ static void test_help(void **state)
     assert_contains(ran.out, "  run [--config FILE] [--set KEY=VALUE]... -- PROGRAM [ARGUMENT...]\n");
     assert_contains(ran.out, "$POSTERN_ADDRESS, else vsock://parent:7000");
     assert_string_equal(ran.err, "");
-    static const char *const commands[] = {"ping", "pipe", "send", "listen", "run"};
+    static const char *const commands[] = {
+        "ping", "pipe", "send", "listen", "run",
+#ifdef POSTERN_KMS
+        "kms",  "seal", "open",
+#endif
+    };
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         run_cli(&ran, commands[i], "--help", NULL);
         assert_int_equal(ran.code, CLI_DONE);
@@ -198,7 +203,12 @@ static char *read_file(const char *name)
 static void test_the_manual_is_in_step(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"ping", "pipe", "send", "listen", "run"};
+    static const char *const commands[] = {
+        "ping", "pipe", "send", "listen", "run",
+#ifdef POSTERN_KMS
+        "kms",  "seal", "open",
+#endif
+    };
     char wanted[64];
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         struct ran ran;

@@ -34,3 +34,10 @@ postern_unit_test(cli run_boot LINK_OPTIONS
   -Wl,--wrap=getpid,--wrap=mounts_make,--wrap=machine_is_ours,--wrap=machine_load_module,--wrap=machine_heartbeat
   -Wl,--wrap=nsm_open,--wrap=entropy_seed,--wrap=loopback_up)
 postern_unit_test(cli run FAULTS USES run_cli LINK_OPTIONS -Wl,--wrap=reboot)
+
+# Calls to KMS.
+if(TARGET postern_kms)
+  postern_unit_test(cli out_file FAULTS)
+  postern_unit_test(cli kms FAULTS USES run_cli LINK_OPTIONS -lutil DEFINITIONS CORPUS="${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/sealed")
+  postern_unit_test(cli kmstool)
+endif()
