@@ -5,3 +5,4 @@ postern_unit_test(aws sign_vectors USES PkgConfig::JANSSON
                   DEFINITIONS SHARED_DATA="${PROJECT_SOURCE_DIR}/../shared/data")
 postern_unit_test(aws credentials_file FAULTS)
 postern_unit_test(aws credentials_json FAULTS)
+postern_unit_test(aws credentials_endpoint)
