@@ -1,44 +1,24 @@
 /* Exchanges of a route that signs: bodies that are hashed are gathered first, and go out with their length. */
-#include "exchange_bench.h"
+#include "exchange_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define POST(headers) "POST /r HTTP/1.1\r\nHost: postern\r\n" headers "\r\n"
 #define CHUNKED       "Transfer-Encoding: chunked\r\n"
 
 static struct config_sign sign;
-static struct bench bench;
-static struct owner owner;
-static struct far far;
 
 static int set_up(void **state)
 {
     (void)state;
     assert_int_equal(setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1), 0);
     assert_int_equal(setenv("AWS_SECRET_ACCESS_KEY", "secret", 1), 0);
-    bench_open(&bench);
+    open_fixture();
     sign = (struct config_sign){.service = "sqs",
                                 .region = "eu-west-1",
                                 .body_max = 100,
                                 .credentials = CONFIG_CREDENTIALS_ENV};
     bench.forward->sign = &sign;
-    memset(&far, 0, sizeof far);
-    memset(&owner, 0, sizeof owner);
-    far.fd = -1;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    far_release(&far);
-    owner_release(&owner);
-    bench_close(&bench);
     return 0;
 }
 
@@ -59,7 +39,7 @@ static void hear(const char *last)
 
 static void finish(void)
 {
-    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    far_say(&bench, &far, OK);
     WAIT_FOR(&bench.net, owner.ends > 0);
     assert_int_equal(owner.why, HTTP_REFUSED_NONE);
     assert_string_equal(owner.answer.data, "ok");

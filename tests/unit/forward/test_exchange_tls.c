@@ -1,26 +1,15 @@
 /* Exchanges over TLS: who is let through and who is not, in words, and how a connection may end. */
 #include "certificates.h"
-#include "exchange_bench.h"
+#include "exchange_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define GET "GET /r HTTP/1.1\r\nHost: postern\r\n\r\n"
-#define OK  "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
 static struct authority authority;
 static struct certified certified;
-static struct bench bench;
-static struct owner owner;
-static struct far far;
 static time_t seconds; /* that the daemon's clock is ahead */
 
 time_t __real_time(time_t *ret);
@@ -54,22 +43,10 @@ static int set_up(void **state)
 {
     (void)state;
     seconds = 0;
-    bench_open(&bench);
+    open_fixture();
     bench.tls = certified_server(&certified);
     bench.forward->tls = true;
     bench.forward->ca_file = authority.ca_file;
-    memset(&far, 0, sizeof far);
-    memset(&owner, 0, sizeof owner);
-    far.fd = -1;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    far_release(&far);
-    owner_release(&owner);
-    bench_close(&bench);
     return 0;
 }
 

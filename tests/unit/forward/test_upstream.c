@@ -1,18 +1,7 @@
 /* Connections that are kept follow the name that they were made for. The resolver is played. */
-#include "exchange_bench.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
+#include "exchange_fixture.h"
 
 #include <arpa/inet.h>
-#include <cmocka.h>
-#include <string.h>
-
-#define GET "GET /r HTTP/1.1\r\nHost: postern\r\n\r\n"
-
-static struct bench bench;
-static struct owner owner;
-static struct far far;
 
 static struct resolved answer;
 static bool later; /* the next question is answered when the test says so */
@@ -62,12 +51,10 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
 static int set_up(void **state)
 {
     (void)state;
-    bench_open(&bench);
+    open_fixture();
     bench.route->to.literal = false;
     bench.route->allow_private = true;
     strcpy(bench.route->to.host, "moving.test");
-    memset(&far, 0, sizeof far);
-    far.fd = -1;
     later = false;
     lead_to("127.0.0.1");
     owner_init(&owner, &bench, GET);
@@ -78,15 +65,6 @@ static int set_up(void **state)
     WAIT_FOR(&bench.net, owner.ends > 0);
     assert_int_equal(bench.worker.stats.idle, 1);
     text_clear(&far.heard);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    far_release(&far);
-    owner_release(&owner);
-    bench_close(&bench);
     return 0;
 }
 

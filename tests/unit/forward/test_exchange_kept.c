@@ -1,0 +1,181 @@
+/* Connections to an upstream that are kept: used again, found dead, closed, and given up. */
+#include "exchange_plain.h"
+
+static void again(const char *head)
+{
+    owner_release(&owner);
+    owner_init(&owner, &bench, head);
+    owner_start(&owner);
+}
+
+static void use_once(void)
+{
+    start_get();
+    far_say(&bench, &far, OK);
+    assert_whole(200, "ok");
+    text_clear(&far.heard);
+}
+
+static void test_connection_is_used_again(void **state)
+{
+    (void)state;
+    use_once();
+    for (int i = 0; i < 3; i++) {
+        again(GET);
+        WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+        far_say(&bench, &far, "HTTP/1.1 204 No Content\r\n\r\n");
+        assert_whole(204, "");
+        assert_true(owner.reused);
+        text_clear(&far.heard);
+    }
+    assert_int_equal(bench.worker.stats.opened, 1);
+    assert_int_equal(bench.worker.stats.reused, 3);
+}
+
+/* The upstream closes as the request comes: it is sent again on another connection. */
+static void test_stale_connection(void **state)
+{
+    (void)state;
+    use_once();
+    again(GET);
+    far_close(&far);
+    far_release(&far);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+    far_say(&bench, &far, OK);
+    assert_whole(200, "ok");
+    assert_false(owner.reused);
+    assert_int_equal(bench.worker.stats.retried, 1);
+}
+
+static void test_stale_connection_and_a_post(void **state)
+{
+    (void)state;
+    use_once();
+    owner_release(&owner);
+    owner_init(&owner, &bench, POST_HEAD("Content-Length: 4\r\n"));
+    text_add(&owner.body, "data");
+    owner_start(&owner);
+    WAIT_FOR(&bench.net, far_heard(&far, "data"));
+    far_close(&far);
+    wait_end();
+    assert_int_equal(owner.why, HTTP_REFUSED_UPSTREAM_RESET);
+    assert_true(owner.reached && !owner.answered);
+    assert_int_equal(bench.worker.stats.retried, 0);
+}
+
+/* The connections that wait are dead, and nobody was told of it yet: a request that can be sent once only finds out. */
+static void a_post_finds_dead_connections(void (*end)(struct far *far))
+{
+    use_once();
+    end(&far);
+    far_release(&far);
+    owner_release(&owner);
+    owner_init(&owner, &bench, POST_HEAD("Content-Length: 4\r\n"));
+    text_add(&owner.body, "data");
+    owner_start(&owner);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "data"));
+    far_say(&bench, &far, OK);
+    assert_whole(200, "ok");
+    assert_false(owner.reused);
+    assert_int_equal(bench.worker.stats.retried, 0);
+    assert_int_equal(bench.worker.stats.reused, 0);
+    assert_int_equal(bench.worker.stats.open, 1);
+}
+
+static void test_a_post_finds_closed_connections(void **state)
+{
+    (void)state;
+    a_post_finds_dead_connections(far_close);
+}
+
+static void test_a_post_finds_reset_connections(void **state)
+{
+    (void)state;
+    a_post_finds_dead_connections(far_reset);
+}
+
+static void speak(struct far *upstream)
+{
+    far_say(&bench, upstream, "HTTP/1.1 408 Request Timeout\r\n\r\n");
+    far_close(upstream);
+}
+
+static void test_a_post_finds_connections_that_spoke(void **state)
+{
+    (void)state;
+    a_post_finds_dead_connections(speak);
+}
+
+static void test_idle_connection_closes(void **state)
+{
+    (void)state;
+    use_once();
+    far_close(&far);
+    WAIT_FOR(&bench.net, bench.worker.stats.idle == 0);
+    assert_int_equal(bench.worker.stats.open, 0);
+}
+
+static void test_idle_connection_speaks(void **state)
+{
+    (void)state;
+    use_once();
+    far_say(&bench, &far, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+    WAIT_FOR(&bench.net, bench.worker.stats.idle == 0);
+}
+
+static void test_unread_bytes_are_not_kept(void **state)
+{
+    (void)state;
+    start_get();
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n");
+    assert_whole(200, "ok");
+    assert_int_equal(bench.worker.stats.open, 0);
+}
+
+static void test_connection_close(void **state)
+{
+    (void)state;
+    start_get();
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    assert_whole(200, "ok");
+    assert_int_equal(bench.worker.stats.open, 0);
+}
+
+static void test_pool_is_bounded(void **state)
+{
+    (void)state;
+    bench.forward->max_idle = 0;
+    use_once();
+    assert_int_equal(bench.worker.stats.open, 0);
+}
+
+static void test_kept_for_a_time(void **state)
+{
+    (void)state;
+    bench.forward->keep_ms = 20;
+    use_once();
+    WAIT_FOR(&bench.net, bench.worker.stats.idle == 0);
+    WAIT_FOR(&bench.net, LIST_EMPTY(&bench.worker.upstreams));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(test_connection_is_used_again),
+        T(test_stale_connection),
+        T(test_stale_connection_and_a_post),
+        T(test_a_post_finds_closed_connections),
+        T(test_a_post_finds_reset_connections),
+        T(test_a_post_finds_connections_that_spoke),
+        T(test_idle_connection_closes),
+        T(test_idle_connection_speaks),
+        T(test_unread_bytes_are_not_kept),
+        T(test_connection_close),
+        T(test_pool_is_bounded),
+        T(test_kept_for_a_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
