@@ -65,6 +65,17 @@ static const struct cli_command commands[] = {
      "  --input-format FORMAT    of @FILE and -: raw or base64; raw\n"
      "  --show                   also on a terminal\n" KMS_SETTINGS_HELP,
      cli_kms},
+    {"kms-proxy", "[--listen ADDRESS]",
+     "KMS with an attestation for unmodified AWS SDKs: AWS_ENDPOINT_URL_KMS=http://127.0.0.1:8080",
+     "  --listen ADDRESS         tcp on loopback, or unix:///path; tcp://127.0.0.1:8080\n"
+     "  --any-caller             any other address, too: whoever reaches it has the enclave's attestation\n"
+     "  --key-per-call           a key and a document for each call, not one for some minutes\n"
+     "  --connections NUMBER     at once (1 to 4096); 256\n"
+     "  --idle-timeout DURATION  of a kept connection (1s to 1h); 5m\n"
+     "  --request-timeout DURATION\n"
+     "                           for a request to come, and for an answer to be taken (1s to 1h); 30s\n"
+     "  --drain-timeout DURATION how long SIGTERM lets requests finish (0s to 1h); 30s\n" KMS_CLIENT_HELP,
+     cli_kms_proxy},
     {"seal", "--key KEY [--context KEY=VALUE]... [IN [OUT]]",
      "encrypt a file under a data key that KMS makes for it",
      "  --key KEY                the KMS key: ID, ARN or alias/NAME\n"

@@ -47,6 +47,7 @@ int cli_send(struct cli *cli, int argc, char **argv);
 int cli_listen(struct cli *cli, int argc, char **argv);
 int cli_run_app(struct cli *cli, int argc, char **argv);
 int cli_kms(struct cli *cli, int argc, char **argv);
+int cli_kms_proxy(struct cli *cli, int argc, char **argv);
 int cli_seal(struct cli *cli, int argc, char **argv);
 int cli_open(struct cli *cli, int argc, char **argv);
 

@@ -46,9 +46,10 @@ enum kms_settings_option {
         {"context", required_argument, NULL, KMS_OPTION_CONTEXT}, \
         {"grant-token", required_argument, NULL, KMS_OPTION_GRANT_TOKEN}, KMS_CLIENT_OPTIONS
 
-#define KMS_SETTINGS_HELP                                                                            \
-    "  --context KEY=VALUE      a pair of the encryption context; as often as needed\n"              \
-    "  --grant-token TOKEN      as often as needed\n"                                                \
+#define KMS_SETTINGS_HELP                                                               \
+    "  --context KEY=VALUE      a pair of the encryption context; as often as needed\n" \
+    "  --grant-token TOKEN      as often as needed\n" KMS_CLIENT_HELP
+#define KMS_CLIENT_HELP                                                                              \
     "  --region REGION          $AWS_REGION, else $AWS_DEFAULT_REGION\n"                             \
     "  --host NAME              what KMS is called; kms.REGION.amazonaws.com\n"                      \
     "  --ca-file FILE           certificates that vouch for that name; the system's\n"               \
