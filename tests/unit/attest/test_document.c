@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 static struct maker_chain chain;
-static struct maker_document making;
+static struct sim_document making;
 static struct attest_document document;
 static struct error err;
 static uint8_t *made;

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 static struct maker_chain chain;
-static struct maker_document making;
+static struct sim_document making;
 static struct attest_expected expected;
 static struct error err;
 

@@ -1,6 +1,6 @@
 # postern_unit_test(attest MODULE ...), one a line.
 add_library(attest_maker STATIC "${CMAKE_CURRENT_LIST_DIR}/maker.c")
-target_link_libraries(attest_maker PUBLIC postern_attest cmocka PRIVATE postern_options)
+target_link_libraries(attest_maker PUBLIC postern_attest postern_sim_documents cmocka PRIVATE postern_options)
 target_include_directories(attest_maker PUBLIC "${CMAKE_CURRENT_LIST_DIR}")
 postern_unit_test(attest document USES attest_maker)
 postern_unit_test(attest verify USES attest_maker FAULTS)

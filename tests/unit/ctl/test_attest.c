@@ -16,7 +16,7 @@
 #define AT "1700000000" /* MAKER_NOW */
 
 static struct maker_chain chain;
-static struct maker_document making;
+static struct sim_document making;
 static struct ran ran;
 static char path[] = "/tmp/document-XXXXXX", root_path[] = "/tmp/root-XXXXXX";
 static char root[2 * ATTEST_FINGERPRINT + 1];
