@@ -195,12 +195,13 @@ static bool find_daemon(struct cli *cli, struct run *run, int *ret_code)
 
 static int make_wire(struct run *run, struct error *err)
 {
+    static const struct run_wire_times times = RUN_WIRE_TIMES;
     int code;
 
     if (!run->settings.log && !run->settings.time) {
         return 0;
     }
-    code = run_wire_init(&run->wire, &run->loop, &run->to, &run->console, err);
+    code = run_wire_init(&run->wire, &run->loop, &run->to, &times, &run->console, err);
     if (code < 0) {
         return code;
     }

@@ -103,13 +103,14 @@ static void on_leave(struct cli_task *task)
 {
     struct run_stream *stream = CONTAINER_OF(task, struct run_stream, leave);
     const struct tunnel *tunnel = &stream->tunnel;
+    const struct run_wire_times *times = &stream->wire->times;
     bool for_long = tunnel->end == TUNNEL_REFUSED && !tunnel->retryable;
     char text[ERROR_TEXT_MAX];
     const char *why = why_over(stream, text);
 
     tunnel_release(&stream->tunnel);
     stream->open = stream->opened = false;
-    stream->not_before = cli_now_ms() + (for_long ? RUN_WIRE_REFUSED_MS : RUN_WIRE_AGAIN_MS);
+    stream->not_before = cli_now_ms() + (for_long ? times->refused_ms : times->again_ms);
     stream->ops->over(stream, why);
     cli_link_touch(&stream->wire->link);
     schedule(stream->wire);
@@ -156,7 +157,7 @@ static void try_open(struct run_stream *stream)
         return;
     }
     if (open_channel(stream) < 0) {
-        stream->not_before = now + RUN_WIRE_AGAIN_MS;
+        stream->not_before = now + stream->wire->times.again_ms;
     }
 }
 
@@ -226,7 +227,7 @@ static void on_down(struct connection *connection, const struct connection_loss 
 }
 
 int run_wire_init(struct run_wire *wire, struct cli_loop *loop, const struct addr *to,
-                  const struct tell *told, struct error *err)
+                  const struct run_wire_times *times, const struct tell *told, struct error *err)
 {
     struct connection_events events = {.channel = tunnel_events, .ready = on_ready, .down = on_down};
     struct connection_config config;
@@ -234,10 +235,13 @@ int run_wire_init(struct run_wire *wire, struct cli_loop *loop, const struct add
 
     memset(wire, 0, sizeof *wire);
     wire->loop = loop;
+    wire->times = *times;
     wire->told = told;
     LIST_INIT(&wire->streams);
     events.channel.opened = on_opened;
     connection_config_default(&config);
+    config.backoff_min = times->redial_min_ms;
+    config.backoff_max = times->redial_max_ms;
     config.session.max_streams = 0;
     config.session.max_own_streams = STREAMS_MAX;
     config.session.budget = BUDGET;

@@ -15,8 +15,17 @@
 #include "cli/tunnel.h"
 #include "init/tell.h"
 
-#define RUN_WIRE_AGAIN_MS   1000u  /* before a stream is opened again */
-#define RUN_WIRE_REFUSED_MS 30000u /* the same, when the daemon said that it would be refused again */
+/* What is waited for. */
+struct run_wire_times {
+    uint32_t again_ms;      /* before a stream is opened again */
+    uint32_t refused_ms;    /* the same, when the daemon said that it would be refused again */
+    uint32_t redial_min_ms; /* before there is another try for a session, longer with each failure ... */
+    uint32_t redial_max_ms; /* ... up to this */
+};
+
+/* clang-format off */
+#define RUN_WIRE_TIMES {.again_ms = 1000, .refused_ms = 30000, .redial_min_ms = 100, .redial_max_ms = 10000}
+/* clang-format on */
 
 struct run_stream;
 
@@ -47,6 +56,7 @@ struct run_stream {
 
 struct run_wire {
     struct cli_loop *loop;
+    struct run_wire_times times;
     const struct tell *told;
     struct cli_link link;
     struct cli_timer again;
@@ -56,7 +66,7 @@ struct run_wire {
 };
 
 int run_wire_init(struct run_wire *wire, struct cli_loop *loop, const struct addr *to,
-                  const struct tell *told, struct error *err) MUST_CHECK;
+                  const struct run_wire_times *times, const struct tell *told, struct error *err) MUST_CHECK;
 void run_wire_release(struct run_wire *wire); /* harmless when zeroed */
 
 /* Makes a stream known, not wanted yet. */

@@ -41,6 +41,11 @@ void run_bench_stop_far(struct run_bench *bench)
 
 int run_bench_wire(struct run_bench *bench)
 {
+    /* Who was refused for good is not to come again during a test. */
+    static const struct run_wire_times times = {.again_ms = 1,
+                                                .refused_ms = 10 * 60000,
+                                                .redial_min_ms = 1,
+                                                .redial_max_ms = 2};
     struct addr to;
     struct error err = ERROR_INIT;
     char address[80];
@@ -48,7 +53,7 @@ int run_bench_wire(struct run_bench *bench)
 
     snprintf(address, sizeof address, "unix://%s", bench->path);
     assert_int_equal(addr_parse(address, &to, &err), 0);
-    code = run_wire_init(&bench->wire, &bench->loop, &to, &bench->tell, &err);
+    code = run_wire_init(&bench->wire, &bench->loop, &to, &times, &bench->tell, &err);
     bench->wire_made = code == 0;
     return code;
 }
