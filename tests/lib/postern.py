@@ -27,6 +27,12 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", REPOSITORY / "build"))
 PROGRAMS = BUILD / "bin"
 
+
+def built(file):
+    """A program that is built and not installed, such as bin/postern-sim; None if it is not there."""
+    return next((path for path in (BUILD / file, REPOSITORY / "build" / file) if path.exists()), None)
+
+
 # For what comes within milliseconds on a machine that has time. One that has none may need many of these seconds, and only a
 # test that would fail anyway waits for them all. Nothing is told by how long something took.
 PATIENCE = 240.0 if "POSTERN_IN_VM" in os.environ else 60.0

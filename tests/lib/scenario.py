@@ -10,6 +10,7 @@ KMS, the NSM and the metadata service, a server in memory for S3 and the stores.
 Everything that the parent has, or that is on the wire, is recorded: `world.parent_saw()`. Used by the system tests, by those in the virtual
 machine, and by scripts/demo, so nothing of pytest is here.
 """
+import base64
 import hashlib
 import json
 import os
@@ -21,14 +22,13 @@ import subprocess
 import tempfile
 
 from http_peers import Store
-from postern import FINDING, PATIENCE, PROGRAMS, REPOSITORY, Daemon, free_port, wait_until
+from postern import FINDING, PATIENCE, PROGRAMS, REPOSITORY, Daemon, built, free_port, wait_until
 from recorder import Recorder
-from simulator import Simulator
+from sim import ACCOUNT, HOST, REGION, KmsError, Sim
 
 EXAMPLES = REPOSITORY / "examples"
 PARENT_ROLE = "arn:aws:iam::111122223333:role/enclave-parent"
-REGION = "us-east-1"
-KMS_HOST = f"kms.{REGION}.amazonaws.com"
+KEYS = "-3333-4444-5555-666677778888"  # what the IDs of keys end in
 
 
 def put(text, changes):
@@ -48,6 +48,20 @@ def measured(file):
     """The PCRs of an enclave of these measurements, whose parent has the role."""
     found = json.loads(file.read_text())["Measurements"]
     return {number: found[f"PCR{number}"] for number in "012"} | {"3": pcr_of(PARENT_ROLE)}
+
+
+def session_of(role, number):
+    """The credentials of one who has taken on the role, as an instance has them."""
+    account, name = re.fullmatch(r"arn:aws:iam::(\d+):role/(.+)", role).groups()
+    return {"access_key_id": f"ASIAEXAMPLES{number:08}", "secret_access_key": os.urandom(20).hex(), "session_token": os.urandom(40).hex(),
+            "principal": f"arn:aws:sts::{account}:assumed-role/{name}/session"}
+
+
+def sealed_data_key(sealed):
+    """The data key of a sealed file, as KMS encrypted it (docs/sealed.md)."""
+    at = 44
+    at += 2 + int.from_bytes(sealed[at:at + 2], "big")
+    return sealed[at + 2:at + 2 + int.from_bytes(sealed[at:at + 2], "big")]
 
 
 class Shelf:
@@ -94,20 +108,24 @@ class Enclave:
     """The enclave's side: what the image would start, with options at the end that are for tests alone."""
 
     def __init__(self, world, options=(), pcrs="measured", environment=None):
-        name = world.folder / f"enclave-{len(world.enclaves)}"
+        self.daemon, name = world.daemon, world.folder / f"enclave-{len(world.enclaves)}"
         self.out_file, self.err_file = name.with_suffix(".out"), name.with_suffix(".err")
         sets = [f"--set={key}={value}" for key, value in {"log_flush": "1m", "clock_wait": "0s"}.items()]
         command = list(world.command)
         command[command.index("--"):command.index("--")] = sets
         if pcrs is not None:
-            command += ["--insecure-nsm", world.sim.nsm[pcrs]]
+            command += ["--insecure-nsm", world.nsm[pcrs]]
         with open(self.out_file, "wb") as out, open(self.err_file, "wb") as err:
             self.process = subprocess.Popen(
                 [*map(str, command), *options], stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
                 env={**world.environment, "POSTERN_ADDRESS": world.door, **(environment or {})})
 
     def wait(self):
-        return self.process.wait(PATIENCE)
+        """The exit code, once the daemon's log has all that the enclave said: the end of its session comes after it."""
+        code = self.process.wait(PATIENCE)
+        wait_until(lambda: len(self.daemon.events(event="session began")) == len(self.daemon.events(event="session ended")),
+                   what="the end of the enclave's sessions")
+        return code
 
     def out(self):
         return self.out_file.read_text(errors="replace")
@@ -167,17 +185,25 @@ class Scenario:
     def _start(self):
         pcrs = measured(self.files / self.kind["measurements"])
         keys = {account: json.loads((self.files / file).read_text()) for account, file in self.kind["keys"].items()}
-        self.sim = Simulator(self.folder / "sim", {**keys, **self.policies}, nsm={
+        self.policies = {**keys, **self.policies}
+        roles = sorted({PARENT_ROLE}.union(*(re.findall(r"arn:aws:iam::\d+:role/[\w-]+", json.dumps(policy)) for policy in self.policies.values())))
+        self.callers = {role: session_of(role, number) for number, role in enumerate(roles)}
+        images = {
             "measured": pcrs,
             "another image": {**pcrs, "0": hashlib.sha384(b"another").hexdigest()},
             "another role": {**pcrs, "3": pcr_of(PARENT_ROLE + "-of-somebody-else")},
             "debug": {**pcrs, "0": "0" * 96, "1": "0" * 96, "2": "0" * 96},
-        }, instance_role=PARENT_ROLE)
+        }
+        self.sim = Sim(
+            folder=self.folder, nsm=[{"pcrs": one} for one in images.values()], credentials=list(self.callers.values()),
+            keys=[{"id": account[:8] + KEYS, "policy": policy} for account, policy in self.policies.items()],
+            metadata_key=self.callers[PARENT_ROLE]["access_key_id"]).start()
+        self.nsm = dict(zip(images, self.sim.nsm_addresses))
         self.environment = {
             "PATH": f"{PROGRAMS}:/usr/bin:/bin", "SSL_CERT_FILE": str(self.sim.ca), "HOME": str(self.folder),
             **{name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS") or name == "LD_LIBRARY_PATH"}}
-        self._record("kms", self.sim.kms)
-        self._record("imds", self.sim.metadata)
+        self._record("kms", self.sim.kms_address)
+        self._record("imds", self.sim.metadata_address)
         self._start_parent()
         image = Dockerfile(self.files / "enclave/Dockerfile")
         paths = {target: source for target, (built, source) in image.copies.items() if not built}
@@ -190,59 +216,72 @@ class Scenario:
 
     def _place(self, part, paths):
         """Where a file of the image is here."""
+        if part == "/app/requester.pem":
+            return self._make_requester()
         if part in paths:
-            here = self.folder / "image" / pathlib.PurePath(part).name
-            return here if here.exists() else REPOSITORY / paths[part]
+            return REPOSITORY / paths[part]
         if part == "/usr/bin/postern":
             return PROGRAMS / "postern"
         if part.startswith("/app/"):
-            return next(path for path in (PROGRAMS.parent / "examples" / part[5:], REPOSITORY / "build/examples" / part[5:]) if path.exists())
-        return self.listening.get(part, part)
+            return built(f"bin/example_{part[5:]}")
+        return re.sub(r"(arn:aws:kms:[\w-]+):\d+:key/", rf"\1:{ACCOUNT}:key/", self.listening.get(part, part))
+
+    def _make_requester(self):
+        """Whose requests the signer takes, as its README has it."""
+        self.requester, public = self.folder / "requester.key", self.folder / "requester.pem"
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", self.requester], check=True, capture_output=True)
+        subprocess.run(["openssl", "pkey", "-in", self.requester, "-pubout", "-out", public], check=True, capture_output=True)
+        return public
 
     # ---- The parent ----
 
     def _start_parent(self):
+        """The daemon by the example's own file; what it opens is in its own folder."""
+        self.daemon = one = Daemon(text="")
         config = (self.files / "parent/postern.yaml").read_text()
-        hosts = sorted(set(re.findall(r"to: https://([^/\s]+)", config)))
-        changes = {}
-        for host in hosts:
-            self.stores[host] = Shelf()
-            changes[f"https://{host}"] = self._record(host, self.stores[host].address).replace("tcp:", "http:")
-        changes["tcp://" + KMS_HOST + ":443"] = self.recorders["kms"].address
-        changes["tcp://169.254.169.254:80"] = self.recorders["imds"].address
-        enclave = self.kind["enclave"]
-        door, dial = {
-            "unix": lambda: (f"unix://{self.folder}/door", f"unix://{self.folder}/door"),
-            "tcp": lambda: (address := f"tcp://127.0.0.1:{free_port()}", address),
-            "hybrid": lambda: (f"hybrid://{self.folder}/door:7000", f"unix://{self.folder}/door_7000"),
-            "vsock": lambda: ("vsock://any:7000", "vsock://local:7000"),
-        }[self.transport]()
-        self.listening = {}
         if self.transport == "vsock":
             config = re.sub(r"cid: \d+", "cid: local", config)
-        else:
-            changes["listen: vsock://any:7000"] = f"peer: {enclave}\n    listen: {door}"
-        if "tcp://0.0.0.0:9443" in config:
-            self.ingress = f"tcp://127.0.0.1:{free_port()}"
-            changes["tcp://0.0.0.0:9443"] = self.ingress
-            if self.transport != "vsock":
-                at = f"unix://{self.folder}/signing" if self.transport != "tcp" else f"tcp://127.0.0.1:{free_port()}"
-                changes["vsock://signer:9443"] = at
-                self.listening["vsock://any:9443"] = at
-        secrets = self.folder / "credentials"
-        secrets.mkdir(mode=0o700)
+        changes = {**self._upstreams(config), **self._doors(config)}
         self.tokens = {name: f"token-of-{name}-{os.urandom(6).hex()}" for name in re.findall(r"\$\{credential:([\w-]+)\}", config)}
+        secrets = one.folder / "credentials"
+        secrets.mkdir()
         for name, token in self.tokens.items():
             (secrets / name).write_text(token + "\n")
-        self.daemon = Daemon(text=put(config, changes), environment={
-            "CREDENTIALS_DIRECTORY": str(secrets), "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "of-the-instance", "AWS_EC2_METADATA_DISABLED": "true"})
-        with open(self.daemon.config_file, "a") as file:
-            file.write(f"log: {{level: debug, format: json}}\nadmin: {{listen: \"unix://{self.daemon.admin}\"}}\n"
-                       f"metrics: {{listen: none}}\nspool: {{path: {self.daemon.folder}/spool}}\n")
-        self.daemon.start()
+        one.environment = {"CREDENTIALS_DIRECTORY": str(secrets), "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+                           "AWS_SECRET_ACCESS_KEY": "of-the-instance", "AWS_EC2_METADATA_DISABLED": "true"}
+        one.config_file.write_text(put(config, changes) + (
+            f"log: {{level: debug, format: json}}\nadmin: {{listen: \"unix://{one.admin}\"}}\nmetrics: {{listen: none}}\n"
+            f"spool: {{path: {one.folder}/spool}}\n"))
+        one.start()
         at = {"tcp": "tcp://127.0.0.1:0", "vsock": "vsock://any:7001"}.get(self.transport, f"unix://{self.folder}/recorded")
-        self.door = self._record("door", dial, at).replace("vsock://any", "vsock://local")
+        self.door = self._record("door", self.dial, at).replace("vsock://any", "vsock://local")
+
+    def _upstreams(self, config):
+        """For each host of a forward route a server; and in front of everything that the parent connects to a recorder."""
+        changes = {"tcp://" + HOST + ":443": self.recorders["kms"].address, "tcp://169.254.169.254:80": self.recorders["imds"].address}
+        for host in re.findall(r"to: https://([^/\s]+)", config):
+            self.stores[host] = Shelf()
+            changes[f"https://{host}"] = self._record(host, self.stores[host].address).replace("tcp:", "http:")
+        return changes
+
+    def _doors(self, config):
+        """The listeners, and what leads to the enclave."""
+        folder, port = self.daemon.folder, free_port()
+        door, self.dial = {
+            "unix": (f"unix://{folder}/door", f"unix://{folder}/door"),
+            "tcp": (f"tcp://127.0.0.1:{port}", f"tcp://127.0.0.1:{port}"),
+            "hybrid": (f"hybrid://{folder}/door:7000", f"unix://{folder}/door_7000"),
+            "vsock": ("vsock://any:7000", "vsock://local:7000"),
+        }[self.transport]
+        changes, self.listening = {}, {}
+        if self.transport != "vsock":
+            changes["listen: vsock://any:7000"] = f"peer: {self.kind['enclave']}\n    listen: {door}"
+        if "tcp://0.0.0.0:9443" in config:
+            self.ingress = changes["tcp://0.0.0.0:9443"] = f"tcp://127.0.0.1:{free_port()}"
+            if self.transport != "vsock":
+                at = f"tcp://127.0.0.1:{free_port()}" if self.transport == "tcp" else f"unix://{folder}/signing"
+                changes["vsock://signer:9443"] = self.listening["vsock://any:9443"] = at
+        return changes
 
     def parent_saw(self):
         """All bytes on any wire of the parent's, what its daemon logged, and what it kept on its disk, by name."""
@@ -256,8 +295,8 @@ class Scenario:
 
     def postern(self, *arguments, role=None, account="111122223333", **options):
         """A command of `postern`, with the credentials of a role, by the way of its own to KMS."""
-        keys = self.sim.credentials(role or f"arn:aws:iam::{account}:role/data-owner")
-        return subprocess.run(["postern", *map(str, arguments)], env={**self.environment, "AWS_REGION": REGION, **keys}, capture_output=True,
+        keys = self.sim.environment(self.callers[role or f"arn:aws:iam::{account}:role/data-owner"])
+        return subprocess.run([PROGRAMS / "postern", *map(str, arguments)], env={**self.environment, **keys}, capture_output=True,
                               timeout=PATIENCE, check=False, **options)
 
     def seal(self, source, account="111122223333", context=None, key=None):
@@ -270,10 +309,19 @@ class Scenario:
 
     def way(self):
         """To KMS, not through the daemon."""
-        return ["--raw", self.sim.kms]
+        return ["--raw", self.sim.kms_address]
 
     def key(self, account="111122223333"):
-        return self.sim.keys[account]
+        return self.sim.key(account[:8] + KEYS)
+
+    def decrypt_unattested(self, sealed, context, role):
+        """What KMS answers to somebody who has the sealed file, the role's credentials, and no attestation: the error's name, or None."""
+        request = {"CiphertextBlob": base64.b64encode(sealed_data_key(sealed)).decode(), "EncryptionContext": context}
+        try:
+            self.sim.call("Decrypt", request, self.callers[role])
+        except KmsError as error:
+            return error.type
+        return None
 
     def enclave(self, *options, **settings):
         self.enclaves.append(Enclave(self, options, **settings))
@@ -297,6 +345,9 @@ class Scenario:
         for one in (*self.recorders.values(), *self.stores.values()):
             one.close()
         if self.sim is not None:
-            problems += self.sim.close()
+            try:
+                self.sim.finish()
+            except AssertionError as problem:
+                problems.append(f"postern-sim: {problem}")
         shutil.rmtree(self.folder, ignore_errors=True)
         return problems

@@ -9,8 +9,12 @@ import subprocess
 
 import pytest
 
-from postern import PATIENCE, PROGRAMS, REPOSITORY
+from postern import PATIENCE, PROGRAMS, REPOSITORY, cached
 from scenario import EXAMPLES, PARENT_ROLE, Dockerfile, Scenario
+from test_client import instrumentation
+from test_kms_library import InstalledKms
+
+needs_compiler = pytest.mark.skipif("POSTERN_IN_VM" in os.environ, reason="the virtual machine has no compiler")
 
 NAMES = sorted(Scenario.KINDS)
 ENVIRONMENT = {**os.environ, "PATH": f"{PROGRAMS}:/usr/bin:/bin"}
@@ -98,6 +102,39 @@ def test_the_image_has_what_its_command_names(name):
     for target, (built, source) in image.copies.items():
         if target.startswith("/app/") and not built and not source.endswith(".pem"):
             assert os.access(REPOSITORY / source, os.X_OK), source
+
+
+# What the base image has anyway, and whose library is in which of Debian's packages.
+IN_THE_BASE = {"libc", "libz", "ld-linux-x86-64"}
+PACKAGES = {"libcbor": "libcbor0.8", "libjansson": "libjansson4", "libssl": "libssl3", "libcrypto": "libssl3"}
+
+
+def needed(program):
+    return {name.partition(".so")[0] for name in re.findall(r"NEEDED\s+(\S+)", run("objdump", "-p", program).stdout)}
+
+
+@needs_compiler
+@pytest.mark.skipif(bool(cached("POSTERN_SANITIZE")), reason="a sanitizer's library is in no image")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_image_has_the_libraries_of_its_programs(name):
+    image = (EXAMPLES / name / "enclave/Dockerfile").read_text()
+    programs = [PROGRAMS / "postern"] + ([PROGRAMS / "example_signer"] if name == "signer" else [])
+    for library in set().union(*map(needed, programs)) - IN_THE_BASE:
+        assert f" {PACKAGES[library]} " in image, library
+
+
+@needs_compiler
+def test_the_signer_is_built_as_its_image_does(tmp_path):
+    """By the Dockerfile's own command, against what is installed."""
+    installed = InstalledKms(tmp_path / "prefix")
+    image = Dockerfile(EXAMPLES / "signer/enclave/Dockerfile")
+    command, = [rest for word, rest in image.lines if word == "RUN" and "cc " in rest]
+    command = command.replace(" /app", f" {tmp_path}/app").replace(
+        "cc ", f"{cached('CMAKE_C_COMPILER')} -I{installed.prefix}/include -L{installed.libraries} {' '.join(instrumentation())} ", 1)
+    done = run("bash", "-euo", "pipefail", "-c", command, cwd=REPOSITORY)
+    assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+    done = run(tmp_path / "app/signer")
+    assert done.returncode == 2 and "usage: " in done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import urllib.parse
 
-from postern import FINDING, PATIENCE, PROGRAMS, connect
+from postern import FINDING, PATIENCE, built, connect
 
 REGION, ACCOUNT, HOST = "us-east-1", "111122223333", "kms.us-east-1.amazonaws.com"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/app"
@@ -79,7 +79,7 @@ class Sim:
     def start(self):
         self.config_file.write_text(json.dumps(self.config))
         self.errors = open(self.folder / "errors", "a+")
-        self.process = subprocess.Popen([PROGRAMS / "postern-sim", "--config", self.config_file], stdout=subprocess.PIPE, stderr=self.errors)
+        self.process = subprocess.Popen([built("bin/postern-sim"), "--config", self.config_file], stdout=subprocess.PIPE, stderr=self.errors)
         line = self.process.stdout.readline()
         assert line == b"ready\n", f"{line!r} {(self.folder / 'errors').read_text()}"
         addresses = json.loads((self.state / "addresses.json").read_text())
