@@ -24,10 +24,11 @@ function(postern_library name)
 endfunction()
 
 # postern_keep_small(NAME...): libraries that nothing but the client uses, whose size in an enclave counts for more than their
-# speed.
+# speed. Nor do they carry the tables by which a stack could be unwound while the program runs: nothing in it does that, and a
+# debugger has its own (-g).
 function(postern_keep_small)
   foreach(name IN LISTS ARGN)
-    target_compile_options(postern_${name} PRIVATE $<$<CONFIG:Release,RelWithDebInfo>:-Os>)
+    target_compile_options(postern_${name} PRIVATE "$<$<CONFIG:Release,RelWithDebInfo>:-Os;-fno-asynchronous-unwind-tables>")
   endforeach()
 endfunction()
 

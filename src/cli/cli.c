@@ -45,6 +45,17 @@ static const struct cli_command commands[] = {
      "  --config FILE            lines of `key = value`; docs/client.md has the keys\n"
      "  --set KEY=VALUE          the same, on top of the file\n",
      cli_run_app},
+    {"attest", "[describe | extend INDEX @FILE|TEXT | lock INDEX | lock-range COUNT] [--nonce HEX|@FILE]...",
+     "an attestation document of this enclave, or its PCRs",
+     "  --nonce HEX|@FILE        what the document is to hold, as its verifier has asked (up to 1024 bytes)\n"
+     "  --user-data @FILE|TEXT   the same, as this enclave likes\n"
+     "  --public-key FILE        the same, a key to encrypt for it with: DER, if it is for KMS\n"
+     "  --format FORMAT          cbor, base64 or json; base64\n"
+     "  --insecure-nsm ADDRESS   INSECURE: a software NSM, for tests; `env`: $POSTERN_INSECURE_NSM\n"
+     "  describe                 the module, and the value of each PCR\n"
+     "  extend INDEX @FILE|TEXT  the PCR becomes the digest of its value and of this\n"
+     "  lock INDEX               the PCR cannot be changed any more; lock-range COUNT: all below that\n",
+     cli_attest},
 #ifdef POSTERN_KMS
     {"kms", "OPERATION [ARGUMENT]",
      "call KMS with an attestation, so that what it answers can be read in this process alone",
@@ -230,6 +241,16 @@ bool cli_number(const struct cli *cli, const char *option, const char *text, uin
     *ret_code = cli_usage_error(cli, "%s \"%s\": a number from %ju to %ju is expected", option, text,
                                 (uintmax_t)min, (uintmax_t)max);
     return false;
+}
+
+bool cli_insecure_nsm(const struct cli *cli, const char *text, const char **ret, int *ret_code)
+{
+    *ret = strcmp(text, "env") == 0 ? getenv("POSTERN_INSECURE_NSM") : text;
+    if (*ret == NULL || **ret == '\0') {
+        *ret_code = cli_usage_error(cli, "--insecure-nsm env: $POSTERN_INSECURE_NSM is not set");
+        return false;
+    }
+    return true;
 }
 
 int cli_usage_error(const struct cli *cli, const char *format, ...)

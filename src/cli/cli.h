@@ -41,6 +41,7 @@ struct cli_command {
     cli_run run;
 };
 
+int cli_attest(struct cli *cli, int argc, char **argv);
 int cli_ping(struct cli *cli, int argc, char **argv);
 int cli_pipe(struct cli *cli, int argc, char **argv);
 int cli_send(struct cli *cli, int argc, char **argv);
@@ -75,6 +76,10 @@ bool cli_duration(const struct cli *cli, const char *option, const char *text, u
                   uint64_t *ret_ms, int *ret_code);
 bool cli_number(const struct cli *cli, const char *option, const char *text, uint64_t min, uint64_t max,
                 uint64_t *ret, int *ret_code);
+
+/* The value of --insecure-nsm: the address of a software NSM, or `env` for $POSTERN_INSECURE_NSM. The environment alone never makes
+ * a program believe in one. */
+bool cli_insecure_nsm(const struct cli *cli, const char *text, const char **ret, int *ret_code);
 
 /* Says on `err` what is wrong with the command line, and returns CLI_USAGE. */
 int cli_usage_error(const struct cli *cli, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -59,14 +59,9 @@ static int set_timeout(struct kms_settings *settings, const struct cli *cli, con
 
 static int set_insecure_nsm(struct kms_settings *settings, const struct cli *cli, const char *text)
 {
-    settings->client.insecure_nsm = text;
-    if (strcmp(text, "env") == 0) {
-        settings->client.insecure_nsm = getenv("POSTERN_INSECURE_NSM");
-        if (settings->client.insecure_nsm == NULL || settings->client.insecure_nsm[0] == '\0') {
-            return cli_usage_error(cli, "--insecure-nsm env: $POSTERN_INSECURE_NSM is not set");
-        }
-    }
-    return CLI_DONE;
+    int code = CLI_DONE;
+    (void)cli_insecure_nsm(cli, text, &settings->client.insecure_nsm, &code);
+    return code;
 }
 
 static int set_credentials(struct kms_settings *settings, const struct cli *cli, const char *text)
