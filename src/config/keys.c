@@ -176,7 +176,7 @@ const struct key key_table[] = {
     {SCOPE_ROUTE, "type", .required = true, CHOICE(struct config_route, type, types),
      .doc = "`relay`: bytes are passed on untouched. `log`: lines go to the daemon's log, with the enclave's "
             "name. `time`: who asks is told the time. `forward`: HTTP requests are judged, completed and "
-            "delivered. `connect`: an HTTP proxy, what HTTPS_PROXY in the enclave points to."},
+            "delivered. `connect`: an HTTP proxy, what HTTPS_PROXY and http_proxy in the enclave point to."},
     {SCOPE_ROUTE, "to", .conditional = true, LEADING,
      SPECIAL(set_to,
              "an address such as tcp://kms.us-east-1.amazonaws.com:443, sni, or {sni: {NAME: ADDRESS}}"),
@@ -187,10 +187,11 @@ const struct key key_table[] = {
     {SCOPE_ROUTE, "hosts", CONNECT_ONLY,
      SPECIAL(set_hosts,
              "a list of hosts with their ports, e.g. [\"api.example.com:443\", \"*.s3.amazonaws.com:443\"]"),
-     .doc =
-         "connect only, and required there: what may be connected to. `*.` in front stands for one label or "
-         "more. The ClientHello in the tunnel has to name the same host; an IP address is allowed if it "
-         "stands here."},
+     .doc = "connect only, and required there: what may be connected to, by CONNECT, or by requests with a "
+            "whole "
+            "http:// URL. `*.` in front stands for one label or more. The ClientHello in a tunnel has to "
+            "name the "
+            "same host; an IP address is allowed if it stands here."},
     {SCOPE_ROUTE, "sni", .conditional = true, RELAY_ONLY,
      SPECIAL(set_sni,
              "a list of host names or wildcards, e.g. [kms.us-east-1.amazonaws.com, \"*.example.com\"]"),
