@@ -81,7 +81,8 @@ static int look_for(struct kms_credentials *credentials, uint64_t deadline, stru
     }
     if (status != 0) {
         kms_keys_put(keys);
-        return status == -ENOMEM ? -ENOMEM : -ENOKEY;
+        status = status == -ENOMEM ? status : -ENOKEY;
+        return kms_left_ms(deadline) == 0 ? -ETIMEDOUT : status;
     }
     if (keys->keys.expires != 0) {
         plan_refresh(keys);
@@ -101,15 +102,14 @@ static void note_failure(struct kms_credentials *credentials, int status, const 
     credentials->why = *err;
 }
 
-/* With the lock, which is let go meanwhile. */
-static void look_now(struct kms_credentials *credentials, uint64_t deadline)
+/* With the lock, which is let go meanwhile. That a caller's own time was over says nothing to the others. */
+static int look_now(struct kms_credentials *credentials, uint64_t deadline, struct error *err)
 {
     struct kms_keys *keys = NULL;
-    struct error why = ERROR_INIT;
 
     credentials->looking = true;
     pthread_mutex_unlock(&credentials->lock);
-    int status = look_for(credentials, deadline, &keys, &why);
+    int status = look_for(credentials, deadline, &keys, err);
     pthread_mutex_lock(&credentials->lock);
     credentials->looking = false;
     if (status == 0) {
@@ -117,10 +117,11 @@ static void look_now(struct kms_credentials *credentials, uint64_t deadline)
         credentials->keys = keys;
         credentials->failures = 0;
         credentials->retry_at = 0;
-    } else {
-        note_failure(credentials, status, &why);
+    } else if (status != -ETIMEDOUT) {
+        note_failure(credentials, status, err);
     }
     pthread_cond_broadcast(&credentials->looked);
+    return status;
 }
 
 /* ---- Asking ---- */
@@ -153,33 +154,35 @@ static bool is_due(const struct kms_credentials *credentials)
 static int wait_for_keys(struct kms_credentials *credentials, uint64_t deadline, struct error *err)
 {
     const struct timespec until = kms_timespec(deadline);
-    unsigned looks = 0;
+    bool waited = false;
+    int status = 0;
 
-    while (!have_good(credentials)) {
+    while (status == 0 && !have_good(credentials)) {
         if (credentials->looking) {
-            if (pthread_cond_clockwait(&credentials->looked, &credentials->lock, CLOCK_MONOTONIC, &until) ==
-                ETIMEDOUT) {
-                return error_set(err, -ETIMEDOUT, "waiting for AWS credentials: the time was over");
+            status =
+                -pthread_cond_clockwait(&credentials->looked, &credentials->lock, CLOCK_MONOTONIC, &until);
+            waited = true;
+            if (status != 0) {
+                error_set(err, status, "waiting for AWS credentials: the time was over");
             }
-            looks++;
-            continue;
+        } else if (credentials->failures > 0 && (waited || kms_now_ms() < credentials->retry_at)) {
+            /* A look that others waited for is theirs, too; and who failed just now is not asked again at once. */
+            status = error_set(err, credentials->why_status, "%s", credentials->why.text);
+        } else {
+            status = look_now(credentials, deadline, err);
         }
-        /* A look that others waited for is theirs, too; and who failed just now is not asked again at once. */
-        if (credentials->failures > 0 && (looks > 0 || kms_now_ms() < credentials->retry_at)) {
-            return error_set(err, credentials->why_status, "%s", credentials->why.text);
-        }
-        look_now(credentials, deadline);
-        looks++;
     }
-    return 0;
+    return status;
 }
 
 int kms_credentials_get(struct kms_credentials *credentials, uint64_t deadline, struct kms_keys **ret,
                         struct error *err)
 {
+    struct error ignored;
+
     pthread_mutex_lock(&credentials->lock);
     if (have_good(credentials) && is_due(credentials)) {
-        look_now(credentials, deadline);
+        (void)!look_now(credentials, deadline, &ignored); /* those that are there serve */
     }
     int status = wait_for_keys(credentials, deadline, err);
     if (status == 0) {

@@ -26,5 +26,5 @@ int kms_vouch(struct nsm *nsm, const uint8_t *public_key, size_t size, uint8_t d
     const struct nsm_attest_request request = {.public_key = {.data = public_key, .size = size}};
     int status = nsm_attest(nsm, &request, document, ret_size, err);
 
-    return status == 0 || status == -ENODEV ? status : -EIO;
+    return status == 0 || status == -ENODEV || status == -ENOMEM ? status : -EIO;
 }

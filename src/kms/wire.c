@@ -1,16 +1,13 @@
 /*
  * Bytes to somewhere and back: see wire.h.
  *
- * A socket is connected as the client connects to the daemon: the addresses of a name one after the other, a greeting first where
- * vsock is spoken over a unix socket. It is never blocking, and poll() waits.
+ * A socket is connected as the client connects to the daemon (net/attempt.h). It is never blocking, and poll() waits.
  */
 #include "kms/wire.h"
 
 #include "kms/clock.h"
-#include "net/hybrid.h"
-#include "net/sock.h"
+#include "net/attempt.h"
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -100,93 +97,24 @@ static int wait_for(int fd, short events, uint64_t deadline)
     return n > 0 ? 0 : -ETIMEDOUT;
 }
 
-static int greet(int fd, uint32_t port, uint64_t deadline)
-{
-    struct hybrid_greeting greeting;
-    int status;
-
-    hybrid_greeting_init(&greeting, port);
-    while ((status = hybrid_greeting_step(&greeting, fd)) == -EAGAIN) {
-        status = wait_for(fd, POLLIN, deadline);
-        if (status != 0) {
-            return status;
-        }
-    }
-    return status;
-}
-
-static int dial(struct kms_wire *wire, const struct addr *addr, const struct sockaddr_any *to)
-{
-    const struct sock_options options = {.connect_timeout_ms = (uint64_t)kms_left_ms(wire->deadline) + 1};
-    bool pending = false;
-    int fd = sock_connect(to, &options, &pending);
-
-    if (fd < 0) {
-        return fd == -EAGAIN ? -ECONNREFUSED
-                             : fd; /* a unix socket's backlog is full, and cannot be waited for */
-    }
-    int status = pending ? wait_for(fd, POLLOUT, wire->deadline) : 0;
-    status = status == 0 && pending ? sock_outcome(fd) : status;
-    status = status == 0 && addr->kind == ADDR_HYBRID ? greet(fd, addr->port, wire->deadline) : status;
-    if (status != 0) {
-        close(fd);
-        return status;
-    }
-    wire->fd = fd;
-    return 0;
-}
-
-/* One of a name's addresses may lead nowhere. */
-static int dial_each(struct kms_wire *wire, const struct addr *addr, const struct addrinfo *found)
-{
-    int status = -EHOSTUNREACH;
-
-    for (; found && status != 0 && status != -ETIMEDOUT; found = found->ai_next) {
-        struct sockaddr_any to = {.length = found->ai_addrlen};
-        memcpy(&to.u, found->ai_addr, to.length);
-        status = dial(wire, addr, &to);
-    }
-    return status;
-}
-
-static int dial_name(struct kms_wire *wire, const struct addr *addr)
-{
-    const struct addrinfo wanted = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *found;
-    char text[ADDR_TEXT_MAX], port[16];
-
-    snprintf(port, sizeof port, "%u", addr->port);
-    int code = getaddrinfo(addr->host, port, &wanted, &found);
-    if (code != 0) {
-        wire->trouble.status = code == EAI_MEMORY ? -ENOMEM : -ENOTCONN;
-        return error_set(&wire->trouble.why, wire->trouble.status,
-                         "cannot connect to %s: the name was not found (%s); give an address instead",
-                         addr_format(addr, text), gai_strerror(code));
-    }
-    int status = dial_each(wire, addr, found);
-    freeaddrinfo(found);
-    return status;
-}
-
+/* A name's look-up has no bound; the connecting has. */
 static int open_socket(struct kms_wire *wire, const struct addr *addr)
 {
-    struct sockaddr_any to;
+    static const char hint[] = "is something listening there that leads to the service?";
+    struct error *err = &wire->trouble.why;
+    struct attempt attempt;
     char text[ADDR_TEXT_MAX];
-    int status;
+    int status = attempt_begin(&attempt, addr, (uint32_t)kms_left_ms(wire->deadline) + 1, hint, err);
 
-    if (addr->kind == ADDR_TCP && !addr->literal) {
-        status = dial_name(wire, addr);
-    } else {
-        status = addr_to_sockaddr(addr, false, &to);
-        status = status == 0 ? dial(wire, addr, &to) : status;
+    while (status == -EAGAIN) {
+        status = wait_for(attempt_fd(&attempt), attempt_wants(&attempt), wire->deadline);
+        status = status == 0 ? attempt_step(&attempt, err)
+                             : error_errno(err, status, "cannot connect to %s", addr_format(addr, text));
     }
-    if (status == 0 || wire->trouble.status != 0) {
-        return status;
-    }
-    wire->trouble.status = status == -ENOMEM || status == -ETIMEDOUT ? status : -ENOTCONN;
-    return error_set(&wire->trouble.why, wire->trouble.status,
-                     "cannot connect to %s: %s; is something listening there that leads to the service?",
-                     addr_format(addr, text), sock_connect_words(addr->kind, status));
+    wire->fd = status == 0 ? attempt_take(&attempt) : -1;
+    attempt_end(&attempt);
+    wire->trouble.status = status == 0 || status == -ENOMEM || status == -ETIMEDOUT ? status : -ENOTCONN;
+    return wire->trouble.status;
 }
 
 static ssize_t read_socket(struct kms_wire *wire, void *buffer, size_t size)
