@@ -11,7 +11,7 @@ from client import POSTERN
 from postern import PATIENCE, REPOSITORY, cached, echo, receive, sanitizers
 
 KIB = 1 << 10
-FOLDERS = "base;session;nsm;init;net;http;client;cli"
+FOLDERS = "base;session;net;nsm;attest;init;http;client;cli"
 plain = pytest.mark.skipif(bool(sanitizers()) or cached("POSTERN_COVERAGE") == "ON", reason="an instrumented build is larger")
 WITH_KMS = cached("POSTERN_KMS") != "OFF"
 
