@@ -52,11 +52,11 @@ struct kmstool {
 /* ---- Help ---- */
 
 static const char *const command_help[] = {
-    "    --ciphertext CIPHERTEXT: what is to be decrypted, in base64, or @FILE\n"
-    "    --key-id KEY_ID: the key to decrypt with (optional for symmetric keys)\n"
-    "    --encryption-algorithm ENCRYPTION_ALGORITHM: SYMMETRIC_DEFAULT unless given\n",
-    "    --key-id KEY_ID: the key that encrypts the data key\n"
-    "    --key-spec KEY_SPEC: AES-256 or AES-128\n",
+    ("    --ciphertext CIPHERTEXT: what is to be decrypted, in base64, or @FILE\n"
+     "    --key-id KEY_ID: the key to decrypt with (optional for symmetric keys)\n"
+     "    --encryption-algorithm ENCRYPTION_ALGORITHM: SYMMETRIC_DEFAULT unless given\n"),
+    ("    --key-id KEY_ID: the key that encrypts the data key\n"
+     "    --key-spec KEY_SPEC: AES-256 or AES-128\n"),
     "    --length NO_OF_BYTES: how many, 1 to 1024\n",
 };
 

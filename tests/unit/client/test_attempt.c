@@ -247,7 +247,9 @@ static void test_what_has_no_socket_address(void **state)
 
     (void)state;
     assert_int_equal(addr_parse("vsock://payroll:7000", &to, NULL), 0);
-    assert_int_equal(attempt_begin(&attempt, &to, 1000, "is posternd running, and this its framed listener?", &err), -EINVAL);
+    assert_int_equal(attempt_begin(&attempt, &to, 1000, "is posternd running, and this its framed listener?",
+                                   &err),
+                     -EINVAL);
 }
 
 int main(void)
