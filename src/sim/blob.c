@@ -58,18 +58,27 @@ static int bind(struct text *bound, const uint8_t *head, size_t size, const stru
     return bound->failed ? -ENOMEM : 0;
 }
 
+static void write_head(uint8_t *blob, const char *key_id)
+{
+    for (const char *magic = MAGIC; *magic != '\0'; magic++) {
+        *blob++ = (uint8_t)*magic;
+    }
+    *blob++ = (uint8_t)strlen(key_id);
+    for (; *key_id != '\0'; key_id++) {
+        *blob++ = (uint8_t)*key_id;
+    }
+}
+
 int sim_blob_seal(const uint8_t key[SIM_BLOB_KEY], const char *key_id, const struct sim_context *context,
                   const void *data, size_t size, struct sim_bytes *ret)
 {
     struct text bound = TEXT_INIT;
-    size_t id = strlen(key_id), head = MAGIC_SIZE + 1 + id;
+    size_t head = MAGIC_SIZE + 1 + strlen(key_id);
     uint8_t *blob = malloc(head + NONCE + size + TAG);
     int n, rest, rv = blob ? 0 : -ENOMEM;
 
     if (rv == 0) {
-        memcpy(blob, MAGIC, MAGIC_SIZE);
-        blob[MAGIC_SIZE] = (uint8_t)id;
-        memcpy(blob + MAGIC_SIZE + 1, key_id, id);
+        write_head(blob, key_id);
         rv = bind(&bound, blob, head, context);
     }
     if (rv == 0 && RAND_bytes(blob + head, NONCE) != 1) {

@@ -73,7 +73,7 @@ static int encrypt_content(const uint8_t key[CONTENT_KEY], const uint8_t iv[IV],
                 EVP_EncryptFinal_ex(context, out + some, &rest) == 1;
 
     EVP_CIPHER_CTX_free(context);
-    *ret_size = (size_t)(some + rest);
+    *ret_size = (size_t)some + (size_t)rest;
     return good ? 0 : -EIO;
 }
 

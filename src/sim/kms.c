@@ -89,22 +89,26 @@ void sim_kms_release(struct sim_kms *kms)
 
 /* ---- The call ---- */
 
-static int read_operation(const struct sim_http_exchange *exchange, struct sim_call *call,
-                          const struct sim_operation_entry **ret)
+/* NULL: it is none, with the call's error set. */
+static const struct sim_operation_entry *read_operation(const struct sim_http_exchange *exchange,
+                                                        struct sim_call *call)
 {
+    const struct sim_operation_entry *entry;
     char buffer[128];
     const char *target = sim_http_header(exchange, "x-amz-target", buffer, sizeof buffer);
 
     if (!sim_http_is(exchange, "POST", "/") || !target || strncmp(target, TARGET, strlen(TARGET)) != 0) {
-        return sim_kms_refuse(&call->error, "UnknownOperationException", "There is no such operation");
+        sim_kms_refuse(&call->error, "UnknownOperationException", "There is no such operation");
+        return NULL;
     }
-    *ret = sim_operation_find(target + strlen(TARGET));
-    if (!*ret) {
-        return sim_kms_refuse(&call->error, "UnknownOperationException", "There is no operation %.64s",
-                              target + strlen(TARGET));
+    entry = sim_operation_find(target + strlen(TARGET));
+    if (entry) {
+        call->operation = entry->name;
+    } else {
+        sim_kms_refuse(&call->error, "UnknownOperationException", "There is no operation %.64s",
+                       target + strlen(TARGET));
     }
-    call->operation = (*ret)->name;
-    return 0;
+    return entry;
 }
 
 static int read_body(const struct sim_http_exchange *exchange, struct sim_call *call)
@@ -134,13 +138,13 @@ static int take_fault(struct sim_call *call)
 
 static int run(const struct sim_http_exchange *exchange, struct sim_call *call)
 {
-    const struct sim_operation_entry *entry = NULL;
+    const struct sim_operation_entry *entry = read_operation(exchange, call);
     time_t now = sim_now(call->kms->clock);
-    int rv = read_operation(exchange, call, &entry);
 
-    if (rv == 0) {
-        rv = take_fault(call);
+    if (!entry) {
+        return -EACCES;
     }
+    int rv = take_fault(call);
     if (rv == 0) {
         call->caller =
             sim_signature_check(exchange, &call->kms->credentials, call->kms->region, now, &call->error);
@@ -155,11 +159,17 @@ static int run(const struct sim_http_exchange *exchange, struct sim_call *call)
 
 /* ---- The answer ---- */
 
+/* Words that were cut in the middle of a character are no text for jansson. */
+static json_t *error_body(const struct sim_kms_error *error)
+{
+    json_t *body = json_pack("{s:s, s:s}", "__type", error->type, "message", error->message);
+
+    return body ? body : json_pack("{s:s}", "__type", error->type);
+}
+
 static void add_body(struct sim_call *call, struct sim_http_answer *answer)
 {
-    json_t *body = call->error.type
-                       ? json_pack("{s:s, s:s}", "__type", call->error.type, "message", call->error.message)
-                       : json_incref(call->out);
+    json_t *body = call->error.type ? error_body(&call->error) : json_incref(call->out);
     char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 
     if (text) {

@@ -233,15 +233,15 @@ int sim_get_key_policy(struct sim_call *call)
 
 int sim_put_key_policy(struct sim_call *call)
 {
-    const char *policy;
+    const char *policy = "";
     struct error err;
     int rv = sim_call_key(call, NULL, &administration);
 
     rv = rv == 0 ? check_name(call) : rv;
     rv = rv == 0 ? sim_in_text(call, "Policy", &policy) : rv;
     if (rv == 0 && (!policy || strlen(policy) > SIM_POLICY_MAX)) {
-        rv = sim_kms_refuse(&call->error, "ValidationException", "Policy has to have 1 to %zu characters",
-                            SIM_POLICY_MAX);
+        return sim_kms_refuse(&call->error, "ValidationException", "Policy has to have 1 to %zu characters",
+                              SIM_POLICY_MAX);
     }
     if (rv == 0) {
         pthread_mutex_lock(&call->kms->lock);
@@ -321,12 +321,12 @@ static int set_alias(struct sim_call *call, const char *alias)
 /* A key has one alias here: the last that it was given. */
 int sim_create_alias(struct sim_call *call)
 {
-    const char *alias, *target;
+    const char *alias = "", *target = "";
     int rv = sim_in_text(call, "AliasName", &alias);
 
     rv = rv == 0 ? sim_in_text(call, "TargetKeyId", &target) : rv;
     if (rv == 0 && (!alias || !target || strncmp(alias, "alias/", 6) != 0 || strlen(alias) > 256)) {
-        rv = sim_kms_refuse(&call->error, "ValidationException", "AliasName has to begin with alias/");
+        return sim_kms_refuse(&call->error, "ValidationException", "AliasName has to begin with alias/");
     }
     rv = rv == 0 ? sim_call_key(call, target, &administration) : rv;
     if (rv == 0) {

@@ -14,7 +14,7 @@
 /* As the hypervisor measures it. */
 static int measure(struct sim_nsm *nsm, const char *path, struct error *err)
 {
-    struct eif eif;
+    struct eif eif = {.version = 0};
     FILE *in = fopen(path, "re");
     int rv = in ? eif_measure(in, &eif, err) : error_errno(err, -errno, "cannot read %s", path);
 

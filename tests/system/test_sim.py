@@ -320,7 +320,7 @@ def test_kinds_of_keys(sim):
     ("GenerateDataKeyPair", {"KeyId": "open", "KeyPairSpec": "SM2"}, "ValidationException"),
     ("GenerateRandom", {}, "ValidationException"), ("GenerateRandom", {"NumberOfBytes": 0}, "ValidationException"),
     ("GenerateRandom", {"NumberOfBytes": "8"}, "SerializationException"), ("Sing", {}, "UnknownOperationException"),
-    ("DescribeKey", {}, "ValidationException"), ("GetKeyPolicy", {"KeyId": "open", "PolicyName": "x"}, "NotFoundException"),
+    ("DescribeKey", {}, "ValidationException"), ("DescribeKey", {"KeyId": "x" + "ü" * 2000}, "NotFoundException"), ("GetKeyPolicy", {"KeyId": "open", "PolicyName": "x"}, "NotFoundException"),
     ("ScheduleKeyDeletion", {"KeyId": "open", "PendingWindowInDays": 1}, "ValidationException"),
     ("CreateAlias", {"AliasName": "x", "TargetKeyId": "open"}, "ValidationException")])
 def test_what_is_asked_for_wrongly(sim, operation, body, type_):
