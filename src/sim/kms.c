@@ -53,9 +53,11 @@ int sim_kms_init(struct sim_kms *kms)
     if (rv != 0) {
         return rv;
     }
+    kms->verified = (struct sim_verified){.next = 0};
     kms->calls = json_array();
     kms->keys = (struct sim_keys){.region = kms->region, .account = kms->account};
-    if (!kms->calls || pthread_mutex_init(&kms->lock, NULL) != 0) {
+    if (!kms->calls || pthread_mutex_init(&kms->lock, NULL) != 0 ||
+        pthread_mutex_init(&kms->verified.lock, NULL) != 0) {
         sim_faults_release(&kms->faults);
         json_decref(kms->calls);
         return -ENOMEM;
@@ -81,6 +83,7 @@ void sim_kms_release(struct sim_kms *kms)
     sim_keys_release(&kms->keys);
     json_decref(kms->calls);
     pthread_mutex_destroy(&kms->lock);
+    pthread_mutex_destroy(&kms->verified.lock);
     for (size_t i = 0; i < kms->credentials.count; i++) {
         release_credential(&kms->credentials.list[i]);
     }
@@ -151,8 +154,8 @@ static int run(const struct sim_http_exchange *exchange, struct sim_call *call)
         rv = call->caller ? read_body(exchange, call) : -EACCES;
     }
     if (rv == 0 && entry->takes_recipient) {
-        rv = sim_attested_read(json_object_get(call->in, "Recipient"), call->kms->root, now, &call->attested,
-                               &call->error);
+        rv = sim_attested_read(json_object_get(call->in, "Recipient"), call->kms->root, now,
+                               &call->kms->verified, &call->attested, &call->error);
     }
     return rv == 0 ? entry->run(call) : rv;
 }

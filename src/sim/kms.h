@@ -7,6 +7,7 @@
 #ifndef POSTERN_SIM_KMS_H
 #define POSTERN_SIM_KMS_H
 
+#include "sim/attested.h"
 #include "sim/chain.h"
 #include "sim/clock.h"
 #include "sim/cms.h"
@@ -23,6 +24,7 @@ struct sim_kms {
     const struct sim_clock *clock;
     struct sim_credentials credentials;
     struct sim_faults faults;
+    struct sim_verified verified;
     enum sim_cms_shape shape; /* of envelopes, where no fault says another */
 
     pthread_mutex_t lock; /* over all below */

@@ -70,9 +70,10 @@ static void run(const struct sim_operation_entry *entry, json_t *body)
     call->operation = entry->name;
     call->in = body;
     call->out = json_object();
-    int rv = entry->takes_recipient ? sim_attested_read(json_object_get(body, "Recipient"), kms.root,
-                                                        sim_now(&its_time), &call->attested, &call->error)
-                                    : 0;
+    int rv = entry->takes_recipient
+                 ? sim_attested_read(json_object_get(body, "Recipient"), kms.root, sim_now(&its_time),
+                                     &kms.verified, &call->attested, &call->error)
+                 : 0;
     rv = rv == 0 ? entry->run(call) : rv;
     if ((rv == 0) != (call->error.type == NULL)) {
         abort();
