@@ -394,5 +394,5 @@ void fake_kms_options(const struct fake_kms *fake, struct postern_kms_options *r
     ret->access_key_id = "AKIDEXAMPLE";
     ret->secret_access_key = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
     ret->insecure_nsm = fake->nsm;
-    ret->timeout_ms = 20000;
+    ret->timeout_ms = 60000;
 }

@@ -6,18 +6,38 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+/* ---- An endpoint: the metadata service and a container's in one, in a child process, whose descriptors are its own ---- */
+
+struct endpoint {
+    atomic_ullong now_s;
+    uint16_t port;
+    atomic_uint tokens, roles, keys; /* requests for them */
+    atomic_int life_s, token_status, role_status, keys_status;
+    atomic_bool unknown; /* the next request with a token is answered 401 */
+    atomic_bool never;   /* and all of them */
+    _Atomic(const char *) role, json;
+    char authorization[64];
+};
+
+static struct endpoint *endpoint; /* shared with the child */
+static pid_t child;
 
 /* ---- The time of day is the tests' own ---- */
 
@@ -25,26 +45,10 @@ enum { NOW = 1767225600 }; /* 2026-01-01T00:00:00Z */
 
 uint64_t __wrap_credentials_now_ms(void);
 
-static atomic_ullong now_s;
-
 uint64_t __wrap_credentials_now_ms(void)
 {
-    return (uint64_t)atomic_load(&now_s) * 1000;
+    return (uint64_t)atomic_load(&endpoint->now_s) * 1000;
 }
-
-/* ---- An endpoint: the metadata service and a container's in one, by a thread ---- */
-
-static struct {
-    int listener;
-    uint16_t port;
-    pthread_t thread;
-    atomic_uint tokens, roles, keys; /* requests for them */
-    atomic_int life_s, token_status, role_status, keys_status;
-    atomic_bool unknown; /* the next request with a token is answered 401 */
-    atomic_bool never;   /* and all of them */
-    _Atomic(const char *) role, json;
-    char authorization[64];
-} endpoint;
 
 static void say(int fd, int status, const char *body)
 {
@@ -62,10 +66,10 @@ static void say(int fd, int status, const char *body)
 static void give_keys(int fd)
 {
     char text[1024];
-    time_t expires = (time_t)atomic_load(&now_s) + atomic_load(&endpoint.life_s);
+    time_t expires = (time_t)atomic_load(&endpoint->now_s) + atomic_load(&endpoint->life_s);
     struct tm tm;
     char date[32];
-    unsigned number = atomic_fetch_add(&endpoint.keys, 1) + 1;
+    unsigned number = atomic_fetch_add(&endpoint->keys, 1) + 1;
 
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&expires, &tm));
     snprintf(text, sizeof text,
@@ -73,8 +77,8 @@ static void give_keys(int fd)
              "secret\",\"Token\":\"T==\","
              "\"Expiration\":\"%s\"}",
              number, date);
-    const char *json = atomic_load(&endpoint.json);
-    say(fd, atomic_load(&endpoint.keys_status), json ? json : text);
+    const char *json = atomic_load(&endpoint->json);
+    say(fd, atomic_load(&endpoint->keys_status), json ? json : text);
 }
 
 static void serve(int fd)
@@ -89,32 +93,28 @@ static void serve(int fd)
         request[size] = '\0';
     } while (n > 0 && !strstr(request, "\r\n\r\n"));
     const char *said = strstr(request, "authorization: ");
-    snprintf(endpoint.authorization, sizeof endpoint.authorization, "%.*s",
+    snprintf(endpoint->authorization, sizeof endpoint->authorization, "%.*s",
              said ? (int)strcspn(said + 15, "\r") : 0, said ? said + 15 : "");
     if (strncmp(request, "PUT /latest/api/token", 21) == 0) {
-        atomic_fetch_add(&endpoint.tokens, 1);
-        say(fd, atomic_load(&endpoint.token_status), "TOKEN==");
+        atomic_fetch_add(&endpoint->tokens, 1);
+        say(fd, atomic_load(&endpoint->token_status), "TOKEN==");
     } else if (strncmp(request, "GET /latest", 11) == 0 &&
-               (atomic_load(&endpoint.never) || atomic_exchange(&endpoint.unknown, false))) {
+               (atomic_load(&endpoint->never) || atomic_exchange(&endpoint->unknown, false))) {
         say(fd, 401, "");
     } else if (strstr(request, "GET /latest/meta-data/iam/security-credentials/ ")) {
-        atomic_fetch_add(&endpoint.roles, 1);
-        say(fd, atomic_load(&endpoint.role_status), atomic_load(&endpoint.role));
+        atomic_fetch_add(&endpoint->roles, 1);
+        say(fd, atomic_load(&endpoint->role_status), atomic_load(&endpoint->role));
     } else {
         give_keys(fd);
     }
     close(fd);
 }
 
-static void *run_endpoint(void *data)
+static void run_endpoint(int listener)
 {
-    (void)data;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (;;) {
-        int fd = accept(endpoint.listener, NULL, NULL);
-        if (fd < 0) {
-            return NULL;
-        }
-        serve(fd);
+        serve(accept(listener, NULL, NULL));
     }
 }
 
@@ -124,25 +124,29 @@ static int set_up_all(void **state)
 {
     struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t size = sizeof any;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     (void)state;
 
     strcpy(home, "/tmp/postern-kms-XXXXXX");
-    endpoint.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (!mkdtemp(home) || bind(endpoint.listener, (struct sockaddr *)&any, size) != 0 ||
-        listen(endpoint.listener, 64) != 0 ||
-        getsockname(endpoint.listener, (struct sockaddr *)&any, &size) != 0) {
+    endpoint = mmap(NULL, sizeof *endpoint, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (endpoint == MAP_FAILED || !mkdtemp(home) || bind(listener, (struct sockaddr *)&any, size) != 0 ||
+        listen(listener, 64) != 0 || getsockname(listener, (struct sockaddr *)&any, &size) != 0) {
         return -1;
     }
-    endpoint.port = ntohs(any.sin_port);
-    return pthread_create(&endpoint.thread, NULL, run_endpoint, NULL);
+    endpoint->port = ntohs(any.sin_port);
+    child = fork();
+    if (child == 0) {
+        run_endpoint(listener);
+    }
+    close(listener);
+    return child > 0 ? 0 : -1;
 }
 
 static int tear_down_all(void **state)
 {
     (void)state;
-    shutdown(endpoint.listener, SHUT_RDWR);
-    close(endpoint.listener);
-    return pthread_join(endpoint.thread, NULL) || rmdir(home);
+    munmap(endpoint, sizeof *endpoint);
+    return kill(child, SIGKILL) || waitpid(child, NULL, 0) != child || rmdir(home);
 }
 
 /* ---- A client's credentials ---- */
@@ -168,18 +172,18 @@ static int set_up(void **state)
         unsetenv(names[i]);
     }
     setenv("HOME", home, 1);
-    atomic_store(&now_s, NOW);
-    atomic_store(&endpoint.tokens, 0);
-    atomic_store(&endpoint.roles, 0);
-    atomic_store(&endpoint.keys, 0);
-    atomic_store(&endpoint.life_s, 4000);
-    atomic_store(&endpoint.token_status, 0);
-    atomic_store(&endpoint.role_status, 0);
-    atomic_store(&endpoint.keys_status, 0);
-    atomic_store(&endpoint.unknown, false);
-    atomic_store(&endpoint.never, false);
-    atomic_store(&endpoint.role, "the-role\n");
-    atomic_store(&endpoint.json, NULL);
+    atomic_store(&endpoint->now_s, NOW);
+    atomic_store(&endpoint->tokens, 0);
+    atomic_store(&endpoint->roles, 0);
+    atomic_store(&endpoint->keys, 0);
+    atomic_store(&endpoint->life_s, 4000);
+    atomic_store(&endpoint->token_status, 0);
+    atomic_store(&endpoint->role_status, 0);
+    atomic_store(&endpoint->keys_status, 0);
+    atomic_store(&endpoint->unknown, false);
+    atomic_store(&endpoint->never, false);
+    atomic_store(&endpoint->role, "the-role\n");
+    atomic_store(&endpoint->json, NULL);
     memset(&credentials, 0, sizeof credentials);
     kms_credentials_init(&credentials);
     return 0;
@@ -198,7 +202,7 @@ static void use(enum kms_credentials_place place)
 
     credentials.look.place = place;
     if (place == KMS_CREDENTIALS_METADATA) {
-        snprintf(address, sizeof address, "tcp://127.0.0.1:%u", endpoint.port);
+        snprintf(address, sizeof address, "tcp://127.0.0.1:%u", endpoint->port);
         assert_int_equal(addr_parse(address, &credentials.look.metadata.addr, &err), 0);
         credentials.look.has_metadata = true;
     }
@@ -206,7 +210,7 @@ static void use(enum kms_credentials_place place)
 
 static uint64_t soon(void)
 {
-    return kms_now_ms() + 20000;
+    return kms_now_ms() + 60000;
 }
 
 static void assert_gives(const char *id)
@@ -342,14 +346,14 @@ static void test_a_container(void **state)
     assert_fails(
         "the container's credentials endpoint: AWS_CONTAINER_CREDENTIALS_FULL_URI: it leads elsewhere");
     forget_the_failure();
-    snprintf(url, sizeof url, "http://127.0.0.1:%u", endpoint.port);
+    snprintf(url, sizeof url, "http://127.0.0.1:%u", endpoint->port);
     setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url, 1);
     assert_gives("KEY1");
-    assert_string_equal(endpoint.authorization, "");
+    assert_string_equal(endpoint->authorization, "");
     kms_credentials_close(&credentials);
     setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "who I am", 1);
     assert_gives("KEY2");
-    assert_string_equal(endpoint.authorization, "who I am");
+    assert_string_equal(endpoint->authorization, "who I am");
     kms_credentials_close(&credentials);
     setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "who\r\nx: y", 1);
     assert_fails("the value for authorization has a line break");
@@ -359,7 +363,7 @@ static void test_a_container(void **state)
     assert_fails("cannot read AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
     forget_the_failure();
     unsetenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
-    atomic_store(&endpoint.keys_status, 500);
+    atomic_store(&endpoint->keys_status, 500);
     assert_fails("it answers with status 500; see the agent's own log");
 }
 
@@ -369,49 +373,49 @@ static void test_the_metadata_service(void **state)
     use(KMS_CREDENTIALS_METADATA);
     assert_gives("KEY1");
     assert_gives("KEY1");
-    assert_int_equal(atomic_load(&endpoint.keys), 1);
+    assert_int_equal(atomic_load(&endpoint->keys), 1);
     kms_keys_put(credentials.keys);
     credentials.keys = NULL;
     assert_gives("KEY2");
-    assert_int_equal(atomic_load(&endpoint.tokens), 1); /* it is good for hours */
+    assert_int_equal(atomic_load(&endpoint->tokens), 1); /* it is good for hours */
     kms_keys_put(credentials.keys);
     credentials.keys = NULL;
-    atomic_store(&endpoint.unknown, true);
+    atomic_store(&endpoint->unknown, true);
     assert_gives("KEY3");
-    assert_int_equal(atomic_load(&endpoint.tokens), 2); /* and replaced when it is not known any more */
+    assert_int_equal(atomic_load(&endpoint->tokens), 2); /* and replaced when it is not known any more */
 }
 
 static void test_what_the_metadata_service_may_say(void **state)
 {
     (void)state;
     use(KMS_CREDENTIALS_METADATA);
-    atomic_store(&endpoint.token_status, 403);
+    atomic_store(&endpoint->token_status, 403);
     assert_fails("it is turned off for this instance");
     forget_the_failure();
-    atomic_store(&endpoint.token_status, 0);
-    atomic_store(&endpoint.never, true);
+    atomic_store(&endpoint->token_status, 0);
+    atomic_store(&endpoint->never, true);
     assert_fails("it refuses the token that it has just given");
     forget_the_failure();
-    atomic_store(&endpoint.never, false);
-    atomic_store(&endpoint.role_status, 404);
+    atomic_store(&endpoint->never, false);
+    atomic_store(&endpoint->role_status, 404);
     assert_fails("the instance has no role");
     forget_the_failure();
-    atomic_store(&endpoint.role_status, 0);
-    atomic_store(&endpoint.role, "../../user-data");
+    atomic_store(&endpoint->role_status, 0);
+    atomic_store(&endpoint->role, "../../user-data");
     assert_fails("the name of a role is none");
     forget_the_failure();
-    atomic_store(&endpoint.role, "");
+    atomic_store(&endpoint->role, "");
     assert_fails("the name of a role is none");
     forget_the_failure();
-    atomic_store(&endpoint.role, "role");
-    atomic_store(&endpoint.json, "{\"Code\":\"AssumeRoleUnauthorizedAccess\"}");
+    atomic_store(&endpoint->role, "role");
+    atomic_store(&endpoint->json, "{\"Code\":\"AssumeRoleUnauthorizedAccess\"}");
     assert_fails("it answers AssumeRoleUnauthorizedAccess");
     forget_the_failure();
-    atomic_store(&endpoint.json, "");
+    atomic_store(&endpoint->json, "");
     assert_fails("no JSON object");
     forget_the_failure();
-    atomic_store(&endpoint.json, NULL);
-    atomic_store(&endpoint.keys_status, 503);
+    atomic_store(&endpoint->json, NULL);
+    atomic_store(&endpoint->keys_status, 503);
     assert_fails("it answers with status 503");
     forget_the_failure();
     assert_int_equal(addr_parse("unix:///nowhere/at/all", &credentials.look.metadata.addr, &err), 0);
@@ -425,23 +429,23 @@ static void test_renewed_before_they_expire(void **state)
     (void)state;
     use(KMS_CREDENTIALS_METADATA);
     assert_gives("KEY1");
-    atomic_fetch_add(&now_s, 3690); /* of 4000 s: not before the last 300 */
+    atomic_fetch_add(&endpoint->now_s, 3690); /* of 4000 s: not before the last 300 */
     assert_gives("KEY1");
-    atomic_fetch_add(&now_s, 200); /* of these, the last 150 at the latest */
+    atomic_fetch_add(&endpoint->now_s, 200); /* of these, the last 150 at the latest */
     assert_gives("KEY2");
-    atomic_fetch_add(&now_s, 3900);
-    atomic_store(&endpoint.token_status, 500);
-    atomic_store(&endpoint.role_status, 500);
+    atomic_fetch_add(&endpoint->now_s, 3900);
+    atomic_store(&endpoint->token_status, 500);
+    atomic_store(&endpoint->role_status, 500);
     assert_gives("KEY2"); /* the old ones serve ... */
-    unsigned asked = atomic_load(&endpoint.roles);
+    unsigned asked = atomic_load(&endpoint->roles);
     credentials.retry_at = kms_now_ms() + 60000;
     assert_gives("KEY2");
-    assert_int_equal(atomic_load(&endpoint.roles), asked); /* and it is left in peace */
-    atomic_fetch_add(&now_s, 100);
+    assert_int_equal(atomic_load(&endpoint->roles), asked); /* and it is left in peace */
+    atomic_fetch_add(&endpoint->now_s, 100);
     assert_fails("it answers with status 500"); /* ... until they have expired */
-    assert_int_equal(atomic_load(&endpoint.roles), asked);
+    assert_int_equal(atomic_load(&endpoint->roles), asked);
     forget_the_failure();
-    atomic_store(&endpoint.role_status, 0);
+    atomic_store(&endpoint->role_status, 0);
     assert_gives("KEY3");
 }
 
@@ -449,7 +453,7 @@ static void test_expired_when_they_come(void **state)
 {
     (void)state;
     use(KMS_CREDENTIALS_METADATA);
-    atomic_store(&endpoint.life_s, -1);
+    atomic_store(&endpoint->life_s, -1);
     assert_fails("have expired already");
 }
 
@@ -480,8 +484,8 @@ static void test_asked_for_once(void **state)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
         assert_true(good[i]);
     }
-    assert_int_equal(atomic_load(&endpoint.keys), 1);
-    assert_int_equal(atomic_load(&endpoint.tokens), 1);
+    assert_int_equal(atomic_load(&endpoint->keys), 1);
+    assert_int_equal(atomic_load(&endpoint->tokens), 1);
 }
 
 /* Whose time is over has learned nothing that the others should hear. */
@@ -519,7 +523,7 @@ static void scenario(void *arg)
     struct kms_keys *keys;
 
     (void)arg;
-    atomic_store(&endpoint.keys, 0);
+    atomic_store(&endpoint->keys, 0);
     credentials.retry_at = 0;
     credentials.look.token[0] = '\0';
     if (kms_credentials_get(&credentials, soon(), &keys, &err) == 0) {
