@@ -123,6 +123,68 @@ static void other_answers_are_told(void **state)
     client_time_ms = patience;
 }
 
+static int save_piece(void *data, const char *bytes, size_t size)
+{
+    struct text *saved = data;
+    text_add_bytes(saved, bytes, size);
+    return saved->length > 5 ? -ENOSPC : 0;
+}
+
+/* What is saved as it comes, and may be larger than an answer that is kept. */
+static void what_is_saved_is_whole_or_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *answer;
+        int result;
+        const char *words, *saved, *kept;
+    } samples[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 0, "", "hello", ""},
+        {"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone", 0, "", "", "gone"},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", -ECONNRESET, "ended its answer in the middle",
+         "hel", ""},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nmuch more", -ENOSPC,
+         "cannot write what the daemon sent", "much more", ""},
+        {"220 mail.example.com ESMTP\r\n", -EBADMSG, "is it posternd?", "", ""},
+        {NULL, -ETIMEDOUT, "did not answer /status within", "", ""},
+    };
+    unsigned patience = client_time_ms;
+    for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
+        char address[64];
+        uv_thread_t thread;
+        struct error err = ERROR_INIT;
+        struct client_answer answer;
+        struct text saved = TEXT_INIT;
+        struct peer peer = {.listener = fake_socket(address, sizeof address), .answer = samples[i].answer};
+        client_time_ms = samples[i].answer == NULL ? 50 : patience;
+        assert_int_equal(uv_thread_create(&thread, peer_run, &peer), 0);
+        assert_int_equal(client_save(address, "/status", save_piece, &saved, &answer, &err),
+                         samples[i].result);
+        assert_int_equal(uv_thread_join(&thread), 0);
+        close(peer.listener);
+        assert_contains(err.text, samples[i].words);
+        assert_string_equal(text_string(&saved), samples[i].saved);
+        assert_string_equal(text_string(&answer.body), samples[i].kept);
+        text_release(&saved);
+        text_release(&answer.body);
+    }
+    client_time_ms = patience;
+}
+
+static void a_target_that_is_too_long_is_not_sent(void **state)
+{
+    (void)state;
+    char address[64], target[1024];
+    struct error err = ERROR_INIT;
+    struct client_answer answer;
+    int listener = fake_socket(address, sizeof address);
+    memset(target, 'x', sizeof target - 1);
+    target[sizeof target - 1] = '\0';
+    assert_int_equal(client_ask(address, "GET", target, &answer, &err), -EMSGSIZE);
+    text_release(&answer.body);
+    close(listener);
+}
+
 static void other_statuses_are_refused(void **state)
 {
     (void)state;
@@ -186,6 +248,8 @@ int main(void)
         cmocka_unit_test(the_metrics_listener_is_no_admin_socket),
         cmocka_unit_test(no_daemon_is_told),
         cmocka_unit_test(other_answers_are_told),
+        cmocka_unit_test(what_is_saved_is_whole_or_told),
+        cmocka_unit_test(a_target_that_is_too_long_is_not_sent),
         cmocka_unit_test(other_statuses_are_refused),
         cmocka_unit_test(hybrid_addresses_shake_hands),
     };

@@ -1,4 +1,5 @@
 # postern_unit_test(ctl MODULE ...), one a line.
+postern_unit_test(ctl dial FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo)
 postern_unit_test(ctl client USES postern_daemon)
 postern_unit_test(ctl status USES postern_daemon)
 postern_unit_test(ctl commands USES postern_daemon DEFINITIONS PROJECT_DIR="${PROJECT_SOURCE_DIR}")
