@@ -7,6 +7,7 @@ import http.client
 import json
 import struct
 import subprocess
+import threading
 import zlib
 
 import pytest
@@ -645,3 +646,31 @@ def test_an_image_is_measured(folder):
     with Sim(folder=folder, nsm=[{"eif": str(folder / "app.eif")}]) as one, one.nsm() as nsm:
         pcr0 = parse_document(nsm.attest())["pcrs"][0].hex()
     assert pcr0 in done.stdout
+
+
+def test_many_callers_at_once(sim, recipient):
+    """Each gets what is its own, while keys come and policies change."""
+    with sim.nsm() as nsm:
+        field = recipient.field(nsm)
+    blobs = {number: b64(sim.encrypt(b"%d" % number, "open")) for number in range(6)}
+    failures = []
+
+    def work(number):
+        try:
+            with contextlib.closing(Kept(sim)) as kept, sim.nsm() as own:
+                for turn in range(8):
+                    answer = sim.call("Decrypt", {"CiphertextBlob": blobs[number]}, APP, kept)
+                    assert base64.b64decode(answer["Plaintext"]) == b"%d" % number
+                    sim.call("GenerateDataKey", {"KeyId": "data", "KeySpec": "AES_256", "Recipient": field}, APP, kept)
+                    sim.call("PutKeyPolicy", {"KeyId": "data", "Policy": json.dumps(ATTESTED)}, connection=kept)
+                    if turn % 4 == 0:
+                        sim.call("CreateKey", {}, connection=kept)
+                    assert own.attest(nonce=b"%d" % number)
+        except Exception as failure:
+            failures.append(failure)
+    threads = [threading.Thread(target=work, args=(number,)) for number in blobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
