@@ -9,7 +9,7 @@ set(package_files "${CMAKE_BINARY_DIR}/package")
 
 install(TARGETS libpostern LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT client)
 install(FILES "${CMAKE_BINARY_DIR}/lib/libpostern.a" DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT client)
-install(FILES include/postern/postern.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/postern" COMPONENT client)
+install(FILES include/postern/attest.h include/postern/postern.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/postern" COMPONENT client)
 
 # Where llhttp is a library of its own, whoever links the archive links it, too.
 if(LLHTTP_FOUND)
@@ -38,6 +38,6 @@ postern_install_pkgconfig(postern client)
 if(TARGET libpostern-kms)
   install(TARGETS libpostern-kms LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT kms)
   install(FILES "${CMAKE_BINARY_DIR}/lib/libpostern-kms.a" DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT kms)
-  install(FILES include/postern/kms.h include/postern/seal.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/postern" COMPONENT kms)
+  install(FILES include/postern/kms.h include/postern/seal.h include/postern/verify.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/postern" COMPONENT kms)
   postern_install_pkgconfig(postern-kms kms)
 endif()

@@ -28,3 +28,8 @@ target_compile_definitions(kms_sealed PRIVATE PROTOCOL_DOCUMENT="${PROJECT_SOURC
 postern_unit_test(kms seal USES kms_sealed FAULTS)
 postern_unit_test(kms seal_header USES kms_sealed)
 postern_unit_test(kms base64)
+
+# The documents of the tests of src/attest.
+if(TARGET attest_maker)
+  postern_unit_test(kms verify USES attest_maker)
+endif()
