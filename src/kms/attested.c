@@ -118,18 +118,22 @@ static int begin(struct kms_attestation *attestation, struct recipient **ret_own
     return status;
 }
 
+static int refuse_child(const struct postern_kms *kms, struct error *err)
+{
+    return getpid() == kms->owner
+               ? 0
+               : error_set(err, -ECHILD, "the client for KMS belongs to the parent process");
+}
+
 int kms_attested_prepare(struct postern_kms *kms, struct error *err)
 {
-    struct recipient *own;
-    json_t *document;
-    int status = getpid() == kms->owner
-                     ? begin(&kms->attestation, &own, &document, err)
-                     : error_set(err, -ECHILD, "the client for KMS belongs to the parent process");
+    struct recipient *own = NULL;
+    json_t *document = NULL;
+    int status = refuse_child(kms, err);
 
-    if (status != -ECHILD) {
-        recipient_free(own);
-        json_decref(document);
-    }
+    status = status == 0 ? begin(&kms->attestation, &own, &document, err) : status;
+    recipient_free(own);
+    json_decref(document);
     return status;
 }
 
@@ -221,18 +225,16 @@ static int take_answer(struct kms_attestation *attestation, struct recipient *ow
 int kms_attested_call(struct postern_kms *kms, const char *operation, json_t *request, uint64_t deadline,
                       struct kms_answer *ret, struct postern_secret *ret_secret, struct error *err)
 {
-    struct recipient *own;
-    json_t *document;
+    struct recipient *own = NULL;
+    json_t *document = NULL;
 
     *ret = (struct kms_answer){.status = 0};
     *ret_secret = (struct postern_secret){.data = NULL};
     if (!kms_takes_recipient(operation)) {
         return error_set(err, -EINVAL, "%.64s takes no recipient", operation);
     }
-    if (getpid() != kms->owner) {
-        return error_set(err, -ECHILD, "the client for KMS belongs to the parent process");
-    }
-    int status = begin(&kms->attestation, &own, &document, err);
+    int status = refuse_child(kms, err);
+    status = status == 0 ? begin(&kms->attestation, &own, &document, err) : status;
     if (status == 0) {
         status = add_recipient(request, document, err);
         document = NULL;
