@@ -8,6 +8,7 @@ import json
 import struct
 import subprocess
 import threading
+import time
 import zlib
 
 import pytest
@@ -505,6 +506,16 @@ def test_connections_that_are_cut(sim, fault):
     with pytest.raises(OSError):
         sim.call("GenerateRandom", {"NumberOfBytes": 1})
     sim.call("GenerateRandom", {"NumberOfBytes": 1})
+
+
+def test_slow_answers(sim):
+    sim.fault("slow", "GenerateRandom", delay_ms=300)
+    sim.fault("slow", "GetRandom", delay_ms=300)
+    begin = time.monotonic()
+    sim.call("GenerateRandom", {"NumberOfBytes": 1})
+    with sim.nsm() as nsm:
+        assert "GetRandom" in nsm.ask("GetRandom")
+    assert time.monotonic() - begin >= 0.6
 
 
 @pytest.mark.parametrize("body", [{}, {"fault": "none"}, {"fault": "slow", "count": 0}, {"fault": "slow", "delay_ms": 10 ** 9},

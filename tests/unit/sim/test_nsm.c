@@ -206,12 +206,13 @@ static void test_a_request_that_is_too_large(void **state)
     uint8_t request[NSM_REQUEST_MAX + 1] = {0};
     struct text answer = TEXT_INIT;
     struct answer whole, name;
-    const char *operation, *text;
-    size_t length;
+    const char *operation, *text = NULL;
+    size_t length = 0;
 
     assert_int_equal(sim_nsm_answer(&nsm, request, sizeof request, &answer, &operation), 0);
     assert_true(answer_is_whole((const uint8_t *)answer.data, answer.length, &whole));
     assert_true(answer_find(&whole, "Error", &name) && answer_text(&name, &text, &length));
+    assert_int_equal(length, strlen("InputTooLarge"));
     assert_memory_equal(text, "InputTooLarge", length);
     text_release(&answer);
 }
