@@ -80,8 +80,8 @@ static void test_what_is_wrong(void **state)
         "{\"directory\": \"/d\", \"kms\": {}}",
         "{\"directory\": \"/d\", \"nsm\": [{}]}",
         "{\"directory\": \"/d\", \"nsm\": [{\"listen\": \"x\", \"pcrs\": 1}]}",
-        "{\"directory\": \"/d\", \"kms\": {\"listen\": \"\", \"region\": "
-        "\"0123456789012345678901234567890\"}}",
+        ("{\"directory\": \"/d\", \"kms\": {\"listen\": \"x\", \"region\": "
+         "\"0123456789012345678901234567890\"}}"),
         "{\"directory\": \"/d\", \"kms\": {\"listen\": \"x\", \"account\": \"11112222333a\"}}"};
     struct sim_config config;
 
