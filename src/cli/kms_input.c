@@ -78,31 +78,49 @@ static int decode(uint8_t *data, size_t *size, struct error *err)
                               "this is not base64; bytes are read from @FILE, or from - (standard input)");
 }
 
-int kms_input_read(const char *text, bool in_base64, size_t max, uint8_t **ret, size_t *ret_size,
-                   struct error *err)
+/* As it stands on the command line, or in the file. */
+static int take(const char *text, bool is_text, uint8_t *data, size_t room, size_t *ret_size,
+                struct error *err)
+{
+    if (!is_text) {
+        return read_file(text, data, room, ret_size, err);
+    }
+    *ret_size = strlen(text);
+    if (*ret_size >= room) {
+        error_set(err, -E2BIG, "this is too large");
+        return -E2BIG;
+    }
+    memcpy(data, text, *ret_size);
+    return 0;
+}
+
+static int read_and_decode(const char *text, bool in_base64, size_t max, uint8_t *data, size_t room,
+                           size_t *ret_size, struct error *err)
 {
     bool is_text = text[0] != '@' && strcmp(text, "-") != 0;
-    size_t room = 2 * BASE64_LENGTH(max) + 1, length = strlen(text);
-    uint8_t *data = malloc(room);
-    int r = 0;
-    if (data == NULL) {
-        return error_set(err, -ENOMEM, "out of memory");
-    }
-    if (!is_text) {
-        r = read_file(text, data, room, ret_size, err);
-    } else if (length < room) {
-        memcpy(data, text, length);
-        *ret_size = length;
-    } else {
-        r = error_set(err, -E2BIG, "this is too large: at most %zu bytes are expected", max);
-    }
+    int r = take(text, is_text, data, room, ret_size, err);
     if (r == 0 && (is_text || in_base64)) {
         r = decode(data, ret_size, err);
     }
-    if (r == 0 && (*ret_size == 0 || *ret_size > max)) {
-        r = error_set(err, *ret_size == 0 ? -EINVAL : -E2BIG, "it has %zu bytes: 1 to %zu are expected",
-                      *ret_size, max);
+    if (r != 0) {
+        return r;
     }
+    if (*ret_size == 0 || *ret_size > max) {
+        return error_set(err, *ret_size == 0 ? -EINVAL : -E2BIG, "it has %zu bytes: 1 to %zu are expected",
+                         *ret_size, max);
+    }
+    return 0;
+}
+
+int kms_input_read(const char *text, bool in_base64, size_t max, uint8_t **ret, size_t *ret_size,
+                   struct error *err)
+{
+    size_t room = 2 * BASE64_LENGTH(max) + 1;
+    uint8_t *data = calloc(1, room);
+    if (data == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    int r = read_and_decode(text, in_base64, max, data, room, ret_size, err);
     if (r != 0) {
         free(data);
         return r;
