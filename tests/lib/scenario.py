@@ -113,6 +113,8 @@ class Enclave:
         sets = [f"--set={key}={value}" for key, value in {"log_flush": "1m", "clock_wait": "0s"}.items()]
         command = list(world.command)
         command[command.index("--"):command.index("--")] = sets
+        if world.name != "signer":  # which takes its time
+            command += ["--timeout", "10m"]
         if pcrs is not None:
             command += ["--insecure-nsm", world.nsm[pcrs]]
         with open(self.out_file, "wb") as out, open(self.err_file, "wb") as err:
@@ -303,7 +305,7 @@ class Scenario:
         """By the data owner, outside of the enclave. Returns the sealed bytes."""
         target = self.folder / f"sealed-{os.urandom(4).hex()}"
         pairs = [part for name, value in (context or {}).items() for part in ("--context", f"{name}={value}")]
-        run = self.postern("seal", "--no-attestation", *self.way(), "--key", key or self.key(account), *pairs, source, target, account=account)
+        run = self.postern("seal", "--no-attestation", "--timeout", "10m", *self.way(), "--key", key or self.key(account), *pairs, source, target, account=account)
         assert run.returncode == 0, run.stderr.decode()
         return target.read_bytes()
 
@@ -341,6 +343,8 @@ class Scenario:
     def close(self):
         problems = [problem for one in self.enclaves for problem in one.finish()]
         if self.daemon is not None:
+            if self.daemon.process is not None and self.daemon.process.poll() is None and self.daemon.stop() != 0:
+                problems.append(f"the daemon ended with {self.daemon.process.returncode}:\n{self.daemon.log()}")
             problems += self.daemon.finish()
         for one in (*self.recorders.values(), *self.stores.values()):
             one.close()

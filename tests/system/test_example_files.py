@@ -215,7 +215,6 @@ STAND_INS = {
     "nitro-cli": 'case "$1" in build-enclave) cat "$MEASUREMENTS"; touch "${@: -1}";; esac',
     "sudo": ":",
     "postern": ":",
-    "socat": "cat >/dev/null; echo ok",
 }
 
 
@@ -230,6 +229,7 @@ def test_the_commands_of_the_readme_run(name, tmp_path):
         (programs / program).chmod(0o755)
     text = "\n".join(blocks(name)).replace("--config /etc/postern/postern.yaml", f"--config examples/{name}/parent/postern.yaml")
     text = re.sub(r"(?m)^posternctl eif measure.*\n", "", text)  # there is no image
+    text = re.sub(r"(?m)^(examples/signer/client/\S+) 127.0.0.1.*$", r"\1 --help", text)  # nor a signer
     measurements = next((EXAMPLES / name).glob("owner*/measurements.json"))
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=sources, text=True, capture_output=True, timeout=PATIENCE, check=False,
                           stdin=subprocess.DEVNULL, env={**ENVIRONMENT, "PATH": f"{programs}:{ENVIRONMENT['PATH']}", "MEASUREMENTS": str(measurements),

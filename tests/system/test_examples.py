@@ -11,7 +11,7 @@ import pytest
 
 from postern import PATIENCE, cached, connect, read_all, wait_until
 from recorder import find
-from scenario import EXAMPLES, PARENT_ROLE, Scenario
+from scenario import EXAMPLES, PARENT_ROLE, Scenario, measured
 
 PEOPLE = EXAMPLES / "pii-aggregate/owner/people.csv"
 TRANSPORTS = ["vsock"] if "POSTERN_IN_VM" in os.environ else ["unix", "tcp", "hybrid"]
@@ -316,19 +316,51 @@ def test_the_key_signs_and_survives_a_restart(signing, transport, tmp_path):
     enclave = one.start()
     assert one.lines("signer: the key was") == ["signer: the key was made"], enclave.err() + one.world.daemon.log()
     public = tmp_path / "public"
-    public.write_text(one.ask("key"))
+    public.write_text(one.ask("key").removeprefix("ok "))
     file = tmp_path / "contract"
     file.write_text("to be signed")
     done = one.sign(file, public=public)
     assert done.returncode == 0, done.stderr
     (tmp_path / "sig").write_bytes(done.stdout)
-    (tmp_path / "public.der").write_bytes(base64.b64decode(public.read_text().removeprefix("ok ")))
+    (tmp_path / "public.der").write_bytes(base64.b64decode(public.read_text()))
     assert one.openssl("dgst", "-sha256", "-verify", tmp_path / "public.der", "-keyform", "DER", "-signature", tmp_path / "sig", file) == b"Verified OK\n"
 
     enclave.stop()
     one.start()
     assert one.lines("signer: the key was")[1:] == ["signer: the key was opened"]
-    assert one.ask("key") == public.read_text() and one.sign(file, public=public).returncode == 0
+    assert one.ask("key") == f"ok {public.read_text()}" and one.sign(file, public=public).returncode == 0
+
+
+def fetch_key(one, pcr0):
+    host, port = one.world.ingress.removeprefix("tcp://").split(":")
+    return subprocess.run([EXAMPLES / "signer/client/fetch-key", host, port, pcr0, "--root", one.world.sim.root], capture_output=True,
+                          timeout=PATIENCE, check=False, env=one.world.environment)
+
+
+def test_a_client_knows_whose_key_it_is(signing):
+    """By a document that names the key and the image; another image's word, or another key's document, will not do."""
+    one = signing()
+    one.start()
+    pcr0 = measured(EXAMPLES / "signer/owner/measurements.json")["0"]
+    done = fetch_key(one, pcr0)
+    assert done.returncode == 0 and done.stdout.decode().strip() == one.ask("key").removeprefix("ok "), done.stderr
+    done = fetch_key(one, "ab" * 48)
+    assert done.returncode == 1 and not done.stdout and b"is not vouched for" in done.stderr
+
+
+def test_another_keys_document_is_not_taken(signing, peer):
+    """The parent answers with a key of its own, and with the document that is there."""
+    one = signing()
+    one.start()
+    document = one.ask("attest")
+    key = one.openssl("pkey", "-in", one.world.requester, "-pubout", "-outform", "DER")
+
+    def lie(connection):
+        asked = connection.makefile().readline()
+        connection.sendall((f"ok {base64.b64encode(key).decode()}" if asked == "key\n" else document).encode() + b"\n")
+    one.world.ingress = peer(lie).address
+    done = fetch_key(one, measured(EXAMPLES / "signer/owner/measurements.json")["0"])
+    assert done.returncode == 1 and not done.stdout and b"is not vouched for" in done.stderr
 
 
 def test_others_requests_are_not_signed(signing, tmp_path):
@@ -337,7 +369,7 @@ def test_others_requests_are_not_signed(signing, tmp_path):
     one.start()
     stranger, public, file = tmp_path / "stranger.key", tmp_path / "public", tmp_path / "contract"
     one.openssl("genpkey", "-algorithm", "ed25519", "-out", stranger)
-    public.write_text(one.ask("key"))
+    public.write_text(one.ask("key").removeprefix("ok "))
     file.write_text("a cheque for the parent")
     done = one.sign(file, requester=stranger, public=public)
     assert done.returncode == 1 and b"the requester did not sign this" in done.stderr
@@ -350,12 +382,12 @@ def test_a_client_takes_no_other_key_for_the_signers(signing, tmp_path):
     one = signing()
     enclave = one.start()
     public, file = tmp_path / "public", tmp_path / "contract"
-    public.write_text(one.ask("key"))
+    public.write_text(one.ask("key").removeprefix("ok "))
     file.write_text("to be signed")
     enclave.stop()
     one.world.stores[KEYS].things.clear()
     one.start()
-    assert one.ask("key") != public.read_text()
+    assert one.ask("key") != f"ok {public.read_text()}"
     done = one.sign(file, public=public)
     assert done.returncode == 1 and b"the signature is not the signer's" in done.stderr and not done.stdout
 
@@ -397,11 +429,11 @@ def test_what_was_kept_and_changed(signing):
 
 
 def test_slow_callers_hold_nobody_up_for_ever(signing):
-    """Twice as many as there are threads, who never end their line."""
+    """As many as there are threads, who never end their line."""
     one = signing()
     one.start()
     with contextlib.ExitStack() as stack:
-        for _ in range(32):
+        for _ in range(16):
             stack.enter_context(connect(one.world.ingress)).sendall(b"sig")
         assert one.ask("key").startswith("ok ")
 

@@ -3,6 +3,7 @@
  *
  *     key               ok PUBLIC-KEY                  SubjectPublicKeyInfo, DER, in base64
  *     sign DIGEST BY    ok SIGNATURE                   ECDSA, DER, in base64
+ *     attest            ok DOCUMENT                    says that this public key is of an enclave of these measurements; in base64
  *     anything else     error WORDS
  *
  * DIGEST is a SHA-256 in lower-case hex, and BY the requester's signature, in base64, of `postern-example-signer sign DIGEST`. The
@@ -20,12 +21,12 @@
 
 static size_t say(char *reply, const char *text)
 {
-    return (size_t)snprintf(reply, LINE_SIZE, "%s", text);
+    return (size_t)snprintf(reply, REPLY_SIZE, "%s", text);
 }
 
 static size_t say_bytes(char *reply, const unsigned char *bytes, size_t length)
 {
-    if (4 * ((length + 2) / 3) + sizeof "ok " > LINE_SIZE) {
+    if (4 * ((length + 2) / 3) + sizeof "ok " > REPLY_SIZE) {
         return say(reply, "error the answer is too long");
     }
     memcpy(reply, "ok ", 3);
@@ -121,6 +122,9 @@ size_t answer(const struct signer *signer, const char *request, char *reply)
 {
     if (strcmp(request, "key") == 0) {
         return tell_key(signer, reply);
+    }
+    if (strcmp(request, "attest") == 0) {
+        return (size_t)snprintf(reply, REPLY_SIZE, "ok %s", signer->document);
     }
     if (strncmp(request, "sign ", 5) == 0) {
         return answer_sign(signer, request + 5, reply);

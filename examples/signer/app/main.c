@@ -11,6 +11,8 @@
 #include <openssl/pem.h>
 #include <stdio.h>
 
+#define KMS_PATIENCE_MS 60000 /* it is asked once, and without it there is no signer */
+
 struct arguments {
     const char *listen, *key, *requester;
     const char *insecure_nsm; /* for tests: what it vouches for, anybody could */
@@ -78,6 +80,7 @@ static EVP_PKEY *load_key(const struct arguments *arguments)
     postern_kms_options_init(&kms_options);
     kms_options.postern = door;
     kms_options.insecure_nsm = arguments->insecure_nsm;
+    kms_options.timeout_ms = KMS_PATIENCE_MS;
     if (postern_kms_open(&kms_options, &kms, &err) == 0) {
         key = key_get(door, kms, arguments->key);
         postern_kms_close(kms);
@@ -91,7 +94,7 @@ static EVP_PKEY *load_key(const struct arguments *arguments)
 int main(int argc, char **argv)
 {
     struct arguments arguments = {.listen = NULL};
-    struct signer signer = {.key = NULL};
+    static struct signer signer;
 
     if (!parse(argc, argv, &arguments)) {
         fprintf(
@@ -102,7 +105,7 @@ int main(int argc, char **argv)
     }
     signer.requester = load_requester(arguments.requester);
     signer.key = signer.requester ? load_key(&arguments) : NULL;
-    if (signer.key) {
+    if (signer.key && vouch(signer.key, arguments.insecure_nsm, signer.document) == 0) {
         serve(&signer, arguments.listen);
     }
     EVP_PKEY_free(signer.key);

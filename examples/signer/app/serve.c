@@ -78,12 +78,12 @@ static void write_line(int fd, const char *line, size_t size, long deadline)
 
 static void serve_one(const struct signer *signer, int fd)
 {
-    char request[LINE_SIZE], reply[LINE_SIZE + 1];
+    char request[LINE_SIZE], reply[REPLY_SIZE];
     long deadline = now_ms() + SERVING_MS;
 
     if (read_line(fd, request, deadline)) {
         size_t size = answer(signer, request, reply);
-        reply[size] = '\n';
+        reply[size] = '\n'; /* in the place of the zero */
         write_line(fd, reply, size + 1, deadline);
         shutdown(fd, SHUT_WR);
     }
