@@ -1,8 +1,5 @@
-"""postern kms-proxy: KMS for unmodified SDKs, against postern-sim. The callers are Python's http.client and, where they are at hand in the
-build directory's `sdk`, AWS's own SDKs:
-
-    pip install --target BUILD/sdk/python boto3
-    npm install --prefix BUILD/sdk @aws-sdk/client-kms
+"""postern kms-proxy: KMS for unmodified SDKs, against postern-sim. The callers are Python's http.client and, where they are at hand, AWS's
+own SDKs: see CONTRIBUTING.md.
 """
 import base64
 import contextlib
@@ -16,7 +13,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -25,7 +21,8 @@ from client import POSTERN
 from postern import BUILD, FINDING, PATIENCE, cached, connect, listen, read_all, wait_until
 from sim import ATTESTED, PCR0, ROLE, Sim, allow, policy
 
-SDK = BUILD / "sdk"
+NODE, SDK = shutil.which("node"), pathlib.Path(os.environ.get("POSTERN_SDK", BUILD / "sdk"))
+BOTO = pathlib.Path(os.environ.get("POSTERN_BOTO", BUILD / "boto/bin/python"))
 
 pytestmark = pytest.mark.skipif(cached("POSTERN_KMS") == "OFF", reason="built without KMS")
 
@@ -374,11 +371,11 @@ def test_a_second_sigterm_does_not_wait(sim, proxy):
 
 # ---- SDKs, as they are ----
 
-def sdk_environment(one, **more):
+def sdk_environment(one):
     """Nothing of it but the endpoint has to do with the enclave."""
     return {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "AWS_ENDPOINT_URL_KMS": f"http://{one.at}", "AWS_REGION": "us-east-1",
             "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none",
-            "AWS_EC2_METADATA_DISABLED": "true", **more}
+            "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 PYTHON = """
@@ -417,11 +414,10 @@ print("done")
 """
 
 
+@pytest.mark.skipif(not BOTO.exists(), reason=f"boto3 is not installed at {BOTO}, see CONTRIBUTING.md")
 def test_boto3(sim, proxy):
-    if not (SDK / "python" / "boto3").is_dir():
-        pytest.skip(f"there is no {SDK}/python/boto3")
-    run = subprocess.run([sys.executable, "-c", PYTHON, SECRET.decode()], capture_output=True, text=True, timeout=4 * PATIENCE, check=False,
-                         env=sdk_environment(proxy(), PYTHONPATH=str(SDK / "python")))
+    run = subprocess.run([BOTO, "-c", PYTHON, SECRET.decode()], capture_output=True, text=True, timeout=4 * PATIENCE, check=False,
+                         env=sdk_environment(proxy()))
     assert (run.returncode, run.stdout) == (0, "done\n"), run.stderr
 
 
@@ -451,11 +447,11 @@ const assert = require("node:assert");
 """
 
 
+@pytest.mark.skipif(not NODE or not (SDK / "node_modules/@aws-sdk/client-kms").exists(),
+                    reason=f"node, or the AWS SDK for JavaScript at {SDK}, is not installed, see CONTRIBUTING.md")
 def test_the_sdk_for_javascript(sim, proxy, folder):
-    if shutil.which("node") is None or not (SDK / "node_modules" / "@aws-sdk" / "client-kms").is_dir():
-        pytest.skip(f"there is no node, or no {SDK}/node_modules/@aws-sdk/client-kms")
     script = folder / "script.js"
     script.write_text(JAVASCRIPT)
-    run = subprocess.run(["node", script, SDK, SECRET.decode()], capture_output=True, text=True, timeout=4 * PATIENCE, check=False,
+    run = subprocess.run([NODE, script, SDK, SECRET.decode()], capture_output=True, text=True, timeout=4 * PATIENCE, check=False,
                          env=sdk_environment(proxy()))
     assert (run.returncode, run.stdout) == (0, "done\n"), run.stderr
