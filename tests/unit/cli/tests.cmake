@@ -43,3 +43,6 @@ if(TARGET postern_kms)
   postern_unit_test(cli kms_proxy FAULTS USES run_cli LINK_OPTIONS
     -Wl,--wrap=postern_kms_open,--wrap=postern_kms_close,--wrap=kms_attested_prepare,--wrap=kms_proxy_serve)
 endif()
+if(TARGET attest_maker)
+  postern_unit_test(cli attest FAULTS USES run_cli attest_maker LINK_OPTIONS -Wl,--wrap=nsm_open -lutil)
+endif()

@@ -176,16 +176,31 @@ static void test_what_else_may_be_there(void **state)
     }
 }
 
-static void test_depth_and_counts_are_bounded(void **state)
+/* What nobody asks for, so deep. */
+static int random_beside(unsigned levels)
 {
-    static const char counted[] = "\xa1\x69GetRandom\xbb\x7f\xff\xff\xff\xff\xff\xff\xff\x61x\x01";
-    uint8_t deep[100];
+    static const char head[] = "\xa1\x69GetRandom\xa2\x61x", end[] = "\x01\x66random\x41r";
+    uint8_t answer[256];
 
+    memcpy(answer, head, sizeof head - 1);
+    memset(answer + sizeof head - 1, 0x81, levels);
+    memcpy(answer + sizeof head - 1 + levels, end, sizeof end - 1);
+    return run_with(do_random, answer, sizeof head - 1 + levels + sizeof end - 1);
+}
+
+static void test_depth_is_bounded(void **state)
+{
     (void)state;
-    memset(deep, 0x81, sizeof deep);
-    deep[sizeof deep - 1] = 0;
-    assert_int_equal(run_with(do_random, deep, sizeof deep), -EBADMSG);
-    assert_int_equal(run_with(do_random, counted, sizeof counted - 1), -EBADMSG);
+    assert_int_equal(random_beside(5), 0);
+    assert_int_equal(random_beside(6), -EBADMSG);
+    assert_int_equal(random_beside(200), -EBADMSG);
+}
+
+static void test_counts_cost_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(RUN(do_random, "\xa1\x69GetRandom\xbb\x7f\xff\xff\xff\xff\xff\xff\xff\x61x\x01"),
+                     -EBADMSG);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -193,10 +208,9 @@ static void test_depth_and_counts_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_documents_of_every_making),
-        TEST(test_documents_that_are_none),
-        TEST(test_what_else_may_be_there),
-        TEST(test_depth_and_counts_are_bounded),
+        TEST(test_documents_of_every_making), TEST(test_documents_that_are_none),
+        TEST(test_what_else_may_be_there),    TEST(test_depth_is_bounded),
+        TEST(test_counts_cost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
