@@ -347,8 +347,9 @@ def test_a_ciphertext_of_a_key_that_is_gone(sim):
     (lambda field: {**field, "AttestationDocument": b64(base64.b64decode(field["AttestationDocument"])[:-1] + b"\x55")}, "not valid")])
 def test_documents_that_are_none(sim, recipient, change, says):
     with sim.nsm() as nsm:
-        field = change(recipient.field(nsm))
-    error = refused(sim, "GenerateRandom", {"NumberOfBytes": 1, "Recipient": field})
+        field = recipient.field(nsm)
+    sim.call("GenerateRandom", {"NumberOfBytes": 1, "Recipient": field})  # that it was right does not help the one that was changed
+    error = refused(sim, "GenerateRandom", {"NumberOfBytes": 1, "Recipient": change(field)})
     assert error.type == "ValidationException" and says in error.message
 
 
