@@ -7,6 +7,7 @@
 #include "nsm/answer.h"
 #include "nsm/nsm.h"
 #include "sim/cbor.h"
+#include "sim/certificate.h"
 #include <errno.h>
 #include <openssl/err.h>
 #include <setjmp.h>
@@ -272,21 +273,27 @@ static void test_out_of_memory(void **state)
     text_release(&request);
 }
 
-static void make_leaf(void *arg)
+static void certify(void *arg)
 {
-    struct sim_leaf leaf;
+    X509 *paper = sim_certify(&(struct sim_paper){.subject = "C=US/CN=leaf",
+                                                  .key = chain.keys[1],
+                                                  .issuer = chain.papers[0],
+                                                  .signer = chain.keys[0],
+                                                  .constraints = "critical,CA:FALSE",
+                                                  .usage = "digitalSignature",
+                                                  .identifiers = true,
+                                                  .from = 1000,
+                                                  .to = 2000});
 
     (void)arg;
-    if (sim_chain_leaf(&chain, "i-0-enc0", time(NULL), &leaf) == 0) {
-        sim_leaf_release(&leaf);
-    }
+    X509_free(paper);
     ERR_clear_error();
 }
 
-static void test_out_of_memory_for_a_leaf(void **state)
+static void test_out_of_memory_for_a_certificate(void **state)
 {
     (void)state;
-    assert_true(fault_loop("leaf", FAULT_MEMORY, make_leaf, NULL) >= 100);
+    assert_true(fault_loop("certificate", FAULT_MEMORY, certify, NULL) >= 100);
 }
 
 int main(void)
@@ -299,7 +306,7 @@ int main(void)
         cmocka_unit_test(test_the_largest_document),
         cmocka_unit_test(test_extending),
         cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_out_of_memory_for_a_leaf),
+        cmocka_unit_test(test_out_of_memory_for_a_certificate),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
