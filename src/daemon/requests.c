@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 /* ---- Counters ---- */
 
@@ -44,8 +43,7 @@ static void log_span(struct log_line *line, const char *name, struct http_span s
         return;
     }
     size_t size = span.size < SPAN_MAX ? span.size : SPAN_MAX;
-    memcpy(text, span.data, size);
-    memcpy(text + size, size < span.size ? "..." : "\0\0\0", 4);
+    snprintf(text, sizeof text, "%.*s%s", (int)size, span.data, size < span.size ? "..." : "");
     log_str(line, name, text);
 }
 
@@ -60,8 +58,8 @@ static void log_upstream(struct log_line *line, const struct forward_told *told)
     log_str(line, "connection", exchange->reused ? "kept" : "new");
 }
 
-/* What the enclave brought upon itself is its own affair, and could fill the log; what the parent or the upstream fail at
- * is a warning, too. Both within the bound for refused streams. */
+/* A refusal is a warning, whoever is to blame for it. An enclave could fill the log with either: each is within the bound that
+ * streams have, too. */
 static void begin_line(struct stream_record *record, const struct forward_told *told, struct log_line *line)
 {
     struct worker *worker = record->worker;

@@ -100,8 +100,7 @@ static const char *advice(int code)
     switch (code) {
     case -EUCLEAN:
         return "; nothing in it is touched: `posternctl spool set-aside` moves it out of the way, whole, "
-               "then `posternctl "
-               "reload` begins a new one";
+               "then `posternctl reload` begins a new one";
     case -EBUSY:
         return "; end the other process, then `posternctl reload`";
     default:

@@ -5,6 +5,9 @@
  * label of the metric. A word is never renamed or removed. After any of these the connection to the enclave
  * is closed: where one message ends and the next begins is no longer certain, or not worth knowing.
  *
+ * A stream carries many requests, and ends for a reason of its own, out of the table of base/reason.h. A word that stands in both says
+ * the same of either, and `posternctl explain` tells both.
+ *
  * Columns: identifier, word, status, what is wrong, what to do about it.
  */
 #ifndef POSTERN_HTTP_REFUSAL_H

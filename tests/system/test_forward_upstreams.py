@@ -140,33 +140,31 @@ def test_an_answer_that_breaks_in_the_middle(forward, name, how):  # noqa: F811
     upstream.close()
 
 
-def test_a_second_answer_that_nobody_asked_for(forward):  # noqa: F811
-    """It is nobody's: not the next request's either."""
+def bodies_of_answers(forward, said, stays):  # noqa: F811
+    """Of five requests on a connection, to an upstream that always says that much."""
     def script(connection, _):
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
-        return True
+        connection.sendall(said)
+        return stays
 
     upstream = Answering(script)
     daemon = forward(upstream.url, listen="unix")
+    bodies = []
     with daemon.connect() as client:
         for _ in range(5):
             client.sendall(request())
-            assert Answer(client).body == b"ok"
+            bodies.append(Answer(client).body)
     upstream.close()
+    return bodies
+
+
+def test_a_second_answer_that_nobody_asked_for(forward):  # noqa: F811
+    """It is nobody's: not the next request's either."""
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+    assert bodies_of_answers(forward, said, stays=True) == 5 * [b"ok"]
 
 
 def test_an_answer_without_a_length(forward):  # noqa: F811
-    def script(connection, _):
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nto the end")
-        return False
-
-    upstream = Answering(script)
-    daemon = forward(upstream.url, listen="unix")
-    with daemon.connect() as client:
-        for _ in range(2):
-            client.sendall(request())
-            assert Answer(client).body == b"to the end"
-    upstream.close()
+    assert bodies_of_answers(forward, b"HTTP/1.1 200 OK\r\n\r\nto the end", stays=False) == 5 * [b"to the end"]
 
 
 def test_a_dead_connection_that_was_kept(forward):  # noqa: F811
