@@ -306,7 +306,8 @@ static void accept_one(int listener, void *(*serve)(void *))
     int fd = accept(listener, NULL, NULL);
     pthread_t thread;
 
-    check(fd >= 0 && pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd) == 0);
+    check(fd >= 0);
+    check(pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd) == 0);
     pthread_detach(thread);
 }
 
