@@ -137,8 +137,12 @@ int nsm_open_insecure(const char *address, struct nsm **ret, struct error *err)
 {
     struct place *place = malloc(sizeof *place);
     struct nsm_way way = {.ask = ask, .close = free, .user = place, .insecure = true};
-    int code = place ? addr_parse(address, &place->at, err) : error_errno(err, -ENOMEM, "cannot open an NSM");
+    int code;
 
+    if (!place) {
+        return error_errno(err, -ENOMEM, "cannot open an NSM");
+    }
+    code = addr_parse(address, &place->at, err);
     if (code == 0 &&
         (place->at.cid_by_name || (place->at.kind == ADDR_VSOCK && place->at.cid == ADDR_CID_ANY))) {
         code = error_set(err, -EINVAL, "\"%s\": here a CID is a number, parent or local", address);

@@ -12,7 +12,8 @@ int nsm_read_document(const struct answer *at, const uint8_t **ret, size_t *ret_
     struct answer inner;
 
     if (!answer_find(at, "document", &inner) || !answer_bytes(&inner, ret, ret_size) || *ret_size == 0) {
-        return nsm_malformed("Attestation", err);
+        nsm_malformed("Attestation", err);
+        return -EBADMSG;
     }
     return 0;
 }
