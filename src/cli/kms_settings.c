@@ -89,34 +89,39 @@ static int set_metadata(struct kms_settings *settings, const char *text)
     return CLI_DONE;
 }
 
-/* Where the text goes that is taken as it is; NULL: it is another option's. */
-static const char **place_of(struct postern_kms_options *client, int option)
+/* The texts that are taken as they are. False: it is another option's. */
+static bool set_text(struct postern_kms_options *client, int option, const char *text)
 {
     switch (option) {
     case KMS_OPTION_REGION:
-        return &client->region;
+        client->region = text;
+        return true;
     case KMS_OPTION_HOST:
-        return &client->host;
+        client->host = text;
+        return true;
     case KMS_OPTION_CA_FILE:
-        return &client->ca_file;
+        client->ca_file = text;
+        return true;
     case KMS_OPTION_ROUTE:
-        return &client->route;
+        client->route = text;
+        return true;
     case KMS_OPTION_RAW:
-        return &client->raw_address;
+        client->raw_address = text;
+        return true;
     case KMS_OPTION_CREDENTIALS_FILE:
-        return &client->credentials_file;
+        client->credentials_file = text;
+        return true;
     case KMS_OPTION_PROFILE:
-        return &client->profile;
+        client->profile = text;
+        return true;
     default:
-        return NULL;
+        return false;
     }
 }
 
 int kms_settings_take(struct kms_settings *settings, const struct cli *cli, int option)
 {
-    const char **place = place_of(&settings->client, option);
-    if (place != NULL) {
-        *place = optarg;
+    if (set_text(&settings->client, option, optarg)) {
         return CLI_DONE;
     }
     switch (option) {
