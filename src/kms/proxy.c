@@ -175,20 +175,22 @@ static void close_all_idle(struct kms_proxy *proxy)
     }
 }
 
-/* The one that has been idle for the longest, unless one is over anyway. */
+/* The one that has been idle for the longest, unless one is over anyway, or about to be. */
 static void close_one_idle(struct kms_proxy *proxy)
 {
     struct proxy_guest *guest, *oldest = NULL;
 
     LIST_FOREACH (guest, &proxy->guests, link) {
-        if (guest->state == PROXY_GUEST_ENDED) {
+        bool idle = guest->state == PROXY_GUEST_IDLE;
+        if (guest->state == PROXY_GUEST_ENDED || (idle && guest->asked_to_go)) {
             return;
         }
-        if (guest->state == PROXY_GUEST_IDLE && (!oldest || guest->idle_since < oldest->idle_since)) {
+        if (idle && (!oldest || guest->idle_since < oldest->idle_since)) {
             oldest = guest;
         }
     }
     if (oldest) {
+        oldest->asked_to_go = true;
         (void)shutdown(oldest->fd, SHUT_RD);
     }
 }

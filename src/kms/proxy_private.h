@@ -41,6 +41,7 @@ struct proxy_guest {
 
     enum proxy_guest_state state; /* under the lock */
     uint64_t idle_since;          /* ms; the same */
+    bool asked_to_go;             /* the same: nothing more is read from it */
 
     struct http_request request;
     char *body; /* owned; wiped */
