@@ -5,6 +5,7 @@
 #include "fault.h"
 #include "kms/seal_private.h"
 #include <errno.h>
+#include <openssl/evp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -374,6 +375,40 @@ static void test_failing_header(void **state)
     sealed_free(&in);
 }
 
+/* OpenSSL, when it fails in the middle of a chunk. */
+int __real_EVP_CipherUpdate(EVP_CIPHER_CTX *cipher, unsigned char *out, int *out_size,
+                            const unsigned char *in, int size);
+int __wrap_EVP_CipherUpdate(EVP_CIPHER_CTX *cipher, unsigned char *out, int *out_size,
+                            const unsigned char *in, int size);
+
+int __wrap_EVP_CipherUpdate(EVP_CIPHER_CTX *cipher, unsigned char *out, int *out_size,
+                            const unsigned char *in, int size)
+{
+    return fault_strikes(FAULT_OWN) ? 0 : __real_EVP_CipherUpdate(cipher, out, out_size, in, size);
+}
+
+static void test_failing_library(void **state)
+{
+    const struct vector *header = document_vector("header"), *chunk = document_vector("chunk-hello");
+    struct seal_cipher cipher;
+    uint8_t out[21];
+    (void)state;
+    assert_int_equal(seal_cipher_init(&cipher, sealed_key, header->bytes, header->length, &err), 0);
+    for (unsigned call = 1; call <= 2; call++) {
+        fault_arm(FAULT_OWN, call);
+        assert_int_equal(seal_chunk(&cipher, (const uint8_t *)"hello", 5, true, out, &err), -EIO);
+        assert_int_equal(fault_disarm(), 1);
+        memset(out, '?', sizeof out);
+        fault_arm(FAULT_OWN, call);
+        assert_int_equal(seal_open_chunk(&cipher, chunk->bytes, chunk->length, true, out, &err), -EIO);
+        assert_int_equal(fault_disarm(), 1);
+        assert_memory_equal(out, "\0\0\0\0\0", 5);
+    }
+    assert_int_equal(seal_open_chunk(&cipher, chunk->bytes, chunk->length, true, out, &err), 0);
+    assert_memory_equal(out, "hello", 5);
+    seal_cipher_release(&cipher);
+}
+
 static void both_ways(void *arg)
 {
     struct sealed_bytes *plaintext = arg, opened = {.data = NULL};
@@ -435,6 +470,7 @@ int main(void)
         cmocka_unit_test(test_other_key),
         cmocka_unit_test(test_failing_io),
         cmocka_unit_test(test_failing_header),
+        cmocka_unit_test(test_failing_library),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,9 +25,11 @@ add_library(kms_sealed STATIC kms/sealed.c session/document.c)
 target_link_libraries(kms_sealed PUBLIC postern_kms PRIVATE postern_options cmocka)
 target_include_directories(kms_sealed PUBLIC kms session)
 target_compile_definitions(kms_sealed PRIVATE PROTOCOL_DOCUMENT="${PROJECT_SOURCE_DIR}/docs/sealed.md")
-postern_unit_test(kms seal USES kms_sealed FAULTS)
+postern_unit_test(kms seal USES kms_sealed FAULTS LINK_OPTIONS -Wl,--wrap=EVP_CipherUpdate)
 postern_unit_test(kms seal_header USES kms_sealed)
 postern_unit_test(kms base64)
+postern_unit_test(kms seal_kms FAULTS USES kms_sealed kms_scripted LINK_OPTIONS
+  -Wl,--wrap=kms_call,--wrap=kms_attested_call,--wrap=kms_deadline,--wrap=secret_new,--wrap=postern_secret_wipe)
 
 # The documents of the tests of src/attest.
 if(TARGET attest_maker)
