@@ -41,36 +41,35 @@ static bool read_file(X509_STORE *into)
     return X509_STORE_load_file(into, tls_system_file()) == 1 && ERR_peek_error() == 0;
 }
 
-static int load(const struct stat *file, X509_STORE **ret, struct error *err)
+/* NULL: `err` says why. */
+static X509_STORE *load(const struct stat *file, struct error *err)
 {
+    const char *what = "the system's CAs cannot be read", *path = tls_system_file();
     X509_STORE *made = X509_STORE_new();
-    if (made == NULL) {
-        return tls_file_error("the system's CAs", "cannot be read", err);
+    bool good = made != NULL && (file->st_size == 0 || read_file(made));
+    if (good) {
+        path = system_directory();
+        good = X509_STORE_load_path(made, path) == 1;
     }
-    if (file->st_size > 0 && !read_file(made)) {
+    if (!good) {
+        (void)tls_file_error(path, what, err);
         X509_STORE_free(made);
-        return tls_file_error(tls_system_file(), "the system's CAs cannot be read", err);
+        return NULL;
     }
-    if (X509_STORE_load_path(made, system_directory()) != 1) {
-        X509_STORE_free(made);
-        return tls_file_error(system_directory(), "the system's CAs cannot be read", err);
-    }
-    *ret = made;
-    return 0;
+    return made;
 }
 
 /* Under the lock. */
 static int refresh(struct error *err)
 {
     struct stat current = {.st_size = 0};
-    X509_STORE *made;
     bool is_settled = tls_look_at_file(tls_system_file(), &current); /* before it is read */
     if (store != NULL && settled && tls_same_file(&about, &current)) {
         return 0;
     }
-    int r = load(&current, &made, err);
-    if (r != 0) {
-        return r;
+    X509_STORE *made = load(&current, err);
+    if (made == NULL) {
+        return -EINVAL;
     }
     X509_STORE_free(store);
     store = made;
