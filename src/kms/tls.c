@@ -148,6 +148,7 @@ int kms_trust_open(struct kms_trust *ret, const char *host, const char *ca_file,
     ret->context = make_context();
     if (!ret->method || !ret->context || (ca_file && !ret->ca_file)) {
         kms_trust_close(ret);
+        ERR_clear_error();
         return error_set(err, -ENOMEM, "cannot set TLS up: out of memory");
     }
     int status = load_trusted(ret->context, ca_file, err);
@@ -257,8 +258,8 @@ static bool prepare(struct kms_tls *tls)
         return false;
     }
     SSL_set_bio(tls->ssl, bio, bio);
-    SSL_set_app_data(tls->ssl, tls);
-    return expect_host(tls->ssl, tls->trust) && resume(tls->ssl, tls->trust);
+    return SSL_set_app_data(tls->ssl, tls) == 1 && expect_host(tls->ssl, tls->trust) &&
+           resume(tls->ssl, tls->trust);
 }
 
 int kms_tls_open(struct kms_tls *ret, struct kms_trust *trust, const struct kms_place *to, uint64_t deadline)

@@ -8,6 +8,7 @@ if(TARGET attest_envelope AND TARGET certificates)
   target_link_libraries(fake_kms PUBLIC postern_kms certificates attest_envelope PRIVATE postern_options)
   target_include_directories(fake_kms PUBLIC "${CMAKE_CURRENT_LIST_DIR}")
   postern_unit_test(kms kms USES fake_kms)
+  postern_unit_test(kms kms_faults FAULTS USES fake_kms LINK_OPTIONS -Wl,--wrap=mmap)
   postern_unit_test(kms bad_days USES fake_kms LINK_OPTIONS -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo)
 endif()
 
