@@ -160,7 +160,7 @@ int seal_encode(const struct seal_header *header, const uint8_t key[SEAL_KEY_SIZ
                 size_t *ret_size, struct error *err)
 {
     struct postern_kms_context pairs[SEAL_CONTEXT_MAX];
-    size_t context_size;
+    size_t context_size = 0;
     int r = judge(header, err);
     if (r != 0) {
         return r;
@@ -290,7 +290,7 @@ static void take_all(struct reader *reader, struct seal_header *header, struct p
  */
 int seal_decode(const uint8_t *bytes, size_t size, struct seal_header *ret, struct error *err)
 {
-    size_t expected;
+    size_t expected = 0;
     int r = size < SEAL_START_SIZE ? error_set(err, -EBADMSG, "this is no sealed file")
                                    : seal_header_size(bytes, &expected, err);
     if (r != 0) {
