@@ -135,7 +135,7 @@ const struct key key_table[] = {
      .doc = "How long it may take to answer that, before the session is ended."},
 
     {SCOPE_SPOOL, "path", "/var/lib/postern/spool", SPECIAL(set_path, "an absolute path"),
-     FIELD(struct config_spool, path), .doc = "The directory, which root alone may read."},
+     FIELD(struct config_spool, path), .doc = "The directory, which only root and the daemon may read."},
     {SCOPE_SPOOL, "max_size", "10GiB", SIZE(struct config_spool, max_bytes, 1 * MIB, 64 * TIB),
      .doc = "The most that is kept. A request that would be more is refused."},
     {SCOPE_SPOOL, "max_enclave_size", "none", SIZE(struct config_spool, max_enclave_bytes, 1 * MIB, 64 * TIB),
