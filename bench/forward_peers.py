@@ -77,6 +77,7 @@ class PosterndForward(Forwarder):
     name = "posternd"
     tests = Forwarder.tests + ("spool",)
     program = staticmethod(Posternd.program)
+    sync_us = 0  # that each of its syncs takes more than the disk's own
 
     def __init__(self, directory, kind):
         super().__init__(directory, kind)
@@ -106,6 +107,14 @@ class PosterndForward(Forwarder):
             f'        tls: {{ca: "{self.upstream.certificate}"}}}}\n'
             f'  spool: {{type: forward, to: "{plain}", {headers}, delivery: spool}}\n')
         return [self.program(), "--config", configuration]
+
+    def popen_options(self):
+        if self.sync_us == 0:
+            return {}
+        preload = peers.BUILD / "bench" / "libbench_slow_sync.so"
+        if not preload.exists():
+            raise rounds.Failed(f"no {preload}: cmake --build {peers.BUILD} --target bench_slow_sync")
+        return {"env": {**os.environ, "LD_PRELOAD": str(preload), "BENCH_SYNC_US": str(self.sync_us)}}
 
     def version(self):
         return peers.first_line([self.program(), "--version"])
