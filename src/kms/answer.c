@@ -2,10 +2,10 @@
 #include "kms/answer.h"
 
 #include "base/text.h"
+#include "kms/base64.h"
 #include <ctype.h>
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -154,20 +154,6 @@ int kms_answer_read(unsigned status, const char *body, size_t size, struct kms_a
 
 /* ---- What is in it ---- */
 
-/* Nothing but the alphabet, in whole groups, padded at the end alone. */
-static bool is_base64(const char *text, size_t size)
-{
-    size_t padding =
-        size >= 4 ? (size_t)(text[size - 1] == '=') + (text[size - 1] == '=' && text[size - 2] == '=') : 0;
-
-    for (size_t i = 0; i < size - padding; i++) {
-        if (!isalnum((unsigned char)text[i]) && text[i] != '+' && text[i] != '/') {
-            return false;
-        }
-    }
-    return size > 0 && size % 4 == 0;
-}
-
 int kms_answer_blob(const struct kms_answer *answer, const char *name, size_t max, uint8_t **ret,
                     size_t *ret_size, struct error *err)
 {
@@ -175,29 +161,29 @@ int kms_answer_blob(const struct kms_answer *answer, const char *name, size_t ma
     const char *text = json_string_value(value);
     size_t size = json_string_length(value);
 
-    if (!text || !is_base64(text, size) || size / 4 * 3 > max + 2) {
-        return error_set(err, -EPROTO, "KMS's answer has no %s%s", name, text ? " that can be read" : "");
-    }
-    uint8_t *data = malloc(size / 4 * 3);
-    if (!data) {
+    bool fits = text && size >= 4 && BASE64_ROOM(size) <= max + 2;
+    uint8_t *data = fits ? malloc(BASE64_ROOM(size)) : NULL;
+
+    if (fits && !data) {
         return error_set(err, -ENOMEM, "reading KMS's answer: out of memory");
     }
-    int n = EVP_DecodeBlock(data, (const unsigned char *)text, (int)size);
-    size_t padding = (size_t)(text[size - 1] == '=') + (text[size - 2] == '=');
+    if (!fits || base64_decode(text, size, data, ret_size) != 0) {
+        free(data);
+        return error_set(err, -EPROTO, "KMS's answer has no %s%s", name, text ? " that can be read" : "");
+    }
     *ret = data;
-    *ret_size = (size_t)n - padding;
     return 0;
 }
 
 json_t *kms_json_blob(const void *data, size_t size)
 {
-    size_t length = (size + 2) / 3 * 4;
+    size_t length = BASE64_LENGTH(size);
     char *text = malloc(length + 1);
 
     if (!text) {
         return NULL;
     }
-    EVP_EncodeBlock((unsigned char *)text, data, (int)size);
+    base64_encode(data, size, text);
     json_t *value = json_stringn_nocheck(text, length);
     OPENSSL_cleanse(text, length);
     free(text);

@@ -18,6 +18,7 @@
 /* An endpoint that failed is left in peace for a while: doubled each time. */
 #define PAUSE_MIN_MS UINT64_C(250)
 #define PAUSE_MAX_MS UINT64_C(10000)
+#define RENEW_PART   3 /* of the time that its caller has left */
 
 void kms_credentials_init(struct kms_credentials *credentials)
 {
@@ -150,39 +151,50 @@ static bool is_due(const struct kms_credentials *credentials)
            kms_now_ms() >= credentials->retry_at;
 }
 
-/* Until there are keys: 0, or why there are none. */
+/* Until there are keys: 0, or why there are none. What comes meanwhile serves this once even if it is out of a file that changes again and
+ * again, or was written in the future (credentials_file_changed()). */
 static int wait_for_keys(struct kms_credentials *credentials, uint64_t deadline, struct error *err)
 {
     const struct timespec until = kms_timespec(deadline);
-    bool waited = false;
+    const unsigned failures = credentials->failures;
+    bool have = have_good(credentials);
     int status = 0;
 
-    while (status == 0 && !have_good(credentials)) {
+    while (status == 0 && !have) {
         if (credentials->looking) {
             status =
                 -pthread_cond_clockwait(&credentials->looked, &credentials->lock, CLOCK_MONOTONIC, &until);
-            waited = true;
             if (status != 0) {
                 error_set(err, status, "waiting for AWS credentials: the time was over");
             }
-        } else if (credentials->failures > 0 && (waited || kms_now_ms() < credentials->retry_at)) {
+        } else if (credentials->failures > 0 &&
+                   (credentials->failures != failures || kms_now_ms() < credentials->retry_at)) {
             /* A look that others waited for is theirs, too; and who failed just now is not asked again at once. */
             status = error_set(err, credentials->why_status, "%s", credentials->why.text);
         } else {
             status = look_now(credentials, deadline, err);
         }
+        have = credentials->keys && !expired(credentials->keys);
     }
     return status;
+}
+
+/* The old ones serve while others cannot be had: who asks for KMS waits for them for a part of its time only. */
+static void renew(struct kms_credentials *credentials, uint64_t deadline)
+{
+    struct error err = ERROR_INIT;
+
+    if (look_now(credentials, kms_now_ms() + kms_left_ms(deadline) / RENEW_PART, &err) == -ETIMEDOUT) {
+        note_failure(credentials, -ETIMEDOUT, &err);
+    }
 }
 
 int kms_credentials_get(struct kms_credentials *credentials, uint64_t deadline, struct kms_keys **ret,
                         struct error *err)
 {
-    struct error ignored;
-
     pthread_mutex_lock(&credentials->lock);
     if (have_good(credentials) && is_due(credentials)) {
-        (void)!look_now(credentials, deadline, &ignored); /* those that are there serve */
+        renew(credentials, deadline);
     }
     int status = wait_for_keys(credentials, deadline, err);
     if (status == 0) {

@@ -164,6 +164,9 @@ void proxy_answer_call(struct postern_kms *kms, const struct proxy_call *call, u
     } else {
         r = kms_call(kms, call->operation, call->request, deadline, &ret->kms, err);
     }
+    if (r == 0) {
+        err->text[0] = '\0'; /* of a try that was not the last */
+    }
     ret->of_kms = is_told_by_kms(r, &ret->kms);
     if (!ret->of_kms) {
         set_failure(&ret->problem, r, err);

@@ -101,6 +101,9 @@ static int sort_context(const struct postern_kms_context *context, size_t count,
         return error_set(err, -E2BIG, "the encryption context has more than %u pairs", SEAL_CONTEXT_MAX);
     }
     for (size_t i = 0; i < count; i++) {
+        if (context == NULL || context[i].key == NULL || context[i].value == NULL) {
+            return error_set(err, -EINVAL, "the encryption context lacks a key or a value");
+        }
         ret[i] = context[i];
     }
     qsort(ret, count, sizeof ret[0], compare_pairs);

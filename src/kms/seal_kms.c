@@ -187,7 +187,8 @@ static const char *find_value(const struct seal_header *header, const char *key)
 static int compare_context(const struct seal_header *header, const struct postern_kms_call *call,
                            struct error *err)
 {
-    for (size_t i = 0; i < call->context_count; i++) {
+    int r = seal_check_context(call->context, call->context_count, err);
+    for (size_t i = 0; r == 0 && i < call->context_count; i++) {
         const char *value = find_value(header, call->context[i].key);
         if (value == NULL) {
             return error_set(err, -EPERM, "it was sealed without %s in its context", call->context[i].key);
@@ -197,7 +198,7 @@ static int compare_context(const struct seal_header *header, const struct poster
                              call->context[i].key);
         }
     }
-    return 0;
+    return r;
 }
 
 static int decrypt_key(struct postern_kms *kms, const struct postern_unseal_options *options,

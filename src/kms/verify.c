@@ -48,6 +48,23 @@ static void show(const struct attest_document *document, struct postern_attest_s
     ret->public_key = shown(&document->public_key);
 }
 
+/* Something was to be expected, and is not there: that must not mean that anything will do. */
+static bool is_missing(const struct postern_attest_bytes *bytes)
+{
+    return bytes->length != 0 && !bytes->data;
+}
+
+static bool lacks_something(const struct postern_attest_expected *expected)
+{
+    bool lacks =
+        is_missing(&expected->nonce) || is_missing(&expected->user_data) || is_missing(&expected->public_key);
+
+    for (unsigned i = 0; i < ATTEST_PCRS; i++) {
+        lacks = lacks || is_missing(&expected->pcrs[i]);
+    }
+    return lacks;
+}
+
 /* A flag of a later version might ask for more, and must not be passed over. */
 static int read_expected(const struct postern_attest_expected *expected, struct postern_attest_expected *ret,
                          struct postern_error *err)
@@ -57,6 +74,10 @@ static int read_expected(const struct postern_attest_expected *expected, struct 
 
     if (status == 0 && (ret->flags & ~7u) != 0) {
         status = error_set(&why, -EINVAL, "a flag is set that this version of libpostern-kms does not know");
+        return kms_fail(err, status, NULL, &why);
+    }
+    if (status == 0 && lacks_something(ret)) {
+        status = error_set(&why, -EINVAL, "something that is expected has a length and no bytes");
         return kms_fail(err, status, NULL, &why);
     }
     return status;

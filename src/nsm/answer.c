@@ -57,14 +57,20 @@ static void take_text(void *item, cbor_data bytes, size_t length)
     *(struct item *)item = (struct item){.type = TEXT, .bytes = bytes, .length = length};
 }
 
+/* There is no room for so many, and they are not to be taken for an open end. */
+static uint64_t definite(size_t count)
+{
+    return count == INDEFINITE ? INDEFINITE - 1 : count;
+}
+
 static void take_array(void *item, size_t count)
 {
-    *(struct item *)item = (struct item){.type = ARRAY, .value = count};
+    *(struct item *)item = (struct item){.type = ARRAY, .value = definite(count)};
 }
 
 static void take_map(void *item, size_t count)
 {
-    *(struct item *)item = (struct item){.type = MAP, .value = count};
+    *(struct item *)item = (struct item){.type = MAP, .value = definite(count)};
 }
 
 static void take_open_array(void *item)

@@ -212,6 +212,10 @@ static void test_contexts(void **state)
     assert_int_equal(open_with(&options, sealed, &out), -EPERM);
     options = unseal_options(missing, 1);
     assert_int_equal(open_with(&options, sealed, &out), -EPERM);
+    options = unseal_options((struct postern_kms_context[]){{"a", NULL}}, 1);
+    assert_int_equal(open_with(&options, sealed, &out), -EINVAL);
+    options = unseal_options(NULL, 1);
+    assert_int_equal(open_with(&options, sealed, &out), -EINVAL);
     assert_int_equal(scripted_kms.calls, calls);
     options.call.context_count = 0;
     options.key_id = "alias/mine";

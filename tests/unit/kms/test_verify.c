@@ -93,7 +93,9 @@ static void test_what_is_expected(void **state)
         assert_int_equal(verify(), -EPERM);
         assert_int_equal(err.status, -EPERM);
         assert_string_not_equal(err.message, "");
-        assert_int_equal(said.timestamp_ms, 0); /* nothing is told of what does not hold */
+        assert_int_equal(said.timestamp_ms, 0);                   /* nothing is told of what does not hold */
+        *fields[i] = (struct postern_attest_bytes){.length = 32}; /* lost, and not "any" */
+        assert_int_equal(verify(), -EINVAL);
         *fields[i] = kept;
     }
 }

@@ -136,6 +136,8 @@ static void test_documents_of_every_making(void **state)
 static void test_documents_that_are_none(void **state)
 {
     (void)state;
+    /* As many entries as there are numbers are not an open end. */
+    assert_int_equal(TIME_OF("", PAYLOAD("\xbb\xff\xff\xff\xff\xff\xff\xff\xff", "\xff")), -EBADMSG);
     for (int (*const *run)(void) = (int (*const[])(void)){do_time, do_attest, NULL}; *run; run++) {
         assert_int_equal(RUN(*run, ATTEST("\xf6")), -EBADMSG);
         assert_int_equal(RUN(*run, ATTEST(JOIN("\xa1\x68", "document\x01"))), -EBADMSG);
