@@ -98,13 +98,17 @@ static int sort_context(const struct postern_kms_context *context, size_t count,
                         struct postern_kms_context ret[SEAL_CONTEXT_MAX], size_t *ret_size, struct error *err)
 {
     if (count > SEAL_CONTEXT_MAX) {
-        return error_set(err, -E2BIG, "the encryption context has more than %u pairs", SEAL_CONTEXT_MAX);
+        error_set(err, -E2BIG, "the encryption context has more than %u pairs", SEAL_CONTEXT_MAX);
+        return -E2BIG;
     }
+    bool whole = true;
     for (size_t i = 0; i < count; i++) {
-        if (context == NULL || context[i].key == NULL || context[i].value == NULL) {
-            return error_set(err, -EINVAL, "the encryption context lacks a key or a value");
-        }
-        ret[i] = context[i];
+        ret[i] = context != NULL ? context[i] : (struct postern_kms_context){.key = NULL};
+        whole = whole && ret[i].key != NULL && ret[i].value != NULL;
+    }
+    if (!whole) {
+        error_set(err, -EINVAL, "the encryption context lacks a key or a value");
+        return -EINVAL;
     }
     qsort(ret, count, sizeof ret[0], compare_pairs);
     return judge_pairs(ret, count, ret_size, err);
