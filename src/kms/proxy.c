@@ -312,6 +312,18 @@ static void make_room(struct kms_proxy *proxy)
     pthread_mutex_unlock(&proxy->lock);
 }
 
+/* Those that were not over in time end when they end: nobody will join them. */
+static void leave_guests(struct kms_proxy *proxy)
+{
+    struct proxy_guest *guest;
+
+    pthread_mutex_lock(&proxy->lock);
+    LIST_FOREACH (guest, &proxy->guests, link) {
+        (void)pthread_detach(guest->thread);
+    }
+    pthread_mutex_unlock(&proxy->lock);
+}
+
 int kms_proxy_serve(struct postern_kms *kms, int listener, int stop_fd,
                     const struct kms_proxy_options *options, struct error *err)
 {
@@ -327,7 +339,7 @@ int kms_proxy_serve(struct postern_kms *kms, int listener, int stop_fd,
         make_room(proxy);
     }
     if (r == -ETIMEDOUT) {
-        /* The threads that are left use it. */
+        leave_guests(proxy); /* and the proxy, which they use */
         return error_set(err, r, "%u connections were not over in time", proxy->count);
     }
     kms_proxy_release(proxy);
