@@ -1,5 +1,5 @@
 """postern kms-proxy: KMS for unmodified SDKs, against postern-sim. The callers are Python's http.client and, where they are at hand, AWS's
-own SDKs: see CONTRIBUTING.md.
+own SDKs (`scripts/sdks` installs them).
 """
 import base64
 import contextlib
@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import signal
 import socket
 import stat
@@ -18,11 +17,9 @@ import threading
 import pytest
 
 from client import POSTERN
-from postern import BUILD, FINDING, PATIENCE, cached, connect, listen, read_all, wait_until
+from postern import FINDING, PATIENCE, cached, connect, listen, read_all, wait_until
+from sdks import BOTO, NODE, SDK, needs_boto, needs_javascript
 from sim import ATTESTED, PCR0, ROLE, Sim, allow, policy
-
-NODE, SDK = shutil.which("node"), pathlib.Path(os.environ.get("POSTERN_SDK", BUILD / "sdk"))
-BOTO = pathlib.Path(os.environ.get("POSTERN_BOTO", BUILD / "boto/bin/python"))
 
 pytestmark = pytest.mark.skipif(cached("POSTERN_KMS") == "OFF", reason="built without KMS")
 
@@ -414,7 +411,7 @@ print("done")
 """
 
 
-@pytest.mark.skipif(not BOTO.exists(), reason=f"boto3 is not installed at {BOTO}, see CONTRIBUTING.md")
+@needs_boto
 def test_boto3(sim, proxy):
     run = subprocess.run([BOTO, "-c", PYTHON, SECRET.decode()], capture_output=True, text=True, timeout=4 * PATIENCE, check=False,
                          env=sdk_environment(proxy()))
@@ -447,8 +444,7 @@ const assert = require("node:assert");
 """
 
 
-@pytest.mark.skipif(not NODE or not (SDK / "node_modules/@aws-sdk/client-kms").exists(),
-                    reason=f"node, or the AWS SDK for JavaScript at {SDK}, is not installed, see CONTRIBUTING.md")
+@needs_javascript
 def test_the_sdk_for_javascript(sim, proxy, folder):
     script = folder / "script.js"
     script.write_text(JAVASCRIPT)

@@ -1,8 +1,7 @@
 """Signed routes to moto's server, which plays AWS's services and checks signatures with AWS's own code (botocore): right ones are accepted,
 and do what they ask for; wrong ones are refused.
 
-It is no package of Debian's: `python3 -m venv build/moto && build/moto/bin/pip install 'moto[server]'`, see CONTRIBUTING.md. Without it these
-tests are skipped.
+It is no package of Debian's: `scripts/sdks moto` installs it. Without it these tests are skipped.
 """
 import base64
 import contextlib
@@ -10,7 +9,6 @@ import hashlib
 import http.client
 import json
 import os
-import pathlib
 import re
 import subprocess
 import urllib.parse
@@ -18,13 +16,13 @@ import urllib.parse
 import pytest
 
 from aws import NO_AWS
-from postern import BUILD, PATIENCE, free_port, wait_until
+from postern import PATIENCE, free_port, wait_until
+from sdks import MOTO, needs_moto
 
-MOTO = pathlib.Path(os.environ.get("POSTERN_MOTO", BUILD / "moto/bin/moto_server"))
 PATIENT = {"connect_timeout": "10m", "response_timeout": "10m", "idle_timeout": "10m", "head_timeout": "10m"}
 REGION = "eu-west-1"
 
-pytestmark = pytest.mark.skipif(not MOTO.exists(), reason=f"moto's server is not installed at {MOTO}, see CONTRIBUTING.md")
+pytestmark = needs_moto
 
 
 class Moto:

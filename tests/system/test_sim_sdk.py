@@ -1,27 +1,20 @@
 """postern-sim with clients that are AWS's own: its SDK for JavaScript, and boto3. That they understand each other is the test of both
-the API's form and the signatures. Neither is a package of Debian's: without them these tests are skipped. CONTRIBUTING.md says how to
-install them.
+the API's form and the signatures. Neither is a package of Debian's: `scripts/sdks`
+installs them, and without them these tests are skipped.
 """
 import base64
 import json
 import os
-import pathlib
-import shutil
 import subprocess
 
 import pytest
 
 from aws import NO_AWS
-from postern import BUILD, REPOSITORY
+from postern import REPOSITORY
+from sdks import BOTO, NODE, SDK, needs_boto, needs_javascript
 from sim import ACCOUNT, APP, ATTESTED, OWNED, PCR0, ROLE, Recipient, Sim, allow, policy
 
-NODE, SDK = shutil.which("node"), pathlib.Path(os.environ.get("POSTERN_SDK", BUILD / "sdk"))
-BOTO = pathlib.Path(os.environ.get("POSTERN_BOTO", BUILD / "boto/bin/python"))
-SDKS = [
-    pytest.param("javascript", marks=pytest.mark.skipif(
-        not NODE or not (SDK / "node_modules/@aws-sdk/client-kms").exists(),
-        reason=f"node, or the AWS SDK for JavaScript at {SDK}, is not installed, see CONTRIBUTING.md")),
-    pytest.param("boto3", marks=pytest.mark.skipif(not BOTO.exists(), reason=f"boto3 is not installed at {BOTO}, see CONTRIBUTING.md"))]
+SDKS = [pytest.param("javascript", marks=needs_javascript), pytest.param("boto3", marks=needs_boto)]
 
 
 def b(data):
