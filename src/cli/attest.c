@@ -32,7 +32,7 @@ struct field {
 };
 
 struct attest {
-    const struct cli *cli;
+    struct cli *cli;
     enum format format;
     const char *insecure; /* the software NSM's address; NULL: the device */
     struct nsm_attest_request request;
@@ -135,7 +135,7 @@ static bool take_format(const struct cli *cli, const char *text, enum format *re
 
 static bool take_option(struct attest *attest, int option, int *ret_code)
 {
-    const struct cli *cli = attest->cli;
+    struct cli *cli = attest->cli;
     struct nsm_attest_request *request = &attest->request;
 
     switch (option) {
@@ -160,7 +160,7 @@ static bool take_option(struct attest *attest, int option, int *ret_code)
 static int open_nsm(struct attest *attest, const char *what, struct error *err)
 {
     if (attest->insecure) {
-        cli_say(attest->cli, "INSECURE: %s a software NSM at %s", what, attest->insecure);
+        cli_say(attest->cli, "%s a software NSM at %s", what, attest->insecure);
         return nsm_open_insecure(attest->insecure, &attest->nsm, err);
     }
     int code = nsm_open(NSM_DEVICE, &attest->nsm, err);

@@ -243,25 +243,31 @@ bool cli_number(const struct cli *cli, const char *option, const char *text, uin
     return false;
 }
 
-bool cli_insecure_nsm(const struct cli *cli, const char *text, const char **ret, int *ret_code)
+bool cli_insecure_nsm(struct cli *cli, const char *text, const char **ret, int *ret_code)
 {
     *ret = strcmp(text, "env") == 0 ? getenv("POSTERN_INSECURE_NSM") : text;
     if (*ret == NULL || **ret == '\0') {
         *ret_code = cli_usage_error(cli, "--insecure-nsm env: $POSTERN_INSECURE_NSM is not set");
         return false;
     }
+    cli->insecure = true;
     return true;
+}
+
+const char *cli_prefix(const struct cli *cli)
+{
+    return cli->insecure ? "postern: INSECURE: " : "postern: ";
 }
 
 int cli_usage_error(const struct cli *cli, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fputs("postern: ", cli->err);
+    fputs(cli_prefix(cli), cli->err);
     vfprintf(cli->err, format, args);
     va_end(args);
-    fprintf(cli->err, "\ntry `postern %s%s--help`\n", cli->command != NULL ? cli->command->name : "",
-            cli->command != NULL ? " " : "");
+    fprintf(cli->err, "\n%stry `postern %s%s--help`\n", cli->insecure ? "INSECURE: " : "",
+            cli->command != NULL ? cli->command->name : "", cli->command != NULL ? " " : "");
     return CLI_USAGE;
 }
 
@@ -269,7 +275,7 @@ static void say(const struct cli *cli, const char *format, va_list args) PRINTF_
 
 static void say(const struct cli *cli, const char *format, va_list args)
 {
-    fputs("postern: ", cli->err);
+    fputs(cli_prefix(cli), cli->err);
     vfprintf(cli->err, format, args);
     fputc('\n', cli->err);
     fflush(cli->err);

@@ -28,6 +28,7 @@ struct cli {
     bool address_given;  /* by --connect */
     const char *address; /* where the daemon is: --connect, $POSTERN_ADDRESS, or the default */
     const struct cli_command *command;
+    bool insecure; /* a software NSM was asked for: every line on `err` says so from then on */
 };
 
 /* argv[0] is the command's name. Returns the exit code. */
@@ -78,14 +79,17 @@ bool cli_number(const struct cli *cli, const char *option, const char *text, uin
                 uint64_t *ret, int *ret_code);
 
 /* The value of --insecure-nsm: the address of a software NSM, or `env` for $POSTERN_INSECURE_NSM. The environment alone never makes
- * a program believe in one. */
-bool cli_insecure_nsm(const struct cli *cli, const char *text, const char **ret, int *ret_code);
+ * a program believe in one; and once there is one, cli->insecure is set. */
+bool cli_insecure_nsm(struct cli *cli, const char *text, const char **ret, int *ret_code);
 
 /* Says on `err` what is wrong with the command line, and returns CLI_USAGE. */
 int cli_usage_error(const struct cli *cli, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Says on `err` what failed, and returns CLI_FAILED. */
 int cli_failed(const struct cli *cli, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* What a line on `err` begins with. */
+const char *cli_prefix(const struct cli *cli);
 
 /* A line on `err`, written at once. */
 void cli_say(const struct cli *cli, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -230,12 +230,12 @@ int cli_kms_proxy(struct cli *cli, int argc, char **argv)
     int code = CLI_DONE;
     kms_proxy_options_init(&command.proxy);
     kms_settings_init(&command.settings);
-    notes_init(&command.notes, cli->err);
     command.proxy.note = tell;
     command.proxy.data = &command.notes;
     if (!parse(&command, argc, argv, &code)) {
         return code;
     }
+    notes_init(&command.notes, cli->err, cli_prefix(cli));
     code = kms_settings_open(&command.settings, cli, &kms);
     if (code == CLI_DONE) {
         code = run(&command, kms);

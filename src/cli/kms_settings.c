@@ -57,7 +57,7 @@ static int set_timeout(struct kms_settings *settings, const struct cli *cli, con
     return code;
 }
 
-static int set_insecure_nsm(struct kms_settings *settings, const struct cli *cli, const char *text)
+static int set_insecure_nsm(struct kms_settings *settings, struct cli *cli, const char *text)
 {
     int code = CLI_DONE;
     (void)cli_insecure_nsm(cli, text, &settings->client.insecure_nsm, &code);
@@ -119,7 +119,7 @@ static bool set_text(struct postern_kms_options *client, int option, const char 
     }
 }
 
-int kms_settings_take(struct kms_settings *settings, const struct cli *cli, int option)
+int kms_settings_take(struct kms_settings *settings, struct cli *cli, int option)
 {
     if (set_text(&settings->client, option, optarg)) {
         return CLI_DONE;
@@ -159,7 +159,7 @@ int kms_settings_open(struct kms_settings *settings, const struct cli *cli, stru
                                      : cli_failed(cli, "%s", err.message);
     }
     if (settings->client.insecure_nsm != NULL) {
-        cli_say(cli, "INSECURE: the attestation document comes from a software NSM at %s",
+        cli_say(cli, "the attestation document comes from a software NSM at %s",
                 settings->client.insecure_nsm);
     }
     return CLI_DONE;

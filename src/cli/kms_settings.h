@@ -72,7 +72,7 @@ struct kms_settings {
 void kms_settings_init(struct kms_settings *settings);
 
 /* Takes one of the options above, with optarg. CLI_DONE, or what was wrong has been said. */
-int kms_settings_take(struct kms_settings *settings, const struct cli *cli, int option);
+int kms_settings_take(struct kms_settings *settings, struct cli *cli, int option);
 
 /* Makes the client. CLI_DONE, with *ret for postern_kms_close(), or what was wrong has been said. */
 int kms_settings_open(struct kms_settings *settings, const struct cli *cli, struct postern_kms **ret);

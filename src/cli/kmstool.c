@@ -89,9 +89,15 @@ static int say_help(const struct kmstool *tool)
     return CLI_FAILED;
 }
 
+/* Before AWS's words, which have no name before them. */
+static const char *insecure(const struct kmstool *tool)
+{
+    return tool->cli.insecure ? "INSECURE: " : "";
+}
+
 static int complain(const struct kmstool *tool, const char *text)
 {
-    fprintf(tool->cli.err, "%s\n", text);
+    fprintf(tool->cli.err, "%s%s\n", insecure(tool), text);
     return CLI_FAILED;
 }
 
@@ -113,7 +119,8 @@ static int take_secret(struct kmstool *tool, struct postern_secret *ret, char *t
 static int take_number(const struct kmstool *tool, const char *option, uint64_t max, uint64_t *ret)
 {
     if (units_parse_u64(optarg, max, ret) != 0) {
-        fprintf(tool->cli.err, "%s \"%s\": a number up to %ju is expected\n", option, optarg, (uintmax_t)max);
+        fprintf(tool->cli.err, "%s%s \"%s\": a number up to %ju is expected\n", insecure(tool), option,
+                optarg, (uintmax_t)max);
         return CLI_FAILED;
     }
     return CLI_DONE;
@@ -126,7 +133,7 @@ static int take_key_spec(struct kmstool *tool)
     } else if (strcmp(optarg, "AES-128") == 0) {
         tool->key_spec = "AES_128";
     } else if (tool->command == GENKEY) {
-        fprintf(tool->cli.err, "Unknown key spec: %s\n", optarg);
+        fprintf(tool->cli.err, "%sUnknown key spec: %s\n", insecure(tool), optarg);
         return say_help(tool);
     }
     return CLI_DONE;
@@ -144,7 +151,7 @@ static int take_length(struct kmstool *tool)
 static int take_other(struct kmstool *tool, int option)
 {
     if (option < KMS_OPTION_REGION) {
-        fprintf(tool->cli.err, "Unknown option\n");
+        (void)complain(tool, "Unknown option");
         return say_help(tool);
     }
     return kms_settings_take(&tool->settings, &tool->cli, option) == CLI_DONE ? CLI_DONE : CLI_FAILED;

@@ -168,7 +168,7 @@ int cli_listen(struct cli *cli, int argc, char **argv)
         return code;
     }
     raise_limit();
-    notes_init(&listening.notes, cli->err);
+    notes_init(&listening.notes, cli->err, cli_prefix(cli));
     int r = cli_loop_init(&listening.loop, &err);
     if (r == 0) {
         r = service_init(&listening.service, &service_options, &listening.loop, &listening.notes, &err);

@@ -8,9 +8,9 @@
 
 #define LINE_MAX_BYTES 2048
 
-void notes_init(struct notes *notes, FILE *out)
+void notes_init(struct notes *notes, FILE *out, const char *prefix)
 {
-    *notes = (struct notes){.out = out, .refilled_at = cli_now_ms(), .tokens = NOTES_BURST};
+    *notes = (struct notes){.out = out, .prefix = prefix, .refilled_at = cli_now_ms(), .tokens = NOTES_BURST};
 }
 
 /* A pipe that is ready takes a line as short as ours whole, so that this never waits. What is no descriptor (a test's
@@ -32,10 +32,10 @@ static void say(struct notes *notes, const char *format, va_list args)
         return;
     }
     if (notes->left_out > 0) {
-        fprintf(notes->out, "postern: %s (%ju lines were left out before)\n", line,
+        fprintf(notes->out, "%s%s (%ju lines were left out before)\n", notes->prefix, line,
                 (uintmax_t)notes->left_out);
     } else {
-        fprintf(notes->out, "postern: %s\n", line);
+        fprintf(notes->out, "%s%s\n", notes->prefix, line);
     }
     notes->left_out = 0;
     fflush(notes->out);

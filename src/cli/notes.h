@@ -15,12 +15,13 @@
 
 struct notes {
     FILE *out;
+    const char *prefix;   /* of each line; a static string */
     uint64_t refilled_at; /* ms */
     uint32_t tokens;
     uint64_t left_out;
 };
 
-void notes_init(struct notes *notes, FILE *out);
+void notes_init(struct notes *notes, FILE *out, const char *prefix);
 
 /* A line that matters, and does not come often. */
 void notes_say(struct notes *notes, const char *format, ...) PRINTF_LIKE(2, 3);

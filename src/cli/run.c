@@ -227,7 +227,7 @@ static int make_service(struct run *run, struct error *err)
     if (!run->notes_out || setvbuf(run->notes_out, NULL, _IOLBF, TELL_MAX) != 0) {
         return error_set(err, -ENOMEM, "out of memory");
     }
-    notes_init(&run->notes, run->notes_out);
+    notes_init(&run->notes, run->notes_out, "postern: ");
     service_options_default(&how);
     how.to = run->to;
     run->serves = true; /* to be released, whatever service_init() says */

@@ -28,7 +28,7 @@ static const struct option open_options[] = {
 };
 
 struct sealing {
-    const struct cli *cli;
+    struct cli *cli;
     struct kms_settings settings;
     const char *key_id;
     bool without_attestation, describe, show;

@@ -224,9 +224,9 @@ def test_kmstool_without_credentials_on_the_command_line(sim):
 def test_kmstool_fails(sim):
     text = base64.b64encode(sim.encrypt(SECRET, "attested")).decode()
     done = kmstool(sim, "decrypt", *credentials(), "--ciphertext", text, nsm=1)
-    assert told(done, 255).endswith("Could not decrypt ciphertext\n") and done.stdout == b""
+    assert told(done, 255).endswith("\nINSECURE: Could not decrypt ciphertext\n") and done.stdout == b""
     assert "AccessDeniedException" in done.stderr.decode()
-    assert told(kmstool(sim, "decrypt", *credentials()), 1) == "--ciphertext must be set\n"
+    assert told(kmstool(sim, "decrypt", *credentials()), 1) == "INSECURE: --ciphertext must be set\n"
 
 
 def test_kmstool_hides_its_command_line(sim):

@@ -87,6 +87,7 @@ class Proxy:
             self.end()
         self.reader.join(PATIENCE)
         self.process.stderr.close()
+        assert all(line.startswith("postern: INSECURE: ") for line in self.said), self.log()
         assert not FINDING.search(self.log()) and "LeakSanitizer" not in self.log(), self.log()
         assert SECRET.decode() not in self.log() and base64.b64encode(SECRET).decode() not in self.log()
 

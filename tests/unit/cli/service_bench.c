@@ -55,7 +55,7 @@ int setup(void **state)
     char address[120];
     is_over = false;
     said_file = open_memstream(&said, &said_size);
-    notes_init(&notes, said_file);
+    notes_init(&notes, said_file, "postern: ");
     service_options_default(&options);
     snprintf(address, sizeof address, "unix://%s", path("daemon"));
     assert_int_equal(addr_parse(address, &options.to, &err), 0);

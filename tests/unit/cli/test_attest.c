@@ -219,6 +219,20 @@ static void test_no_device(void **state UNUSED)
     assert_string_equal(ran.err, "postern: played\n");
 }
 
+/* A software NSM: every line says so, and the hint behind a wrong word, too. */
+static void test_insecure(void **state UNUSED)
+{
+    run_cli(&ran, "attest", "--insecure-nsm", "unix:///nowhere/nsm", "describe", NULL);
+    assert_int_equal(ran.code, 1);
+    assert_string_equal(ran.err, "postern: INSECURE: this comes from a software NSM at unix:///nowhere/nsm\n"
+                                 "postern: INSECURE: the INSECURE software NSM: cannot connect to "
+                                 "unix:///nowhere/nsm: No such file or directory; is it running?\n");
+    run_cli(&ran, "attest", "--insecure-nsm", "unix:///nowhere/nsm", "lock", NULL);
+    assert_int_equal(ran.code, 2);
+    assert_string_equal(ran.err,
+                        "postern: INSECURE: INDEX is missing\nINSECURE: try `postern attest --help`\n");
+}
+
 /* ---- Who asks ---- */
 
 static void test_bytes_are_not_for_a_terminal(void **state UNUSED)
@@ -230,6 +244,7 @@ static void test_bytes_are_not_for_a_terminal(void **state UNUSED)
     assert_int_equal(openpty(&ours, &theirs, NULL, NULL, NULL), 0);
     FILE *out = fdopen(theirs, "w"), *err = fmemopen(said, sizeof said, "w");
     struct cli cli = {.out = out, .err = err};
+    optind = 0; /* glibc: begin afresh */
     assert_int_equal(cli_attest(&cli, 3, words), CLI_USAGE);
     fclose(err);
     fclose(out);
@@ -261,6 +276,7 @@ int main(void)
         TEST(test_changes),
         TEST(test_what_the_device_refuses),
         TEST(test_no_device),
+        TEST(test_insecure),
         TEST(test_bytes_are_not_for_a_terminal),
         TEST(test_out_of_memory),
     };

@@ -127,12 +127,29 @@ static void test_calls_that_fail(void **state)
                 "nowhere");
 }
 
+/* With a software NSM each line says what it is worth, ours as AWS's. */
+static void test_insecure(void **state)
+{
+    (void)state;
+    assert_said(
+        run("genrandom", "-k", "a", "-s", "b", "-l", "5", NOWHERE, "--insecure-nsm=unix:///nowhere/nsm",
+            NULL),
+        255,
+        "postern: INSECURE: the attestation document comes from a software NSM at unix:///nowhere/nsm\n"
+        "postern: INSECURE: ");
+    assert_said(255, 255, "\nINSECURE: Could not generate random bytes\n");
+    assert_said(run("genrandom", "--insecure-nsm=unix:///nowhere/nsm", "-l", "ten", NULL), 1,
+                "INSECURE: --length \"ten\"");
+    assert_said(run("genkey", "--insecure-nsm=unix:///nowhere/nsm", "-p", "x", NULL), 1,
+                "INSECURE: Unknown key spec");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),           cmocka_unit_test(test_commands),
         cmocka_unit_test(test_what_is_missing), cmocka_unit_test(test_secrets_are_wiped),
-        cmocka_unit_test(test_calls_that_fail),
+        cmocka_unit_test(test_calls_that_fail), cmocka_unit_test(test_insecure),
     };
     return cmocka_run_group_tests_name("cli/kmstool", tests, NULL, NULL);
 }

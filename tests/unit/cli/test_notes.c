@@ -27,11 +27,13 @@ static void test_says(void **state)
     size_t size;
     FILE *out = open_memstream(&text, &size);
     struct notes notes;
-    notes_init(&notes, out);
+    notes_init(&notes, out, "postern: ");
     notes_say(&notes, "one %d", 1);
     notes_say_some(&notes, "two");
+    notes_init(&notes, out, "postern: INSECURE: ");
+    notes_say(&notes, "three");
     assert_int_equal(fclose(out), 0);
-    assert_string_equal(text, "postern: one 1\npostern: two\n");
+    assert_string_equal(text, "postern: one 1\npostern: two\npostern: INSECURE: three\n");
     free(text);
 }
 
@@ -42,7 +44,7 @@ static void test_a_flood_is_counted(void **state)
     size_t size;
     FILE *out = open_memstream(&text, &size);
     struct notes notes;
-    notes_init(&notes, out);
+    notes_init(&notes, out, "postern: ");
     for (unsigned i = 0; i < NOTES_BURST; i++) {
         notes_say_some(&notes, "refused");
     }
@@ -82,7 +84,7 @@ static void test_a_reader_that_stalls_is_not_waited_for(void **state)
     FILE *out = fdopen(fds[1], "w");
     assert_non_null(out);
     struct notes notes;
-    notes_init(&notes, out);
+    notes_init(&notes, out, "postern: ");
     notes_say(&notes, "nobody reads this");
     assert_int_equal(notes.left_out, 1);
     close(fds[0]);
