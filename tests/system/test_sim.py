@@ -9,10 +9,10 @@ import struct
 import subprocess
 import threading
 import time
-import zlib
 
 import pytest
 
+import eif
 from postern import PATIENCE, PROGRAMS, connect
 from sim import (ACCOUNT, APP, ATTESTED, OWNED, OWNER, PCR0, REGION, ROLE, Kept, KmsError, Recipient, Sim, allow, cbor, parse_document,
                  policy, uncbor)
@@ -640,24 +640,13 @@ def test_an_image_is_measured(folder):
     """As posternctl does it."""
     if not (PROGRAMS / "posternctl").exists():
         pytest.skip("posternctl is not built")
-    section = lambda kind, data: struct.pack(">HHQ", kind, 0, len(data)) + data
-    body = [section(1, b"kernel"), section(2, b"cmdline"), section(3, b"ramdisk 1"), section(3, b"ramdisk 2")]
-    offsets, at = [], 548
-    for one in body:
-        offsets.append(at)
-        at += len(one)
-    sizes = [len(one) - 12 for one in body]
-    head = b".eif" + struct.pack(">HHQQHH", 3, 0, 0, 0, 0, 4)
-    head += b"".join(struct.pack(">Q", each) for each in offsets + [0] * 28) + b"".join(struct.pack(">Q", each) for each in sizes + [0] * 28)
-    head += struct.pack(">I", 0)
-    image = head + b"".join(body)
-    image = head + struct.pack(">I", zlib.crc32(image)) + b"".join(body)
-    (folder / "app.eif").write_bytes(image)
+    (folder / "app.eif").write_bytes(eif.image())
     done = subprocess.run([PROGRAMS / "posternctl", "eif", "measure", "--json", folder / "app.eif"], text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == eif.measurements()
     with Sim(folder=folder, nsm=[{"eif": str(folder / "app.eif")}]) as one, one.nsm() as nsm:
-        pcr0 = parse_document(nsm.attest())["pcrs"][0].hex()
-    assert pcr0 in done.stdout
+        pcrs = parse_document(nsm.attest())["pcrs"]
+    assert {f"PCR{number}": pcrs[number].hex() for number in range(3)}.items() <= eif.measurements()["Measurements"].items()
 
 
 def test_many_callers_at_once(sim, recipient):
