@@ -28,7 +28,7 @@ struct kms_proxy_options {
     uint32_t call_ms;     /* a call; 0: the client's own time */
     size_t head;          /* bytes of a request's head */
     size_t body;          /* bytes of a request's body */
-    size_t memory;        /* bytes of the bodies of all connections together */
+    size_t memory;        /* bytes of all connections' requests together, each until it is answered */
 
     /* Tells why a call failed: never secrets. From any thread, one at a time. May be NULL. */
     void (*note)(void *data, const char *text);

@@ -29,7 +29,7 @@ void proxy_guest_init(struct proxy_guest *guest, struct kms_proxy *proxy, int fd
     guest->fd = fd;
     guest->state = PROXY_GUEST_BUSY;
     guest->body = NULL;
-    guest->body_size = guest->body_room = 0;
+    guest->body_size = guest->body_room = guest->held = 0;
     guest->in_at = guest->in_end = 0;
     http_request_init(&guest->request, &proxy->rules);
 }
@@ -104,29 +104,34 @@ static void linger(struct proxy_guest *guest)
 
 /* ---- The body ---- */
 
-/* Of what all connections may hold together. */
-static bool hold(struct kms_proxy *proxy, size_t size)
+/* Of what all connections may hold together. What is taken for a request is given back when it was answered, by let_go(). */
+static bool hold(struct proxy_guest *guest, size_t size)
 {
+    struct kms_proxy *proxy = guest->proxy;
+
     pthread_mutex_lock(&proxy->lock);
     bool room = size <= proxy->options.memory - proxy->held;
     if (room) {
         proxy->held += size;
+        guest->held += size;
     }
     pthread_mutex_unlock(&proxy->lock);
     return room;
 }
 
-static void let_go(struct kms_proxy *proxy, size_t size)
+static void let_go(struct proxy_guest *guest)
 {
+    struct kms_proxy *proxy = guest->proxy;
+
     pthread_mutex_lock(&proxy->lock);
-    proxy->held -= size;
+    proxy->held -= guest->held;
+    guest->held = 0;
     pthread_mutex_unlock(&proxy->lock);
 }
 
 static void drop_body(struct proxy_guest *guest)
 {
     OPENSSL_clear_free(guest->body, guest->body_room);
-    let_go(guest->proxy, guest->body_room);
     guest->body = NULL;
     guest->body_size = guest->body_room = 0;
 }
@@ -142,12 +147,11 @@ static bool grow_body(struct proxy_guest *guest, size_t size)
     if (room == guest->body_room) {
         return true;
     }
-    if (!hold(guest->proxy, room - guest->body_room)) {
+    if (!hold(guest, room - guest->body_room)) {
         return false;
     }
     char *body = OPENSSL_clear_realloc(guest->body, guest->body_room, room);
     if (!body) {
-        let_go(guest->proxy, room - guest->body_room);
         return false;
     }
     guest->body = body;
@@ -173,6 +177,12 @@ enum outcome {
     REQUEST_GONE,    /* there is nobody to be answered */
 };
 
+static void no_memory(struct proxy_problem *why)
+{
+    (void)proxy_problem_set(why, 503, "no_memory",
+                            "there is no memory for the request now: too many large ones at once");
+}
+
 static enum outcome refuse(struct proxy_problem *why, enum http_refusal refusal)
 {
     (void)proxy_problem_set(why, http_refusal_status(refusal), http_refusal_word(refusal), "%s",
@@ -197,8 +207,7 @@ static enum outcome read_more(struct proxy_guest *guest, enum http_event *ret_ev
                                                                                             : REQUEST_GONE;
     case HTTP_EVENT_BODY:
         if (!add_to_body(guest, piece)) {
-            (void)proxy_problem_set(why, 503, "no_memory",
-                                    "there is no memory for the request now: too many large ones at once");
+            no_memory(why);
             return REQUEST_REFUSED;
         }
         return REQUEST_WHOLE;
@@ -259,6 +268,17 @@ static bool keeps_alive(struct proxy_guest *guest)
     return guest->request.keep_alive && !is_draining(guest->proxy);
 }
 
+/* As a tree, if there is memory for that. */
+static bool read_call(struct proxy_guest *guest, struct http_span body, struct proxy_call *ret,
+                      struct proxy_problem *why)
+{
+    if (!hold(guest, proxy_call_cost(body))) {
+        no_memory(why);
+        return false;
+    }
+    return proxy_call_read(&guest->request, body, ret, why);
+}
+
 /* The call of a request that has come whole. What it asks for that cannot be is the answer, and the connection goes on. */
 static int make_answer(struct proxy_guest *guest, bool *ret_keep_alive, struct postern_secret *ret)
 {
@@ -268,11 +288,12 @@ static int make_answer(struct proxy_guest *guest, bool *ret_keep_alive, struct p
     struct proxy_call call;
     struct error err = ERROR_INIT;
 
-    if (!proxy_call_read(&guest->request, body, &call, &answer.problem)) {
+    if (!read_call(guest, body, &call, &answer.problem)) {
         *ret_keep_alive = keeps_alive(guest);
         return proxy_answer_problem(&answer.problem, *ret_keep_alive, false, ret);
     }
-    drop_body(guest); /* the call has it, and may take its time */
+    /* The call has it, and may take its time: what was held for the body is for the text that the call sends. */
+    drop_body(guest);
     proxy_answer_call(proxy->kms, &call, proxy->options.call_ms, &answer, &err);
     note(proxy, call.operation, &err);
     proxy_call_release(&call);
@@ -351,9 +372,11 @@ void proxy_guest_run(struct proxy_guest *guest)
 {
     while (await_request(guest) && serve(guest)) {
         drop_body(guest);
+        let_go(guest);
         http_request_next(&guest->request);
     }
     drop_body(guest);
+    let_go(guest);
     http_request_release(&guest->request);
     OPENSSL_cleanse(guest->in, sizeof guest->in);
 }

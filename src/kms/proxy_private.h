@@ -28,7 +28,7 @@ struct kms_proxy {
     unsigned count;
     bool crowded; /* somebody waits to be let in */
     bool draining;
-    size_t held; /* bytes of bodies */
+    size_t held; /* bytes of requests */
 };
 
 /* One connection. Its thread owns all of it but `state` and `idle_since`. The one who accepts frees it, once the thread is
@@ -46,6 +46,7 @@ struct proxy_guest {
     struct http_request request;
     char *body; /* owned; wiped */
     size_t body_size, body_room;
+    size_t held;          /* bytes of all connections' memory, for the request that is under way */
     size_t in_at, in_end; /* what was read, and not looked at */
     char in[PROXY_READ_SIZE];
 };

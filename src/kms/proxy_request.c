@@ -74,14 +74,15 @@ static bool read_operation(const struct http_fields *head, struct proxy_call *re
     return true;
 }
 
-/* Whether it nests no deeper and has no more values than a request of KMS's could. Whether it is JSON at all is told later, by
- * those who allocate for each value. */
-static bool is_modest(struct http_span body)
+/* Goes on until there are more values than a request of KMS's could have, or they nest deeper. Whether it is JSON at all is told later,
+ * by those who allocate for each value. */
+static void measure(struct http_span body, unsigned *ret_values, unsigned *ret_depth)
 {
     unsigned depth = 0, values = 1;
     bool string = false;
 
-    for (size_t i = 0; i < body.size; i++) {
+    *ret_depth = 0;
+    for (size_t i = 0; i < body.size && *ret_depth <= PROXY_DEPTH_MAX && values <= PROXY_VALUES_MAX; i++) {
         char c = body.data[i];
         if (string) {
             i += c == '\\';
@@ -91,14 +92,28 @@ static bool is_modest(struct http_span body)
         string = c == '"';
         values += c == ',' || c == '[' || c == '{';
         depth += c == '[' || c == '{';
-        if (depth > PROXY_DEPTH_MAX || values > PROXY_VALUES_MAX) {
-            return false;
-        }
+        *ret_depth = depth > *ret_depth ? depth : *ret_depth;
         if ((c == ']' || c == '}') && depth > 0) {
             depth--;
         }
     }
-    return true;
+    *ret_values = values;
+}
+
+size_t proxy_call_cost(struct http_span body)
+{
+    unsigned values, depth;
+
+    measure(body, &values, &depth);
+    return body.size + (size_t)values * PROXY_VALUE_SIZE;
+}
+
+static bool is_modest(struct http_span body)
+{
+    unsigned values, depth;
+
+    measure(body, &values, &depth);
+    return depth <= PROXY_DEPTH_MAX && values <= PROXY_VALUES_MAX;
 }
 
 static bool has_recipient(json_t *request)

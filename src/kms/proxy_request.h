@@ -15,6 +15,7 @@
 #define PROXY_OPERATION_MAX 64
 #define PROXY_DEPTH_MAX     16    /* of objects and arrays in each other; KMS's requests have 3 */
 #define PROXY_VALUES_MAX    16384 /* of a request: a value takes some 100 bytes of memory, whatever its length */
+#define PROXY_VALUE_SIZE    128
 
 /* Why there is no answer of KMS's, as an SDK is told. */
 struct proxy_problem {
@@ -27,6 +28,9 @@ struct proxy_call {
     char operation[PROXY_OPERATION_MAX + 1];
     json_t *request; /* an object; owned */
 };
+
+/* What that body takes as a tree, at most: told before it is read. */
+size_t proxy_call_cost(struct http_span body);
 
 /* True, with *ret to be released; else what is wrong in `why`. */
 bool proxy_call_read(const struct http_request *http, struct http_span body, struct proxy_call *ret,

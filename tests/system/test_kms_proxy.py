@@ -60,11 +60,11 @@ class Proxy:
     def socket(self):
         return connect(f"tcp://{self.at}")
 
-    def call(self, operation, request, client=None, **headers):
+    def call(self, operation, request, client=None, separators=None, **headers):
         """(status, what was answered): as an SDK asks, signed with keys that nobody knows."""
         own = client or self.client()
         try:
-            own.request("POST", "/", json.dumps(request), {
+            own.request("POST", "/", json.dumps(request, separators=separators), {
                 "Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"TrentService.{operation}", "X-Amz-Date": "20260101T000000Z",
                 "Authorization": "AWS4-HMAC-SHA256 Credential=none/20260101/us-east-1/kms/aws4_request, SignedHeaders=host, "
                                  f"Signature={'0' * 64}", **headers})
@@ -169,6 +169,27 @@ class Held:
 
 
 # ---- Calls ----
+
+HALF_MEBIBYTE = 512 * 1024
+
+
+@pytest.mark.parametrize("size, status, error, words", [
+    # What KMS itself says of a plaintext that is too long, and of one whose length is none of base64 ...
+    (HALF_MEBIBYTE - 1, 400, "ValidationException", "Plaintext"),
+    (HALF_MEBIBYTE, 400, "SerializationException", "Plaintext is not base64"),
+    # ... does not get to it any more ...
+    (HALF_MEBIBYTE + 1, 400, "ValidationException", "Encrypt: the request is larger than 524288 bytes"),
+    (2 * HALF_MEBIBYTE, 400, "ValidationException", "Encrypt: the request is larger than 524288 bytes"),
+    # ... and is not read to its end.
+    (2 * HALF_MEBIBYTE + 1, 413, "body_too_large", "body"),
+])
+def test_large_requests(proxy, size, status, error, words):
+    frame = len(json.dumps({"KeyId": "data", "Plaintext": ""}, separators=(",", ":")))
+    one = proxy()
+    told, answer = one.call("Encrypt", {"KeyId": "data", "Plaintext": "A" * (size - frame)}, separators=(",", ":"))
+    assert (told, answer["__type"].rpartition("#")[2]) == (status, error), answer
+    assert words in answer["message"]
+
 
 def test_decrypt_on_a_kept_connection(sim, proxy):
     one, ciphertext = proxy(), sim.encrypt(SECRET)

@@ -1,5 +1,6 @@
 /* Tests of the client for KMS on bad days: what KMS, the way to it, or the NSM may do instead of what they should. */
 #include "fake_kms.h"
+#include "kms/call.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -297,6 +298,37 @@ static void test_closed_instead(void **state)
     assert_fails(-ENOTCONN, "reading the answer: ");
 }
 
+/* A request of that many bytes in all. */
+static int encrypt_much(size_t size)
+{
+    static const char frame[] = "{\"Plaintext\":\"\"}";
+    struct kms_answer answer;
+    struct error why;
+    char *text = malloc(size);
+
+    assert_non_null(text);
+    memset(text, 'A', size);
+    json_t *request = json_pack("{s:s#}", "Plaintext", text, (int)(size - (sizeof frame - 1)));
+    int status = kms_call(kms, "Encrypt", request, kms_deadline(kms, 0), &answer, &why);
+    if (status != 0) {
+        snprintf(err.message, sizeof err.message, "%s", why.text);
+    }
+    kms_answer_release(&answer);
+    json_decref(request);
+    free(text);
+    return status;
+}
+
+static void test_large_requests(void **state)
+{
+    (void)state;
+    assert_int_equal(encrypt_much(KMS_REQUEST_MAX - 1), 0);
+    assert_int_equal(encrypt_much(KMS_REQUEST_MAX), 0);
+    assert_int_equal(encrypt_much(KMS_REQUEST_MAX + 1), -EINVAL);
+    assert_string_equal(err.message, "Encrypt: the request is larger than 524288 bytes");
+    assert_int_equal(requests(), 2);
+}
+
 /* ---- Who answers ---- */
 
 static void test_another_name(void **state)
@@ -489,6 +521,7 @@ int main(void)
         TEST(test_half_an_answer),
         TEST(test_silence),
         TEST(test_closed_instead),
+        TEST(test_large_requests),
         TEST(test_another_name),
         TEST(test_another_issuer),
         TEST(test_an_expired_certificate),

@@ -255,6 +255,51 @@ static void test_calls_at_once(void **state)
     join();
 }
 
+/* A request with a body of 20,000 bytes. */
+static void ask_much(int fd)
+{
+    static char much[20400];
+    size_t size = 0;
+
+    size += (size_t)snprintf(much, sizeof much,
+                             "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-amz-json-1.1\r\n"
+                             "X-Amz-Target: TrentService.Encrypt\r\nContent-Length: 20000\r\n\r\n{\"a\":\"");
+    memset(much + size, 'a', 20000 - 8);
+    memcpy(much + size + 20000 - 8, "\"}", 2);
+    size += 20000 - 6;
+    assert_int_equal(send(fd, much, size, MSG_NOSIGNAL), size);
+}
+
+/* What a request takes is counted until it is answered, and not only while it is read. */
+static void test_memory_while_calls_are_under_way(void **state)
+{
+    (void)state;
+    bench.options.memory = 80000;
+    hold_calls();
+    scripted_kms.body = "{\"Plaintext\":\"c2VjcmV0\"}";
+    start();
+    int first = come(), second = come();
+    ask_much(first);
+    await_call();
+    ask_much(second);
+    struct pollfd either[] = {{.fd = second, .events = POLLIN}, {.fd = bench.began[0], .events = POLLIN}};
+    assert_int_equal(poll(either, 2, -1), 1);
+    assert_int_equal(either[1].revents, 0); /* no second call */
+    const char *text = answer(second);
+    assert_memory_equal(text, "HTTP/1.1 503 ", 13);
+    assert_non_null(strstr(text, "no_memory"));
+    let_go();
+    assert_answered(first);
+    ask_much(first); /* there is room again */
+    await_call();
+    let_go();
+    assert_answered(first);
+    stop();
+    join();
+    close(first);
+    close(second);
+}
+
 static void test_what_is_under_way_is_answered_at_the_end(void **state)
 {
     (void)state;
@@ -373,6 +418,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_newcomers_take_the_place_of_the_idle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newcomers_wait_for_the_busy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_calls_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_memory_while_calls_are_under_way, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_under_way_is_answered_at_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_end_that_takes_too_long, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_second_signal_does_not_wait, setup, teardown),
