@@ -204,7 +204,8 @@ static void test_calling(void **state)
     void (*operation)(void *) = plain_call;
     (void)state;
 
-    assert_true(fault_loop("kms call", CALLS & ~(unsigned)FAULT_MEMORY, one_client, &operation) >= 8);
+    /* A socket, connect(), and at least three writes and two reads: how many reads it takes is up to the scheduler. */
+    assert_true(fault_loop("kms call", CALLS & ~(unsigned)FAULT_MEMORY, one_client, &operation) >= 7);
 }
 
 static void prepared_data_key(void *arg)
@@ -224,7 +225,7 @@ static void test_attested_calls(void **state)
 
     assert_true(fault_loop("kms data key",
                            FAULT_SOCKET | FAULT_CONNECT | FAULT_READ | FAULT_WRITE | FAULT_OWN, one_client,
-                           &operation) >= 10);
+                           &operation) >= 8);
 }
 
 int main(void)
