@@ -96,6 +96,28 @@ static void give_place(struct kms_pool *pool)
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* That connection, or another that is idle, if it is quiet. NULL: there is none, and its place is the caller's. */
+static struct kms_connection *find_quiet(struct kms_pool *pool, struct kms_connection *connection,
+                                         uint64_t deadline)
+{
+    while (connection) {
+        connection->tls.wire.deadline = deadline;
+        if (kms_tls_is_quiet(&connection->tls)) {
+            return connection;
+        }
+        end(connection, true);
+        pthread_mutex_lock(&pool->lock);
+        connection = LIST_FIRST(&pool->idle);
+        if (connection) { /* with a place of its own: one is too many */
+            LIST_REMOVE(connection, link);
+            pool->count--;
+            pthread_cond_signal(&pool->returned);
+        }
+        pthread_mutex_unlock(&pool->lock);
+    }
+    return NULL;
+}
+
 static int make(struct kms_pool *pool, uint64_t deadline, struct kms_connection **ret,
                 struct kms_trouble *ret_trouble)
 {
@@ -131,13 +153,13 @@ int kms_pool_take(struct kms_pool *pool, bool fresh, uint64_t deadline, struct k
         return error_set(&ret_trouble->why, -ETIMEDOUT,
                          "all %u connections are in use, and none came free in time", pool->max);
     }
-    if (*ret && !fresh) {
-        (*ret)->tls.wire.deadline = deadline;
-        return 0;
-    }
-    if (*ret) { /* it came back meanwhile, and its place is what is wanted */
+    if (*ret && fresh) { /* it came back meanwhile, and its place is what is wanted */
         end(*ret, true);
         *ret = NULL;
+    }
+    *ret = find_quiet(pool, *ret, deadline);
+    if (*ret) {
+        return 0;
     }
     int status = make(pool, deadline, ret, ret_trouble);
     if (status != 0) {

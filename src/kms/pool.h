@@ -1,6 +1,7 @@
 /*
  * Connections to KMS: so many at once, each used by one call at a time and then kept, so that the next one finds it ready. The one that
- * was used last is taken first; those that nobody has used for a while are closed.
+ * was used last is taken first; those that nobody has used for a while are closed, and so is one that has something to say when it is
+ * about to be used: it has ended, or would be taken for the answer to what was not asked yet.
  */
 #ifndef POSTERN_KMS_POOL_H
 #define POSTERN_KMS_POOL_H

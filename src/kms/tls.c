@@ -2,7 +2,7 @@
  * TLS to KMS: see tls.h.
  *
  * OpenSSL reads and writes by a BIO of ours, over the wire, which waits up to its deadline; so no call comes back half done, and
- * whatever fails does for good.
+ * whatever fails does for good. Looking whether a connection is quiet is the one thing that does not wait.
  */
 #include "kms/tls.h"
 
@@ -21,6 +21,9 @@ static int bio_read(BIO *bio, char *buffer, int size)
     ssize_t n = kms_wire_read(wire, buffer, (size_t)size);
 
     BIO_clear_retry_flags(bio);
+    if (n == -EAGAIN) {
+        BIO_set_retry_read(bio);
+    }
     return n >= 0 ? (int)n : -1;
 }
 
@@ -292,6 +295,25 @@ void kms_tls_close(struct kms_tls *tls, bool polite)
     SSL_free(tls->ssl);
     kms_wire_close(&tls->wire, polite);
     tls->ssl = NULL;
+}
+
+/* Tickets and the like are dealt with on the way. Half a record is not quiet: its other half would come in time for an answer. */
+bool kms_tls_is_quiet(struct kms_tls *tls)
+{
+    char byte;
+    size_t n = 0;
+
+    if (tls->trouble.status != 0) {
+        return false;
+    }
+    ERR_clear_error();
+    tls->wire.looking = true;
+    int r = SSL_peek_ex(tls->ssl, &byte, 1, &n);
+    tls->wire.looking = false;
+    bool quiet =
+        r != 1 && SSL_get_error(tls->ssl, r) == SSL_ERROR_WANT_READ && SSL_has_pending(tls->ssl) == 0;
+    ERR_clear_error();
+    return quiet;
 }
 
 ssize_t kms_tls_read(struct kms_tls *tls, void *buffer, size_t size)

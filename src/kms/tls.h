@@ -44,6 +44,9 @@ int kms_tls_open(struct kms_tls *ret, struct kms_trust *trust, const struct kms_
 /* `polite`: the other side is told. Not in a child process. */
 void kms_tls_close(struct kms_tls *tls, bool polite);
 
+/* Before a connection that was idle is used again: whether nothing came meanwhile, neither bytes that nobody asked for nor an end. */
+bool kms_tls_is_quiet(struct kms_tls *tls);
+
 /* How many bytes; 0: the other side is done, and said so; or trouble.status. */
 ssize_t kms_tls_read(struct kms_tls *tls, void *buffer, size_t size) MUST_CHECK;
 int kms_tls_write(struct kms_tls *tls, const void *data, size_t size) MUST_CHECK;

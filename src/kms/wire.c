@@ -61,8 +61,12 @@ static int open_stream(struct kms_wire *wire, const struct kms_place *to)
 static ssize_t read_stream(struct kms_wire *wire, void *buffer, size_t size)
 {
     struct postern_error why;
-    ssize_t n = postern_read(wire->stream, buffer, size, kms_left_ms(wire->deadline), &why);
+    int left = wire->looking ? 0 : kms_left_ms(wire->deadline);
+    ssize_t n = postern_read(wire->stream, buffer, size, left, &why);
 
+    if (wire->looking && n == -EAGAIN) {
+        return n;
+    }
     return n < 0 ? fail_stream(wire, (int)n, &why, "reading the answer") : n;
 }
 
@@ -123,6 +127,9 @@ static ssize_t read_socket(struct kms_wire *wire, void *buffer, size_t size)
         ssize_t n = recv(wire->fd, buffer, size, 0);
         if (n >= 0) {
             return n;
+        }
+        if (wire->looking && errno == EAGAIN) {
+            return -EAGAIN;
         }
         int status = errno == EAGAIN || errno == EINTR ? wait_for(wire->fd, POLLIN, wire->deadline) : -errno;
         if (status != 0) {

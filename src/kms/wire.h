@@ -31,6 +31,7 @@ struct kms_wire {
     struct postern_stream *stream; /* owned; or: */
     int fd;                        /* owned; -1 */
     uint64_t deadline;             /* of what is being done: set by whoever does */
+    bool looking;                  /* reading does not wait: -EAGAIN */
     bool ended;                    /* the other side is done, and all was read */
     struct kms_trouble trouble;    /* status 0: none yet */
 };
@@ -41,7 +42,7 @@ int kms_wire_open(struct kms_wire *ret, const struct kms_place *to, uint64_t dea
 /* Harmless on one that could not be opened. `polite`: nothing was cut short, and a route's log may say so. */
 void kms_wire_close(struct kms_wire *wire, bool polite);
 
-/* How many bytes; 0: the end; or trouble.status. */
+/* How many bytes; 0: the end; or trouble.status; or -EAGAIN, which is no trouble, while `looking`. */
 ssize_t kms_wire_read(struct kms_wire *wire, void *buffer, size_t size) MUST_CHECK;
 
 /* All of it is written: 0, or trouble.status. */

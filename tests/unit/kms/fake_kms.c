@@ -176,6 +176,16 @@ static enum fake_way way_of_this_one(void)
     return left > 0 ? (enum fake_way)atomic_load(&script->way) : FAKE_GOOD;
 }
 
+static bool push(SSL *ssl)
+{
+    while (!atomic_load(&script->push)) {
+        usleep(1000);
+    }
+    bool good = send_all(ssl, script->raw, strlen(script->raw));
+    atomic_fetch_add(&script->pushed, 1);
+    return good;
+}
+
 /* False: the connection is over. */
 static bool answer(SSL *ssl, const char *request, const char *body)
 {
@@ -194,6 +204,8 @@ static bool answer(SSL *ssl, const char *request, const char *body)
         return false;
     case FAKE_HUGE:
         return answer_without_end(ssl);
+    case FAKE_PUSH:
+        return answer_well(ssl, request, body, FAKE_GOOD) && push(ssl);
     default:
         return answer_well(ssl, request, body, way);
     }

@@ -27,6 +27,7 @@ enum fake_way {
     FAKE_SILENT,    /* no answer, ever */
     FAKE_CLOSE,     /* the connection is closed instead */
     FAKE_HUGE,      /* an answer without end */
+    FAKE_PUSH, /* a good answer, and `raw` when `push` says so, which nobody asked for: `pushed` counts these */
 };
 
 struct fake_script {
@@ -34,6 +35,8 @@ struct fake_script {
     _Atomic int way;
     atomic_uint count;
     atomic_bool close_after; /* each answer, without saying so */
+    atomic_bool push;
+    atomic_uint pushed;
     atomic_bool nsm_fails;   /* it answers an error */
     atomic_bool nsm_closes;  /* it closes the connection instead */
     atomic_bool nsm_babbles; /* it answers what is no answer */

@@ -209,6 +209,35 @@ static void test_dead_ones_are_replaced(void **state)
     assert_int_equal(atomic_load(&fake.script->resumed), 2);
 }
 
+static void push(const char *bytes)
+{
+    unsigned before = atomic_load(&fake.script->pushed);
+
+    strcpy(fake.script->raw, bytes);
+    atomic_store(&fake.script->push, false);
+    fake_kms_answer(&fake, FAKE_PUSH, 1);
+    assert_decrypts(kms, "abc");
+    atomic_store(&fake.script->push, true);
+    while (atomic_load(&fake.script->pushed) == before) {
+        usleep(1000);
+    }
+}
+
+/* What comes over a kept connection before anything was asked is nobody's answer. */
+static void test_what_nobody_asked_for(void **state)
+{
+    (void)state;
+    push("HTTP/1.1 400 No\r\nContent-Length: 34\r\n\r\n{\"__type\":\"AccessDeniedException\"}");
+    assert_decrypts(kms, "xyz");
+    assert_int_equal(atomic_load(&fake.script->connections), 2);
+    push("H");
+    assert_decrypts(kms, "xyz");
+    assert_int_equal(atomic_load(&fake.script->connections), 3);
+    assert_decrypts(kms, "abc"); /* the last one is quiet, and kept */
+    assert_int_equal(atomic_load(&fake.script->connections), 3);
+    assert_int_equal(atomic_load(&fake.script->requests), 5);
+}
+
 static void test_a_key_per_call(void **state)
 {
     (void)state;
@@ -316,6 +345,7 @@ int main(void)
         TEST(test_shared_secrets),
         TEST(test_connections_are_kept),
         TEST(test_dead_ones_are_replaced),
+        TEST(test_what_nobody_asked_for),
         TEST(test_a_key_per_call),
         TEST(test_many_threads),
         TEST(test_few_connections_are_shared_out),
