@@ -83,6 +83,19 @@ bool kms_type_is_of_time(const char *type)
     return found && found->of_time;
 }
 
+bool kms_type_is_of_rate(const char *type)
+{
+    static const char *const names[] = {"ThrottlingException", "Throttling", "TooManyRequestsException",
+                                        "RequestLimitExceeded"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcmp(type, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static const char *string_in(const json_t *object, const char *name)
 {
     const char *value = json_string_value(json_object_get(object, name));

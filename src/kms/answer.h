@@ -18,6 +18,9 @@ const char *kms_type_word(const char *type);
 /* Whether that error may mean that one side's clock is wrong. */
 bool kms_type_is_of_time(const char *type);
 
+/* Whether that error says that nothing was done since there were too many requests. */
+bool kms_type_is_of_rate(const char *type);
+
 /* The bytes under that name, decoded into *ret, which the caller frees. -EPROTO: it is not there, or no base64, or longer than `max`. */
 int kms_answer_blob(const struct kms_answer *answer, const char *name, size_t max, uint8_t **ret,
                     size_t *ret_size, struct error *err) MUST_CHECK;

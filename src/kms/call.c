@@ -5,14 +5,15 @@
  *     attempt       keys, a connection, one exchange, the answer
  *     exchange      on a connection; once more on a new one, if a kept one turned out to be dead
  *
- * A kept connection may have been closed while nobody looked. If not a byte of an answer came, the request is sent again: of KMS's
- * operations none does harm when it is carried out twice.
+ * A kept connection may have been closed while nobody looked. If not a byte of an answer came, the request is sent again; but one
+ * of which anything was sent only if the operation may be carried out twice (repeat.h).
  */
 #include "base/text.h"
 #include "kms/answer.h"
 #include "kms/clock.h"
 #include "kms/exchange.h"
 #include "kms/kms_private.h"
+#include "kms/repeat.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -30,6 +31,7 @@
 struct job {
     struct postern_kms *kms;
     const char *operation;
+    bool repeatable; /* nothing happens if it is carried out twice */
     char target[96]; /* of the header x-amz-target */
     const char *body;
     size_t size;
@@ -97,10 +99,12 @@ static int fail_on_the_way(const struct job *job, const struct kms_trouble *trou
                      kms_place_name(&job->kms->pool.to, place), trouble->why.text);
 }
 
+/* `ret_sent`: some of the request may have got there. */
 static int exchange_on(const struct job *job, struct kms_connection *connection, const struct kms_keys *keys,
-                       struct kms_reply *ret, struct kms_trouble *trouble)
+                       struct kms_reply *ret, bool *ret_sent, struct kms_trouble *trouble)
 {
     const struct kms_lane lane = kms_tls_lane(&connection->tls);
+    uint64_t sent = connection->tls.wire.sent;
     struct text request = TEXT_INIT;
 
     *ret = (struct kms_reply){.status = 0};
@@ -109,6 +113,7 @@ static int exchange_on(const struct job *job, struct kms_connection *connection,
         status = kms_exchange(&lane, request.data, request.length, KMS_ANSWER_MAX, ret, trouble);
     }
     trouble->status = status;
+    *ret_sent = connection->tls.wire.sent != sent;
     if (request.data) { /* the session's token is in it */
         OPENSSL_cleanse(request.data, request.capacity);
     }
@@ -122,13 +127,21 @@ static bool is_stale(const struct kms_connection *connection, const struct kms_r
     return connection->kept && !reply->begun && (status == -ENOTCONN || status == -EPROTO);
 }
 
+static void say_it_is_unknown(struct kms_trouble *trouble)
+{
+    struct error told = trouble->why;
+
+    error_set(&trouble->why, trouble->status,
+              "%.400s; whether KMS carried it out is not known, and it is not repeated", told.text);
+}
+
 static int exchange(const struct job *job, const struct kms_keys *keys, struct kms_reply *ret,
                     struct kms_answer *answer, struct error *err)
 {
     struct kms_pool *pool = &job->kms->pool;
     struct kms_trouble trouble = {.status = 0};
     struct kms_connection *connection;
-    bool fresh = false, again;
+    bool fresh = false, again, sent = false;
     int status;
 
     *ret = (struct kms_reply){.status = 0};
@@ -138,11 +151,14 @@ static int exchange(const struct job *job, const struct kms_keys *keys, struct k
             break;
         }
         kms_reply_release(ret);
-        status = exchange_on(job, connection, keys, ret, &trouble);
-        again = is_stale(connection, ret, status) && !fresh;
+        status = exchange_on(job, connection, keys, ret, &sent, &trouble);
+        again = is_stale(connection, ret, status) && !fresh && (job->repeatable || !sent);
         kms_pool_give(pool, connection, status == 0 && ret->keep);
         fresh = true;
     } while (again);
+    if (status != 0 && sent && !job->repeatable) {
+        say_it_is_unknown(&trouble);
+    }
     return status == 0 ? 0 : fail_on_the_way(job, &trouble, answer, err);
 }
 
@@ -216,12 +232,18 @@ static bool pause_before(uint64_t deadline, unsigned tries)
     return true;
 }
 
+/* One that was throttled did nothing; one that failed may have done it. */
+static bool may_try_again(const struct job *job, const struct kms_answer *answer)
+{
+    return job->repeatable || answer->status == 429 || kms_type_is_of_rate(answer->type);
+}
+
 static int carry_out(struct job *job, struct kms_answer *ret, struct error *err)
 {
     unsigned tries = 0;
     int status = attempt(job, ret, err);
 
-    while (status == -EBUSY && pause_before(job->deadline, tries++)) {
+    while (status == -EBUSY && may_try_again(job, ret) && pause_before(job->deadline, tries++)) {
         kms_answer_release(ret);
         status = attempt(job, ret, err);
     }
@@ -253,7 +275,10 @@ static int begin(struct job *job, struct error *err)
 int kms_call(struct postern_kms *kms, const char *operation, const json_t *request, uint64_t deadline,
              struct kms_answer *ret, struct error *err)
 {
-    struct job job = {.kms = kms, .operation = operation, .deadline = deadline};
+    struct job job = {.kms = kms,
+                      .operation = operation,
+                      .repeatable = kms_may_repeat(operation),
+                      .deadline = deadline};
 
     *ret = (struct kms_answer){.status = 0};
     if (getpid() != kms->owner) {

@@ -1,11 +1,10 @@
 /*
  * One call to KMS: signed, sent over a kept connection, its answer bounded and read as JSON; throttling and troubles of KMS's
- * own are tried again within the deadline. What the operation means is not looked at here, and nothing is attested: see attested.h.
+ * own are tried again within the deadline, the latter only for operations that may be carried out twice (repeat.h). What the operation means is not looked at here, and nothing is attested: see attested.h.
  *
  * A client is that of include/postern/kms.h; any number of threads may call at once.
  *
- * An answer may be sent twice only in the sense that a request that got none is repeated on a new connection: all of KMS's operations
- * that this is used for can be repeated without harm.
+ * A request that got no answer is repeated on a new connection, if nothing of it had been sent, or the operation may be carried out twice.
  */
 #ifndef POSTERN_KMS_CALL_H
 #define POSTERN_KMS_CALL_H

@@ -79,6 +79,7 @@ static int write_stream(struct kms_wire *wire, const char *data, size_t size)
         if (n < 0) {
             return fail_stream(wire, (int)n, &why, "sending the request");
         }
+        wire->sent += (uint64_t)n;
         data += n;
         size -= (size_t)n;
     }
@@ -150,6 +151,7 @@ static int write_socket(struct kms_wire *wire, const char *data, size_t size)
             }
             continue;
         }
+        wire->sent += (uint64_t)n;
         data += n;
         size -= (size_t)n;
     }

@@ -33,6 +33,7 @@ struct kms_wire {
     uint64_t deadline;             /* of what is being done: set by whoever does */
     bool looking;                  /* reading does not wait: -EAGAIN */
     bool ended;                    /* the other side is done, and all was read */
+    uint64_t sent;                 /* bytes that the stream or the socket took */
     struct kms_trouble trouble;    /* status 0: none yet */
 };
 

@@ -250,6 +250,7 @@ static void *serve_kms(void *data)
     }
     SSL_free(ssl);
     close(fd);
+    atomic_fetch_add(&script->closed, 1);
     return NULL;
 }
 

@@ -44,7 +44,7 @@ struct fake_script {
     char field[64];
 
     /* What came. */
-    atomic_uint connections, resumed, requests, documents;
+    atomic_uint connections, closed, resumed, requests, documents;
     char last[65536]; /* request, head and body; a string */
 };
 

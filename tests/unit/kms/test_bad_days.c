@@ -298,6 +298,60 @@ static void test_closed_instead(void **state)
     assert_fails(-ENOTCONN, "reading the answer: ");
 }
 
+static int call(const char *operation)
+{
+    struct kms_answer answer;
+    struct error why = ERROR_INIT;
+    json_t *request = json_object();
+    int status = kms_call(kms, operation, request, kms_deadline(kms, 0), &answer, &why);
+
+    snprintf(err.message, sizeof err.message, "%s", why.text);
+    kms_answer_release(&answer);
+    json_decref(request);
+    return status;
+}
+
+/* What was sent, and cut off, may have been carried out. */
+static void test_what_is_not_repeated(void **state)
+{
+    (void)state;
+    static const char *const harmless[] = {"Decrypt", "GenerateDataKeyWithoutPlaintext", "ListKeys", "Sign"};
+    static const char *const others[] = {"CreateKey", "DisableKey", "ScheduleKeyDeletion", "NeverHeardOf"};
+
+    for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++) {
+        assert_int_equal(call(harmless[i]), 0);
+        fake_kms_answer(&fake, FAKE_CLOSE, 1);
+        assert_int_equal(call(harmless[i]), 0);
+        fake_kms_answer_json(&fake, 1, 500, "", "{\"__type\":\"KMSInternalException\"}");
+        assert_int_equal(call(harmless[i]), 0);
+        assert_int_equal(requests(), 5);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_int_equal(call(others[i]), 0);
+        fake_kms_answer(&fake, FAKE_CLOSE, 1);
+        assert_int_equal(call(others[i]), -ENOTCONN);
+        assert_non_null(
+            strstr(err.message, "whether KMS carried it out is not known, and it is not repeated"));
+        fake_kms_answer_json(&fake, 1, 500, "", "{\"__type\":\"KMSInternalException\"}");
+        assert_int_equal(call(others[i]), -EBUSY);
+        assert_int_equal(requests(), 3);
+        /* Nothing was done, or nothing was sent. */
+        fake_kms_answer_json(&fake, 1, 400, "", "{\"__type\":\"ThrottlingException\"}");
+        assert_int_equal(call(others[i]), 0);
+        fake_kms_answer_json(&fake, 1, 429, "", "{}");
+        assert_int_equal(call(others[i]), 0);
+        assert_int_equal(requests(), 4);
+    }
+    atomic_store(&fake.script->close_after, true);
+    unsigned closed = atomic_load(&fake.script->closed);
+    assert_int_equal(call("CreateKey"), 0);
+    while (atomic_load(&fake.script->closed) == closed) {
+        usleep(1000);
+    }
+    assert_int_equal(call("CreateKey"), 0);
+    assert_int_equal(requests(), 2);
+}
+
 /* A request of that many bytes in all. */
 static int encrypt_much(size_t size)
 {
@@ -521,6 +575,7 @@ int main(void)
         TEST(test_half_an_answer),
         TEST(test_silence),
         TEST(test_closed_instead),
+        TEST(test_what_is_not_repeated),
         TEST(test_large_requests),
         TEST(test_another_name),
         TEST(test_another_issuer),
