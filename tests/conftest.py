@@ -8,6 +8,9 @@ from postern import PATIENCE, Authority, Daemon, Peer
 # Of a whole test: more than one step of it may have to wait.
 SECONDS_AT_MOST = int(4 * PATIENCE)
 
+# A shell ignores SIGINT in what it starts in the background, and the programs under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call():
