@@ -8,6 +8,7 @@
  * counts the instructions of the parser and of what it calls. The allocator is this program's own, to see what
  * libraries allocate too.
  */
+#include "cost.h"
 #include "aws/sign.h"
 #include "base/diag.h"
 #include "base/error.h"
@@ -72,12 +73,6 @@ void free(void *block)
 }
 
 /* ---- The parsers ---- */
-
-struct input {
-    const char *data;
-    size_t size;
-    size_t piece;
-};
 
 static void feed_hello(const struct input *input)
 {
@@ -242,9 +237,22 @@ static void read_address(const struct input *input)
 static const struct {
     const char *name;
     void (*run)(const struct input *input);
-} parsers[] = {{"hello", feed_hello},         {"http", feed_http},      {"forward", forward_request},
-               {"answer", take_answer},       {"sign", sign_target},    {"config", read_config},
-               {"allowlist", read_allowlist}, {"address", read_address}};
+} parsers[] = {{"hello", feed_hello},
+               {"http", feed_http},
+               {"forward", forward_request},
+               {"answer", take_answer},
+               {"sign", sign_target},
+               {"config", read_config},
+               {"allowlist", read_allowlist},
+               {"address", read_address},
+               {"session", feed_session},
+               {"document", take_document},
+               {"opening", feed_session},
+               {"nsm", take_nsm_document},
+               {"describe", take_nsm_description},
+               {"kms", take_kms_answer},
+               {"sdk", take_sdk_request},
+               {"sealed", take_sealed_header}};
 
 /* By its name callgrind knows what to count. */
 void measured(void (*run)(const struct input *), const struct input *input);

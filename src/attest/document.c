@@ -150,9 +150,13 @@ static const struct field {
 /* The row that a key names. FIELDS: none, which a later NSM may have put in. */
 static size_t field_of(const struct answer *key)
 {
-    size_t i = 0;
+    const char *text;
+    size_t i = 0, size;
 
-    while (i < FIELDS && !is_text(key, fields[i].name)) {
+    if (!answer_text(key, &text, &size)) {
+        return FIELDS;
+    }
+    while (i < FIELDS && (size != strlen(fields[i].name) || memcmp(text, fields[i].name, size) != 0)) {
         i++;
     }
     return i;
@@ -179,7 +183,7 @@ static int parse_payload(struct attest_document *document, struct error *err)
     unsigned seen = 0;
     int rv = 0;
 
-    if (!answer_is_whole(document->payload.data, document->payload.size, &map) ||
+    if (!answer_is_whole(document->payload.data, document->payload.size, ANSWER_ITEMS_MAX, &map) ||
         !answer_walk_map(&map, &walk)) {
         return wrong(err, "its payload is no map");
     }
@@ -252,7 +256,7 @@ int attest_parse(const uint8_t *bytes, size_t size, struct attest_document *ret,
     if (size > ATTEST_DOCUMENT_MAX) {
         return wrong(err, "it is too large");
     }
-    if (!answer_is_whole(bytes + tag, size - tag, &all)) {
+    if (!answer_is_whole(bytes + tag, size - tag, ANSWER_ITEMS_MAX, &all)) {
         return wrong(err, "it is cut off, malformed, or has bytes behind it");
     }
     int rv = parse_sign1(&all, ret, err);

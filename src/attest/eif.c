@@ -82,19 +82,19 @@ static int take_all(struct measuring *measuring, void *data, size_t size)
 /* The bytes of a section, into those of the digests that are not NULL. */
 static int digest_section(struct measuring *measuring, uint64_t size, EVP_MD_CTX *one, EVP_MD_CTX *two)
 {
-    while (size > 0) {
+    bool good = true;
+
+    while (size > 0 && good) {
         size_t part = size < PIECE ? (size_t)size : PIECE;
         int rv = take_all(measuring, measuring->piece, part);
         if (rv != 0) {
             return rv;
         }
-        if ((one && EVP_DigestUpdate(one, measuring->piece, part) != 1) ||
-            (two && EVP_DigestUpdate(two, measuring->piece, part) != 1)) {
-            return failed(measuring);
-        }
+        good = (!one || EVP_DigestUpdate(one, measuring->piece, part) == 1) &&
+               (!two || EVP_DigestUpdate(two, measuring->piece, part) == 1);
         size -= part;
     }
-    return 0;
+    return good ? 0 : failed(measuring);
 }
 
 /* ---- The signature ---- */
@@ -107,10 +107,7 @@ static bool take_bytes(const struct answer *at, uint8_t *data, size_t room, size
     const uint8_t *string;
     uint64_t value;
 
-    if (answer_bytes(at, &string, ret_size)) {
-        if (*ret_size > room) {
-            return false;
-        }
+    if (answer_bytes(at, &string, ret_size) && *ret_size <= room) {
         memcpy(data, string, *ret_size);
         return true;
     }
@@ -134,7 +131,7 @@ static X509 *read_certificate(const uint8_t *section, size_t size, uint8_t *pem,
     struct answer_walk walk;
     size_t length;
 
-    if (!answer_is_whole(section, size, &all) || !answer_walk_array(&all, &walk) ||
+    if (!answer_is_whole(section, size, SIGNATURE_MAX, &all) || !answer_walk_array(&all, &walk) ||
         !answer_next(&walk, NULL, &first) || !answer_find(&first, "signing_certificate", &at) ||
         !take_bytes(&at, pem, room, &length)) {
         return NULL;

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "kms/base64.h"
+#include "kms/shape.h"
 #include <ctype.h>
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -149,7 +150,8 @@ static int read_error(struct kms_answer *ret, struct error *err)
 int kms_answer_read(unsigned status, const char *body, size_t size, struct kms_answer *ret, struct error *err)
 {
     json_error_t ignored; /* it may quote what it could not read */
-    json_t *root = json_loadb(body ? body : "", size, JSON_REJECT_DUPLICATES, &ignored);
+    json_t *root =
+        body && json_is_modest(body, size) ? json_loadb(body, size, JSON_REJECT_DUPLICATES, &ignored) : NULL;
 
     ret->status = status;
     if (json_is_object(root)) {
@@ -162,7 +164,9 @@ int kms_answer_read(unsigned status, const char *body, size_t size, struct kms_a
         return read_error(ret, err);
     }
     /* Operations that only do something, such as EnableKey, answer nothing. */
-    return ret->body || size == 0 ? 0 : error_set(err, -EPROTO, "KMS's answer is no JSON object");
+    return ret->body || size == 0
+               ? 0
+               : error_set(err, -EPROTO, "KMS's answer is no JSON object, or one of too many values");
 }
 
 /* ---- What is in it ---- */

@@ -37,6 +37,7 @@ static size_t count_padding(const char *text, size_t length)
 int base64_decode(const char *text, size_t length, uint8_t *ret, size_t *ret_size)
 {
     size_t padding, size = 0;
+    int n = 0;
     if (length % 4 != 0) {
         return -EINVAL;
     }
@@ -46,14 +47,11 @@ int base64_decode(const char *text, size_t length, uint8_t *ret, size_t *ret_siz
             return -EINVAL;
         }
     }
-    for (size_t at = 0; at < length; at += PIECE_LENGTH) {
+    for (size_t at = 0; at < length && n >= 0; at += PIECE_LENGTH) {
         size_t piece = length - at < PIECE_LENGTH ? length - at : PIECE_LENGTH;
-        int n = EVP_DecodeBlock(ret + size, (const unsigned char *)text + at, (int)piece);
-        if (n < 0) {
-            return -EINVAL;
-        }
+        n = EVP_DecodeBlock(ret + size, (const unsigned char *)text + at, (int)piece);
         size += (size_t)n;
     }
     *ret_size = size - padding;
-    return 0;
+    return n < 0 ? -EINVAL : 0;
 }

@@ -1,5 +1,6 @@
 /* Calls to KMS as SDKs send them: see proxy_request.h. */
 #include "kms/proxy_request.h"
+#include "kms/shape.h"
 
 #include "kms/call.h"
 #include <stdarg.h>
@@ -74,46 +75,9 @@ static bool read_operation(const struct http_fields *head, struct proxy_call *re
     return true;
 }
 
-/* Goes on until there are more values than a request of KMS's could have, or they nest deeper. Whether it is JSON at all is told later,
- * by those who allocate for each value. */
-static void measure(struct http_span body, unsigned *ret_values, unsigned *ret_depth)
-{
-    unsigned depth = 0, values = 1;
-    bool string = false;
-
-    *ret_depth = 0;
-    for (size_t i = 0; i < body.size && *ret_depth <= PROXY_DEPTH_MAX && values <= PROXY_VALUES_MAX; i++) {
-        char c = body.data[i];
-        if (string) {
-            i += c == '\\';
-            string = c != '"';
-            continue;
-        }
-        string = c == '"';
-        values += c == ',' || c == '[' || c == '{';
-        depth += c == '[' || c == '{';
-        *ret_depth = depth > *ret_depth ? depth : *ret_depth;
-        if ((c == ']' || c == '}') && depth > 0) {
-            depth--;
-        }
-    }
-    *ret_values = values;
-}
-
 size_t proxy_call_cost(struct http_span body)
 {
-    unsigned values, depth;
-
-    measure(body, &values, &depth);
-    return body.size + (size_t)values * PROXY_VALUE_SIZE;
-}
-
-static bool is_modest(struct http_span body)
-{
-    unsigned values, depth;
-
-    measure(body, &values, &depth);
-    return depth <= PROXY_DEPTH_MAX && values <= PROXY_VALUES_MAX;
+    return body.size + json_values(body.data, body.size) * PROXY_VALUE_SIZE;
 }
 
 static bool has_recipient(json_t *request)
@@ -134,10 +98,12 @@ static bool read_request(struct http_span body, struct proxy_call *ret, struct p
 {
     json_error_t error;
 
-    if (!is_modest(body)) {
-        return proxy_problem_set(why, 400, "SerializationException",
-                                 "the request has more than %d values, or nests deeper than %d",
-                                 PROXY_VALUES_MAX, PROXY_DEPTH_MAX);
+    if (!json_is_modest(body.data, body.size)) {
+        return proxy_problem_set(
+            why, 400, "SerializationException",
+            "the request has more values than one of its size may have, or more than %u, or nests "
+            "deeper than %u",
+            JSON_VALUES_MAX, JSON_DEPTH_MAX);
     }
     ret->request =
         body.size > 0 ? json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES, &error) : json_object();

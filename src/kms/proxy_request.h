@@ -13,8 +13,6 @@
 #include <stdbool.h>
 
 #define PROXY_OPERATION_MAX 64
-#define PROXY_DEPTH_MAX     16    /* of objects and arrays in each other; KMS's requests have 3 */
-#define PROXY_VALUES_MAX    16384 /* of a request: a value takes some 100 bytes of memory, whatever its length */
 #define PROXY_VALUE_SIZE    128
 
 /* Why there is no answer of KMS's, as an SDK is told. */

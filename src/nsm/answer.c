@@ -6,6 +6,7 @@
 
 #define DEPTH_MAX  8u /* an answer's deepest item is at 4, a document's at 3 */
 #define INDEFINITE UINT64_MAX
+#define BREAK_BYTE 0xffu
 
 /* OTHER: an item in itself, which nobody asks for. CHUNKS: strings up to a break. */
 enum type { OTHER, NONE, BOOL, UINT, BYTES, TEXT, ARRAY, MAP, CHUNKS, TAG, BREAK };
@@ -98,28 +99,38 @@ static void take_break(void *item)
     *(struct item *)item = (struct item){.type = BREAK};
 }
 
+/* All that there are: what is not asked for leaves the item as OTHER. */
+static const struct cbor_callbacks callbacks = {
+    .null = take_null,
+    .boolean = take_bool,
+    .uint8 = take_uint8,
+    .uint16 = take_uint16,
+    .uint32 = take_uint32,
+    .uint64 = take_uint64,
+    .byte_string = take_bytes,
+    .string = take_text,
+    .array_start = take_array,
+    .map_start = take_map,
+    .indef_array_start = take_open_array,
+    .indef_map_start = take_open_map,
+    .byte_string_start = take_chunks,
+    .string_start = take_chunks,
+    .tag = take_tag,
+    .indef_break = take_break,
+    .negint8 = cbor_null_negint8_callback,
+    .negint16 = cbor_null_negint16_callback,
+    .negint32 = cbor_null_negint32_callback,
+    .negint64 = cbor_null_negint64_callback,
+    .float2 = cbor_null_float2_callback,
+    .float4 = cbor_null_float4_callback,
+    .float8 = cbor_null_float8_callback,
+    .undefined = cbor_null_undefined_callback,
+};
+
 /* Reads an item, or the head of one that others are in, and goes behind it. */
 static bool step(struct answer *at, struct item *ret)
 {
-    struct cbor_callbacks callbacks = cbor_empty_callbacks;
     struct cbor_decoder_result result;
-
-    callbacks.null = take_null;
-    callbacks.boolean = take_bool;
-    callbacks.uint8 = take_uint8;
-    callbacks.uint16 = take_uint16;
-    callbacks.uint32 = take_uint32;
-    callbacks.uint64 = take_uint64;
-    callbacks.byte_string = take_bytes;
-    callbacks.string = take_text;
-    callbacks.array_start = take_array;
-    callbacks.map_start = take_map;
-    callbacks.indef_array_start = take_open_array;
-    callbacks.indef_map_start = take_open_map;
-    callbacks.byte_string_start = take_chunks;
-    callbacks.string_start = take_chunks;
-    callbacks.tag = take_tag;
-    callbacks.indef_break = take_break;
 
     *ret = (struct item){.type = OTHER};
     if (at->at == at->end) {
@@ -133,20 +144,18 @@ static bool step(struct answer *at, struct item *ret)
 /* Whether the next thing is a break; goes behind it. */
 static bool at_break(struct answer *at)
 {
-    struct answer next = *at;
-    struct item item;
-
-    if (!step(&next, &item) || item.type != BREAK) {
+    if (at->at == at->end || *at->at != BREAK_BYTE) {
         return false;
     }
-    *at = next;
+    at->at++;
     return true;
 }
 
-static bool skip(struct answer *at, unsigned depth);
+/* `left`: items that may still come. */
+static bool skip_counted(struct answer *at, unsigned depth, unsigned *left);
 
 /* The items that are in the one whose head was read. */
-static bool skip_inside(struct answer *at, const struct item *head, unsigned depth)
+static bool skip_inside(struct answer *at, const struct item *head, unsigned depth, unsigned *left)
 {
     unsigned each = head->type == MAP ? 2 : 1;
 
@@ -155,7 +164,7 @@ static bool skip_inside(struct answer *at, const struct item *head, unsigned dep
             return true;
         }
         for (unsigned part = 0; part < each; part++) {
-            if (!skip(at, depth + 1)) {
+            if (!skip_counted(at, depth + 1, left)) {
                 return false;
             }
         }
@@ -163,20 +172,21 @@ static bool skip_inside(struct answer *at, const struct item *head, unsigned dep
     return true;
 }
 
-static bool skip(struct answer *at, unsigned depth)
+static bool skip_counted(struct answer *at, unsigned depth, unsigned *left)
 {
     struct item item;
 
-    if (depth > DEPTH_MAX || !step(at, &item)) {
+    if (depth > DEPTH_MAX || *left == 0 || !step(at, &item)) {
         return false;
     }
+    (*left)--;
     switch (item.type) {
     case ARRAY:
     case MAP:
     case CHUNKS:
-        return skip_inside(at, &item, depth);
+        return skip_inside(at, &item, depth, left);
     case TAG:
-        return skip(at, depth + 1);
+        return skip_counted(at, depth + 1, left);
     case BREAK:
         return false;
     default:
@@ -184,12 +194,20 @@ static bool skip(struct answer *at, unsigned depth)
     }
 }
 
-bool answer_is_whole(const uint8_t *bytes, size_t length, struct answer *ret)
+/* Goes behind an item, with all that is in it. */
+static bool skip(struct answer *at)
 {
-    struct answer all = {.at = bytes, .end = bytes + length};
+    unsigned left = at->items;
+
+    return skip_counted(at, 1, &left);
+}
+
+bool answer_is_whole(const uint8_t *bytes, size_t length, unsigned items, struct answer *ret)
+{
+    struct answer all = {.at = bytes, .end = bytes + length, .items = items};
 
     *ret = all;
-    return skip(&all, 1) && all.at == all.end;
+    return skip(&all) && all.at == all.end;
 }
 
 static bool is_key(struct answer at, const char *key)
@@ -231,12 +249,10 @@ bool answer_next(struct answer_walk *walk, struct answer *ret_key, struct answer
     walk->left -= walk->left != INDEFINITE;
     if (walk->each == 2) {
         *ret_key = walk->at;
-        if (!skip(&walk->at, 1)) {
-            return false;
-        }
     }
+    bool whole = walk->each == 1 || skip(&walk->at);
     *ret_value = walk->at;
-    return skip(&walk->at, 1);
+    return whole && skip(&walk->at);
 }
 
 bool answer_find(const struct answer *map, const char *key, struct answer *ret)
@@ -263,12 +279,11 @@ bool answer_entry(const struct answer *array, size_t index, size_t count, struct
     if (!step(ret, &head) || head.type != ARRAY || head.value != count) {
         return false;
     }
-    for (size_t i = 0; i < index; i++) {
-        if (!skip(ret, 1)) {
-            return false;
-        }
+    size_t i = 0;
+    while (i < index && skip(ret)) {
+        i++;
     }
-    return true;
+    return i == index;
 }
 
 static bool item_at(struct answer at, enum type type, struct item *ret)

@@ -2,7 +2,8 @@
  * Finding things in the CBOR that an NSM answers with or signs, with nothing allocated: a place in it, and steps from there.
  *
  * Devices differ: maps are of definite or of indefinite length, and their keys in any order. What no device uses (text in
- * pieces, say) is passed over; the depth is bounded. libcbor tells the items apart.
+ * pieces, say) is passed over; the depth is bounded, and so is the number of items, since one of a byte costs as much to pass over as one
+ * of a thousand. libcbor tells the items apart.
  */
 #ifndef POSTERN_NSM_ANSWER_H
 #define POSTERN_NSM_ANSWER_H
@@ -12,13 +13,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where an item begins, and where the bytes that it lies in end. */
+#define ANSWER_ITEMS_MAX \
+    512u /* of what an NSM makes, in each other or one behind the other; genuine documents have some 60 */
+
+/* Where an item begins, where the bytes that it lies in end, and how many items there may be. */
 struct answer {
     const uint8_t *at, *end;
+    unsigned items;
 };
 
-/* True if the bytes are one whole item, and nothing behind it. */
-bool answer_is_whole(const uint8_t *bytes, size_t length, struct answer *ret) MUST_CHECK;
+/* True if the bytes are one whole item of at most `items`, those in it included, and nothing behind it. */
+bool answer_is_whole(const uint8_t *bytes, size_t length, unsigned items, struct answer *ret) MUST_CHECK;
 
 /* The value under a key of the map at `map`. False: there is none, or it is no map. */
 bool answer_find(const struct answer *map, const char *key, struct answer *ret) MUST_CHECK;

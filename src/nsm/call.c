@@ -213,7 +213,7 @@ int nsm_read(const struct nsm_reply *reply, const char *name, struct answer *ret
 {
     struct answer all;
 
-    if (!answer_is_whole(reply->bytes, reply->size, &all)) {
+    if (!answer_is_whole(reply->bytes, reply->size, ANSWER_ITEMS_MAX, &all)) {
         return reply->size < sizeof reply->bytes
                    ? nsm_malformed(name, err)
                    : error_set(err, -EMSGSIZE,

@@ -30,9 +30,10 @@ static bool timestamp_of(const uint8_t *document, size_t size, uint64_t *ret_ms)
     const uint8_t *bytes;
     uint64_t ms;
 
-    if (!answer_is_whole(document + tag, size - tag, &at) || !answer_entry(&at, 2, 4, &payload) ||
-        !answer_bytes(&payload, &bytes, &size) || !answer_is_whole(bytes, size, &at) ||
-        !answer_find(&at, "timestamp", &at) || !answer_uint(&at, &ms) || ms == 0) {
+    if (!answer_is_whole(document + tag, size - tag, ANSWER_ITEMS_MAX, &at) ||
+        !answer_entry(&at, 2, 4, &payload) || !answer_bytes(&payload, &bytes, &size) ||
+        !answer_is_whole(bytes, size, ANSWER_ITEMS_MAX, &at) || !answer_find(&at, "timestamp", &at) ||
+        !answer_uint(&at, &ms) || ms == 0) {
         return false;
     }
     *ret_ms = ms;

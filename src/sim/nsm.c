@@ -73,7 +73,7 @@ static bool read_request(const uint8_t *request, size_t size, struct asked *ret)
     struct answer_walk walk;
 
     memset(ret, 0, sizeof *ret);
-    if (!answer_is_whole(request, size, &whole)) {
+    if (!answer_is_whole(request, size, ANSWER_ITEMS_MAX, &whole)) {
         return false;
     }
     if (answer_text(&whole, &ret->name, &ret->name_size)) {

@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         set_up();
     }
     if (sim_nsm_answer(&nsm, data, size, &out, &operation) != 0 || out.length > NSM_RESPONSE_MAX ||
-        !answer_is_whole((const uint8_t *)out.data, out.length, &whole)) {
+        !answer_is_whole((const uint8_t *)out.data, out.length, ANSWER_ITEMS_MAX, &whole)) {
         abort();
     }
     text_release(&out);

@@ -2,6 +2,7 @@
 #include "fault.h"
 #include "kms/proxy_private.h"
 #include "kms/proxy_request.h"
+#include "kms/shape.h"
 #include "scripted_kms.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -266,7 +267,7 @@ static void test_a_refused_answer_is_not_passed_on(void **state)
 static void test_requests_that_are_no_calls(void **state)
 {
     (void)state;
-    static char deep[200], many[3 * PROXY_VALUES_MAX + 16];
+    static char deep[200], many[3 * JSON_VALUES_MAX + 16];
     const struct {
         const char *target, *body, *type;
     } requests[] = {
@@ -292,7 +293,7 @@ static void test_requests_that_are_no_calls(void **state)
         {TARGET("Decrypt"), "{\"Recipient\":null}", "ValidationException"},
         {TARGET("Encrypt"), "{\"rEcIpIeNt\":1}", "ValidationException"},
     };
-    static char request[4 * PROXY_VALUES_MAX];
+    static char request[4 * JSON_VALUES_MAX];
     struct talk talk;
 
     memset(deep, '[', sizeof deep - 1);

@@ -1,5 +1,6 @@
 # postern_unit_test(kms MODULE ...), one a line.
 postern_unit_test(kms secret FAULTS LINK_OPTIONS -Wl,--wrap=mmap,--wrap=munmap,--wrap=madvise)
+postern_unit_test(kms shape)
 postern_unit_test(kms credentials FAULTS LINK_OPTIONS -Wl,--wrap=credentials_now_ms)
 
 # KMS and an NSM in a child process, which do as they are told. They need what the tests of other folders make.

@@ -1,4 +1,5 @@
 /* What an NSM answers, in all the shapes that CBOR has: documents of every making, and what else may stand in an answer. */
+#include "nsm/answer.h"
 #include "nsm/nsm.h"
 
 #include <errno.h>
@@ -198,6 +199,28 @@ static void test_depth_is_bounded(void **state)
     assert_int_equal(random_beside(200), -EBADMSG);
 }
 
+/* An answer to GetRandom with so many items: the map, its key, the map in it, two keys, two values, and those in an array. */
+static int random_of_items(unsigned items)
+{
+    static const char head[] = "\xa1\x69GetRandom\xa2\x61x\x99", end[] = "\x66random\x41r";
+    uint8_t answer[2 * ANSWER_ITEMS_MAX];
+    size_t at = sizeof head - 1, inside = items - 7;
+
+    memcpy(answer, head, at);
+    answer[at++] = (uint8_t)(inside >> 8);
+    answer[at++] = (uint8_t)inside;
+    memset(answer + at, 0, inside);
+    memcpy(answer + at + inside, end, sizeof end - 1);
+    return run_with(do_random, answer, at + inside + sizeof end - 1);
+}
+
+static void test_items_are_bounded(void **state)
+{
+    (void)state;
+    assert_int_equal(random_of_items(ANSWER_ITEMS_MAX), 0);
+    assert_int_equal(random_of_items(ANSWER_ITEMS_MAX + 1), -EBADMSG);
+}
+
 static void test_counts_cost_nothing(void **state)
 {
     (void)state;
@@ -212,7 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_documents_of_every_making), TEST(test_documents_that_are_none),
         TEST(test_what_else_may_be_there),    TEST(test_depth_is_bounded),
-        TEST(test_counts_cost_nothing),
+        TEST(test_counts_cost_nothing),       TEST(test_items_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

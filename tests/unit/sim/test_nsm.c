@@ -61,7 +61,7 @@ static struct text attest(struct attest_bytes *ret)
     assert_int_equal(sim_nsm_answer(&nsm, (const uint8_t *)request.data, request.length, &answer, &operation),
                      0);
     assert_string_equal(operation, "Attestation");
-    assert_true(answer_is_whole((const uint8_t *)answer.data, answer.length, &whole));
+    assert_true(answer_is_whole((const uint8_t *)answer.data, answer.length, ANSWER_ITEMS_MAX, &whole));
     assert_true(answer_find(&whole, "Attestation", &inner));
     assert_true(answer_find(&inner, "document", &document));
     assert_true(answer_bytes(&document, &ret->data, &ret->size));
@@ -211,7 +211,7 @@ static void test_a_request_that_is_too_large(void **state)
     size_t length = 0;
 
     assert_int_equal(sim_nsm_answer(&nsm, request, sizeof request, &answer, &operation), 0);
-    assert_true(answer_is_whole((const uint8_t *)answer.data, answer.length, &whole));
+    assert_true(answer_is_whole((const uint8_t *)answer.data, answer.length, ANSWER_ITEMS_MAX, &whole));
     assert_true(answer_find(&whole, "Error", &name) && answer_text(&name, &text, &length));
     assert_int_equal(length, strlen("InputTooLarge"));
     assert_memory_equal(text, "InputTooLarge", length);
