@@ -321,6 +321,38 @@ static void test_a_file_that_cannot_be_read(void **state)
     fclose(in);
 }
 
+/* A disk that gives so much, and then no more. */
+struct bad_disk {
+    size_t at, good;
+};
+
+static ssize_t read_bad_disk(void *cookie, char *buffer, size_t size)
+{
+    struct bad_disk *disk = cookie;
+    size_t left = disk->good - disk->at, n = size < left ? size : left;
+
+    if (n == 0) {
+        errno = EIO;
+        return -1;
+    }
+    memcpy(buffer, image + disk->at, n);
+    disk->at += n;
+    return (ssize_t)n;
+}
+
+static void test_a_disk_that_fails_anywhere(void **state)
+{
+    (void)state;
+    make_plain();
+    for (size_t good = 1; good < image_size; good += good < HEADER + 100 ? 1 : 1000) {
+        struct bad_disk disk = {.good = good};
+        FILE *in = fopencookie(&disk, "r", (cookie_io_functions_t){.read = read_bad_disk});
+        assert_non_null(in);
+        assert_int_equal(eif_measure(in, &eif, &err), -EIO);
+        fclose(in);
+    }
+}
+
 static void measure_one(void *data)
 {
     FILE *in = data;
@@ -355,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_a_section_that_announces_much),
         cmocka_unit_test(test_a_file_that_cannot_be_read),
+        cmocka_unit_test(test_a_disk_that_fails_anywhere),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, setup_group, teardown_group);

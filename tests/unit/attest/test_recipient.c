@@ -228,6 +228,23 @@ static void test_out_of_memory(void **state)
     assert_true(fault_loop("open", FAULT_MEMORY, open_one, &cms) >= 50);
 }
 
+/* The first allocation is the recipient, the second OpenSSL's. */
+static void test_a_key_without_memory(void **state)
+{
+    (void)state;
+    static const int codes[] = {-ENOMEM, -EIO};
+    struct recipient *none = NULL;
+
+    for (unsigned long nth = 1; nth <= 2; nth++) {
+        fault_arm(FAULT_MEMORY | FAULT_STICKY, nth);
+        int rv = recipient_new(&none, &err);
+        fault_disarm();
+        assert_int_equal(rv, codes[nth - 1]);
+        assert_null(none);
+        assert_non_null(strstr(err.text, "cannot make a key"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +258,7 @@ int main(void)
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_a_genuine_one),
         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_a_key_without_memory),
     };
     return cmocka_run_group_tests(tests, setup_group, teardown_group);
 }
