@@ -50,8 +50,9 @@
  * THREADS. One client serves any number of threads, and every function may be called by each at any time, but for
  * postern_kms_close(): nobody else may be in a function with that client. All functions wait, up to their time.
  *
- * TIME. `timeout_ms` bounds a call whole: connecting, fetching credentials, and trying again when KMS throttles. Two things
- * it does not bound: the look-up of a name in `raw_address`, and the Nitro Security Module, whose driver may take two minutes.
+ * TIME. `timeout_ms` bounds a call whole: connecting, fetching credentials, waiting for other calls that ask the Nitro Security Module, and
+ * trying again when KMS throttles. Three things it does not bound: the look-up of a name in `raw_address`, making an RSA key (some 100 ms),
+ * and the answer of the Nitro Security Module to the one call that asks it, for which its driver may take two minutes.
  *
  * SECRETS lie in memory of their own, which is locked where the system allows (RLIMIT_MEMLOCK), is left out of core dumps, and is
  * wiped by postern_secret_wipe().

@@ -21,7 +21,8 @@ int kms_attested_call(struct postern_kms *kms, const char *operation, json_t *re
                       struct kms_answer *ret, struct postern_secret *ret_secret,
                       struct error *err) MUST_CHECK;
 
-/* Opens the NSM and has it vouch for the key now, so that the first call need not: for those who want to fail early. */
+/* Opens the NSM and has it vouch for the key now, in the client's own time, so that the first call need not: for those who want to fail
+ * early. */
 int kms_attested_prepare(struct postern_kms *kms, struct error *err) MUST_CHECK;
 
 #endif

@@ -33,7 +33,9 @@ struct job {
     const char *operation;
     bool repeatable; /* nothing happens if it is carried out twice */
     char target[96]; /* of the header x-amz-target */
-    const char *body;
+    const json_t *request;
+    const struct kms_renewal *renewal; /* NULL: the request does not grow old */
+    char *body; /* the request as text; owned, and wiped: Encrypt's has the plaintext */
     size_t size;
     char hash[AWS_HASH_HEX_SIZE];
     uint64_t deadline;
@@ -238,14 +240,53 @@ static bool may_try_again(const struct job *job, const struct kms_answer *answer
     return job->repeatable || answer->status == 429 || kms_type_is_of_rate(answer->type);
 }
 
+static void drop_body(struct job *job)
+{
+    if (job->body) {
+        OPENSSL_cleanse(job->body, job->size);
+    }
+    free(job->body);
+    job->body = NULL;
+    job->size = 0;
+}
+
+/* Not json_dumps(), which leaves copies behind as it grows. */
+static int make_body(struct job *job, struct error *err)
+{
+    size_t size = json_dumpb(job->request, NULL, 0, JSON_COMPACT);
+
+    drop_body(job);
+    if (size > KMS_REQUEST_MAX) {
+        return error_set(err, -EINVAL, "the request is larger than %zu bytes", KMS_REQUEST_MAX);
+    }
+    job->body = size > 0 ? malloc(size) : NULL;
+    job->size = job->body ? size : 0;
+    if (!job->body || json_dumpb(job->request, job->body, size, JSON_COMPACT) != size) {
+        return error_set(err, -ENOMEM, "cannot make the request: out of memory");
+    }
+    return aws_hash(job->body, job->size, job->hash) == 0
+               ? 0
+               : error_set(err, -EIO, "cannot hash the request: the cryptographic library failed");
+}
+
+static int try_again(struct job *job, struct kms_answer *ret, struct error *err)
+{
+    int status = job->renewal ? job->renewal->renew(job->renewal->data, job->deadline, err) : 0;
+
+    kms_answer_release(ret);
+    if (status > 0) {
+        status = make_body(job, err);
+    }
+    return status == 0 ? attempt(job, ret, err) : status;
+}
+
 static int carry_out(struct job *job, struct kms_answer *ret, struct error *err)
 {
     unsigned tries = 0;
     int status = attempt(job, ret, err);
 
     while (status == -EBUSY && may_try_again(job, ret) && pause_before(job->deadline, tries++)) {
-        kms_answer_release(ret);
-        status = attempt(job, ret, err);
+        status = try_again(job, ret, err);
     }
     if (status == -EBUSY && tries > 0) {
         struct error told = *err;
@@ -263,41 +304,37 @@ static int begin(struct job *job, struct error *err)
             return error_set(err, -EINVAL, "an operation of KMS is a word such as Decrypt");
         }
     }
-    if (job->size > KMS_REQUEST_MAX) {
-        return error_set(err, -EINVAL, "the request is larger than %zu bytes", KMS_REQUEST_MAX);
-    }
     snprintf(job->target, sizeof job->target, "TrentService.%s", job->operation);
-    return aws_hash(job->body, job->size, job->hash) == 0
-               ? 0
-               : error_set(err, -EIO, "cannot hash the request: the cryptographic library failed");
+    return make_body(job, err);
 }
 
-int kms_call(struct postern_kms *kms, const char *operation, const json_t *request, uint64_t deadline,
-             struct kms_answer *ret, struct error *err)
+int kms_call_renewed(struct postern_kms *kms, const char *operation, const json_t *request, uint64_t deadline,
+                     const struct kms_renewal *renewal, struct kms_answer *ret, struct error *err)
 {
     struct job job = {.kms = kms,
                       .operation = operation,
                       .repeatable = kms_may_repeat(operation),
+                      .request = request,
+                      .renewal = renewal,
                       .deadline = deadline};
 
     *ret = (struct kms_answer){.status = 0};
     if (getpid() != kms->owner) {
         return error_set(err, -ECHILD, "the client for KMS belongs to the parent process");
     }
-    char *body = json_dumps(request, JSON_COMPACT);
-    if (!body) {
-        return error_set(err, -ENOMEM, "cannot make the request: out of memory");
-    }
-    job.body = body;
-    job.size = strlen(body);
     int status = begin(&job, err);
     status = status == 0 ? carry_out(&job, ret, err) : status;
-    OPENSSL_cleanse(body, job.size); /* Encrypt's has the plaintext */
-    free(body);
+    drop_body(&job);
     if (status != 0) {
         error_prefix(err, "%s", operation);
     }
     return status;
+}
+
+int kms_call(struct postern_kms *kms, const char *operation, const json_t *request, uint64_t deadline,
+             struct kms_answer *ret, struct error *err)
+{
+    return kms_call_renewed(kms, operation, request, deadline, NULL, ret, err);
 }
 
 int kms_fail(struct postern_error *ret, int status, const struct kms_answer *answer, const struct error *err)

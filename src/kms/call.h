@@ -38,6 +38,16 @@ uint64_t kms_deadline(const struct postern_kms *kms, uint32_t timeout_ms);
 int kms_call(struct postern_kms *kms, const char *operation, const json_t *request, uint64_t deadline,
              struct kms_answer *ret, struct error *err) MUST_CHECK;
 
+/* What a request may need before another try, since it has grown old: from the caller's thread. 1: it has changed; 0: it has not; or a negative
+ * errno value, which is then the call's. */
+struct kms_renewal {
+    int (*renew)(void *data, uint64_t deadline, struct error *err);
+    void *data;
+};
+
+int kms_call_renewed(struct postern_kms *kms, const char *operation, const json_t *request, uint64_t deadline,
+                     const struct kms_renewal *renewal, struct kms_answer *ret, struct error *err) MUST_CHECK;
+
 /* Wipes the strings in it, since an answer may hold plaintext. */
 void kms_answer_release(struct kms_answer *answer);
 

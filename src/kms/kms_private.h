@@ -13,11 +13,13 @@ struct kms_attestation {
     char *insecure_nsm; /* owned; NULL: the device */
     bool key_per_call;
 
-    pthread_mutex_t lock; /* of what follows; held while the NSM is asked */
-    struct nsm *nsm;      /* owned; NULL: not open */
-    struct recipient *recipient;
-    json_t *document; /* base64; NULL: none yet */
-    uint64_t made_at; /* by a clock that goes on while the machine sleeps */
+    pthread_mutex_t lock; /* of what follows; nothing waits under it */
+    pthread_cond_t changed;
+    bool asked;                  /* a thread has the NSM, and `nsm` with it */
+    struct nsm *nsm;             /* owned; NULL: not open */
+    struct recipient *recipient; /* made once */
+    json_t *document;            /* base64; NULL: none yet */
+    uint64_t made_at;            /* by a clock that goes on while the machine sleeps */
 
     pthread_mutex_t opening; /* a recipient is one thread's at a time */
 };

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WORD_MAX 64 /* of an error's name */
@@ -26,8 +27,10 @@ struct nsm_raw {
 #define NSM_IOCTL_RAW _IOWR(0x0a, 0x0, struct nsm_raw)
 
 struct nsm {
-    pthread_mutex_t lock; /* held while one asks */
-    int fd;               /* the device; -1: the way */
+    pthread_mutex_t lock;
+    pthread_cond_t idle; /* it is nobody's turn any more */
+    bool asked;          /* it is somebody's turn; under the lock, which is not held meanwhile */
+    int fd;              /* the device; -1: the way */
     struct nsm_way way;
 };
 
@@ -37,11 +40,15 @@ static struct nsm *make(int fd)
 {
     struct nsm *nsm = calloc(1, sizeof *nsm);
 
-    if (nsm && pthread_mutex_init(&nsm->lock, NULL) != 0) {
-        free(nsm);
-        return NULL;
-    }
+    pthread_condattr_t attributes;
+
     if (nsm) {
+        /* None of these can fail as they are used here. */
+        (void)pthread_mutex_init(&nsm->lock, NULL);
+        (void)pthread_condattr_init(&attributes);
+        (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void)pthread_cond_init(&nsm->idle, &attributes);
+        (void)pthread_condattr_destroy(&attributes);
         nsm->fd = fd;
     }
     return nsm;
@@ -87,6 +94,7 @@ void nsm_close(struct nsm *nsm)
     } else {
         nsm->way.close(nsm->way.user);
     }
+    pthread_cond_destroy(&nsm->idle);
     pthread_mutex_destroy(&nsm->lock);
     free(nsm);
 }
@@ -132,6 +140,7 @@ void nsm_request_bytes(struct nsm_request *request, const struct nsm_bytes *byte
 void nsm_request_init(struct nsm_request *request, const char *name, unsigned arguments)
 {
     request->name = name;
+    request->deadline = NSM_NEVER;
     request->size = 0;
     if (arguments == 0) {
         nsm_request_text(request, name);
@@ -245,17 +254,55 @@ static int ask_device(int fd, const struct nsm_request *request, struct nsm_repl
     return 0;
 }
 
-static int ask(struct nsm *nsm, const struct nsm_request *request, struct nsm_reply *reply, struct error *err)
+static int wait_until_idle(struct nsm *nsm, uint64_t deadline)
 {
-    int code;
+    const struct timespec until = {.tv_sec = (time_t)(deadline / 1000),
+                                   .tv_nsec = (long)(deadline % 1000) * 1000000};
+
+    return deadline == NSM_NEVER ? pthread_cond_wait(&nsm->idle, &nsm->lock)
+                                 : pthread_cond_timedwait(&nsm->idle, &nsm->lock, &until);
+}
+
+/* Who asks has it for as long as the driver takes; the others wait no longer than they want to. */
+static int take_turn(struct nsm *nsm, const struct nsm_request *request, struct error *err)
+{
+    int error = 0;
 
     pthread_mutex_lock(&nsm->lock);
+    while (nsm->asked && error == 0) {
+        error = wait_until_idle(nsm, request->deadline);
+    }
+    bool mine = !nsm->asked;
+    nsm->asked = true;
+    pthread_mutex_unlock(&nsm->lock);
+    return mine ? 0
+                : error_set(err, -ETIMEDOUT,
+                            "the time for %s is over, and the NSM has not answered another yet",
+                            request->name);
+}
+
+static void give_turn(struct nsm *nsm)
+{
+    pthread_mutex_lock(&nsm->lock);
+    nsm->asked = false;
+    (void)pthread_cond_signal(&nsm->idle);
+    pthread_mutex_unlock(&nsm->lock);
+}
+
+static int ask(struct nsm *nsm, const struct nsm_request *request, struct nsm_reply *reply, struct error *err)
+{
+    int code = take_turn(nsm, request, err);
+
+    if (code < 0) {
+        return code;
+    }
     if (nsm->fd >= 0) {
         code = ask_device(nsm->fd, request, reply, err);
     } else {
-        code = nsm->way.ask(nsm->way.user, request->bytes, request->size, reply->bytes, &reply->size, err);
+        code = nsm->way.ask(nsm->way.user, request->bytes, request->size, request->deadline, reply->bytes,
+                            &reply->size, err);
     }
-    pthread_mutex_unlock(&nsm->lock);
+    give_turn(nsm);
     return code;
 }
 

@@ -7,7 +7,8 @@
 
 /* A request in CBOR. What does not fit any more is counted in `size` all the same. */
 struct nsm_request {
-    const char *name; /* of the operation: a constant */
+    const char *name;  /* of the operation: a constant */
+    uint64_t deadline; /* NSM_NEVER, unless it is set behind nsm_request_init() */
     size_t size;
     uint8_t bytes[NSM_REQUEST_MAX];
 };

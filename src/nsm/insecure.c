@@ -113,17 +113,18 @@ static int exchange(const struct asking *asking, const uint8_t *request, size_t 
     return *ret_size <= NSM_RESPONSE_MAX ? receive_all(asking, response, *ret_size) : -EMSGSIZE;
 }
 
-static int ask(void *user, const uint8_t *request, size_t size, uint8_t response[NSM_RESPONSE_MAX],
-               size_t *ret_size, struct error *err)
+static int ask(void *user, const uint8_t *request, size_t size, uint64_t deadline,
+               uint8_t response[NSM_RESPONSE_MAX], size_t *ret_size, struct error *err)
 {
     const struct place *place = user;
-    struct asking asking = {.until = now_ms() + INSECURE_NSM_MS};
+    uint64_t latest = now_ms() + INSECURE_NSM_MS;
+    struct asking asking = {.until = latest < deadline ? latest : deadline};
     char text[ADDR_TEXT_MAX];
     int code = dial(&place->at, &asking, err);
 
     if (code < 0) {
         error_prefix(err, "the INSECURE software NSM");
-        return -ENODEV;
+        return now_ms() >= deadline ? -ETIMEDOUT : -ENODEV;
     }
     code = exchange(&asking, request, size, response, ret_size);
     close(asking.fd);

@@ -10,7 +10,7 @@
 
 #include "nsm/nsm.h"
 
-/* For a request, from connecting to the answer's last byte; the look-up of a tcp name comes on top. */
+/* For a request, from connecting to the answer's last byte, unless its deadline comes first; the look-up of a tcp name comes on top. */
 #define INSECURE_NSM_MS 10000u
 
 /* -EINVAL: the address is none; -ENOMEM. Nobody is asked yet, and every request connects anew: -ENODEV, if nobody is there. */

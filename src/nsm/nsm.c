@@ -79,6 +79,12 @@ static int request_document(struct nsm_request *out, const struct nsm_attest_req
 int nsm_attest(struct nsm *nsm, const struct nsm_attest_request *request, uint8_t document[NSM_RESPONSE_MAX],
                size_t *ret_size, struct error *err)
 {
+    return nsm_attest_until(nsm, request, NSM_NEVER, document, ret_size, err);
+}
+
+int nsm_attest_until(struct nsm *nsm, const struct nsm_attest_request *request, uint64_t deadline,
+                     uint8_t document[NSM_RESPONSE_MAX], size_t *ret_size, struct error *err)
+{
     struct nsm_request asked;
     struct nsm_reply reply;
     struct answer at;
@@ -86,6 +92,7 @@ int nsm_attest(struct nsm *nsm, const struct nsm_attest_request *request, uint8_
     size_t size;
     int code = request_document(&asked, request, err);
 
+    asked.deadline = deadline;
     code = code < 0 ? code : nsm_call(nsm, &asked, &reply, &at, err);
     code = code < 0 ? code : nsm_read_document(&at, &bytes, &size, err);
     if (code == 0) {

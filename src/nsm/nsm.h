@@ -2,7 +2,8 @@
  * The Nitro Security Module: the device through which an enclave asks its hypervisor, and no parent stands between.
  *
  * Each call is one request and one answer in CBOR, made by the driver in one ioctl, during which the thread waits; several
- * threads may call, and wait for each other. The driver gives a device that does not answer two minutes.
+ * threads may call, and wait for each other. The driver gives a device that does not answer two minutes, and nothing ends that
+ * earlier. A deadline bounds everything else: waiting for other threads, and a software NSM.
  *
  * What can go wrong is the same everywhere: -EMSGSIZE, the request is larger than the driver or the device takes (nothing was
  * sent), or the answer was cut; -EBADMSG, the answer is none; what the device answers by {"Error": name}, see nsm_error(); and
@@ -24,6 +25,7 @@
 #define NSM_PCRS         32u
 #define NSM_PCR_MAX      64u  /* bytes of a value; 48 with SHA-384 */
 #define NSM_NAME_MAX     128u /* of the names that a device has for things */
+#define NSM_NEVER        UINT64_MAX
 
 struct nsm;
 
@@ -32,11 +34,12 @@ int nsm_open(const char *path, struct nsm **ret, struct error *err) MUST_CHECK;
 
 /*
  * Anything else that takes a request and gives an answer, in the device's own CBOR: a software NSM. One call at a time.
- * `ask` fills in up to NSM_RESPONSE_MAX bytes, and returns 0 or a negative errno value with its text. `close` takes back `user`.
+ * `ask` fills in up to NSM_RESPONSE_MAX bytes, and returns 0 or a negative errno value with its text; `deadline` is in ms of the
+ * monotonic clock, or NSM_NEVER. `close` takes back `user`.
  */
 struct nsm_way {
-    int (*ask)(void *user, const uint8_t *request, size_t size, uint8_t response[NSM_RESPONSE_MAX],
-               size_t *ret_size, struct error *err);
+    int (*ask)(void *user, const uint8_t *request, size_t size, uint64_t deadline,
+               uint8_t response[NSM_RESPONSE_MAX], size_t *ret_size, struct error *err);
     void (*close)(void *user);
     void *user;
     bool insecure; /* what it vouches for, anybody could */
@@ -61,6 +64,10 @@ struct nsm_attest_request {
 /* An attestation document: a COSE_Sign1 of 1 to NSM_RESPONSE_MAX bytes, in which nothing was checked. */
 int nsm_attest(struct nsm *nsm, const struct nsm_attest_request *request, uint8_t document[NSM_RESPONSE_MAX],
                size_t *ret_size, struct error *err) MUST_CHECK;
+
+/* The same up to a deadline, in ms of the monotonic clock: -ETIMEDOUT. */
+int nsm_attest_until(struct nsm *nsm, const struct nsm_attest_request *request, uint64_t deadline,
+                     uint8_t document[NSM_RESPONSE_MAX], size_t *ret_size, struct error *err) MUST_CHECK;
 
 /* Random bytes of the hypervisor's: 1 to NSM_RANDOM_MAX. */
 int nsm_random(struct nsm *nsm, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length,

@@ -19,11 +19,12 @@ struct input {
     size_t size;
 };
 
-static int answer(void *user, const uint8_t *request, size_t size, uint8_t response[NSM_RESPONSE_MAX],
-                  size_t *ret_size, struct error *err)
+static int answer(void *user, const uint8_t *request, size_t size, uint64_t deadline,
+                  uint8_t response[NSM_RESPONSE_MAX], size_t *ret_size, struct error *err)
 {
     const struct input *input = user;
 
+    (void)deadline;
     (void)err;
     require(request && size > 0 && size <= NSM_REQUEST_MAX);
     memcpy(response, input->data, input->size);

@@ -26,8 +26,8 @@ static uint8_t asked[NSM_REQUEST_MAX];
 static size_t asked_size;
 static int open_code;
 
-static int ask(void *user UNUSED, const uint8_t *request, size_t size, uint8_t response[NSM_RESPONSE_MAX],
-               size_t *ret_size, struct error *err UNUSED)
+static int ask(void *user UNUSED, const uint8_t *request, size_t size, uint64_t deadline UNUSED,
+               uint8_t response[NSM_RESPONSE_MAX], size_t *ret_size, struct error *err UNUSED)
 {
     static const char describe[] = JOIN("\x6b", "DescribeNSM"), one[] = JOIN("\xa1\x6b", "DescribePCR");
     static const char described[] =

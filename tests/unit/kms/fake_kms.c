@@ -268,6 +268,11 @@ static void answer_nsm(int fd, const uint8_t *request, size_t size)
     const uint8_t *key = memmem(request, size, "public_key\x59", 11);
     size_t length = key ? (size_t)key[11] << 8 | key[12] : 0, at = 4;
 
+    atomic_fetch_add(&script->nsm_hung, 1);
+    while (atomic_load(&script->nsm_hangs)) {
+        usleep(1000);
+    }
+    atomic_fetch_sub(&script->nsm_hung, 1);
     if (atomic_load(&script->nsm_fails)) {
         (void)!write(fd, refusal, sizeof refusal - 1);
         return;

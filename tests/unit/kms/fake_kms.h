@@ -40,6 +40,8 @@ struct fake_script {
     atomic_bool nsm_fails;   /* it answers an error */
     atomic_bool nsm_closes;  /* it closes the connection instead */
     atomic_bool nsm_babbles; /* it answers what is no answer */
+    atomic_bool nsm_hangs;   /* it answers when that is over; `nsm_hung` counts those who wait */
+    atomic_uint nsm_hung;
     char raw[32768];
     char field[64];
 

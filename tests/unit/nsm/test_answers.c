@@ -18,12 +18,13 @@ static struct {
     size_t length;
 } answered;
 
-static int ask(void *user, const uint8_t *request, size_t asked, uint8_t response[NSM_RESPONSE_MAX],
-               size_t *ret_size, struct error *why)
+static int ask(void *user, const uint8_t *request, size_t asked, uint64_t deadline,
+               uint8_t response[NSM_RESPONSE_MAX], size_t *ret_size, struct error *why)
 {
     (void)user;
     (void)request;
     (void)asked;
+    (void)deadline;
     (void)why;
     memcpy(response, answered.bytes, answered.length);
     *ret_size = answered.length;
