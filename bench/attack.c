@@ -2,12 +2,13 @@
  * bench_attack: a good client beside thousands of bad ones, through the same daemon.
  *
  *     bench_attack --good ADDRESS --hello ADDRESS --flood ADDRESS --blackhole ADDRESS
- *                  --echo-at ADDRESS --flood-at ADDRESS [--peers N] [--seconds N] [--http]
+ *                  --beside ADDRESS --echo-at ADDRESS --flood-at ADDRESS [--peers N] [--seconds N] [--http] [--kind KIND]
  *
  * The first four are listeners of the daemon: `good` and `flood` lead to the servers that this program runs at
  * `echo-at` and `flood-at`, `hello` to a route that reads a ClientHello, `blackhole` to a destination that never
- * answers. The good client makes a short connection each millisecond, through `good`: for `seconds` in quiet,
- * then as long beside the bad ones, then until two seconds after they have all gone at once.
+ * answers. The good client makes a short connection each millisecond: for `seconds` in quiet, then as long beside the bad
+ * ones, then until two seconds after they have all gone at once. It goes through `good` and `beside` in turn: the second leads to the
+ * same server through another daemon, to which no bad one comes, and tells what the attack costs whoever is on this machine.
  *
  * With --http all of them lead to routes that forward requests, and the server behind `good` is somebody else's: the good client sends
  * a request each millisecond, on a connection of its own. Then the bad ones are slow in the middle of a head, and in the middle of a body;
@@ -15,7 +16,8 @@
  *
  * The bad ones are, in equal parts: silent; slow (a byte a second); slow in the middle of a ClientHello; resetting (connect,
  * send, abort, and again half a second later); of zero window (they ask for much and read nothing); and
- * waiting for the destination that never answers. They share the good client's listener where they can.
+ * waiting for the destination that never answers. They share the good client's listener where they can. Each begins at a moment of its
+ * own, by chance, and acts when it is due: they know nothing of one another. With --kind all are of that one.
  */
 #include "load.h"
 
@@ -23,6 +25,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,9 +34,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define EXCHANGE    64
-#define PACE        0.001 /* seconds between the good client's connections */
-#define TICK_MS     10
+#define EXCHANGE 64
+#define PACE     0.001 /* seconds between the good client's connections */
+#define PAUSE \
+    0.25 /* seconds from one act of a resetting peer to its next, and of who was sent away till it comes again */
 #define FLOOD_BYTES (256 * 1024)
 #define AFTER       2.0 /* seconds of the good client after the attack */
 #define WINDOW      0.1 /* seconds, for telling when it has recovered */
@@ -53,18 +57,21 @@ struct bad_peer {
 
 struct sample {
     double at, took;
+    bool beside;
 };
 
 static struct settings {
-    struct address good, hello, flood, blackhole, echo_at, flood_at;
+    struct address good, hello, flood, blackhole, beside, echo_at, flood_at;
     unsigned peers;
+    enum kind kind; /* KINDS: of each as many */
     double seconds;
     bool http;
-} settings = {.peers = 4000, .seconds = 4};
+} settings = {.peers = 4000, .kind = KINDS, .seconds = 4};
 
 static struct sample samples[SAMPLES_MAX];
 static _Atomic unsigned sample_count, failed;
 static _Atomic bool over;
+static unsigned acts; /* of the bad peers while it was measured: a connection begun, some bytes, or a reset */
 static unsigned made[KINDS], lost[KINDS]; /* connections begun, and those that the daemon ended */
 
 static void sleep_until(double at)
@@ -114,13 +121,14 @@ static void *run_good(void *data)
     double next = now();
     (void)data;
     while (!over && sample_count < SAMPLES_MAX) {
+        bool beside = sample_count % 2 == 1;
         double began = now();
-        int fd = open_connection(&settings.good);
+        int fd = open_connection(beside ? &settings.beside : &settings.good);
         if (!(settings.http ? request(fd) : exchange(fd))) {
             failed++;
         }
         close(fd);
-        samples[sample_count] = (struct sample){.at = began, .took = now() - began};
+        samples[sample_count] = (struct sample){.at = began, .took = now() - began, .beside = beside};
         sample_count++;
         next = next + PACE > now() ? next + PACE : now();
         sleep_until(next);
@@ -199,7 +207,7 @@ static void come(struct bad_peer *peer, int epoll_fd, double at)
     }
     made[peer->kind]++;
     peer->sent = 0;
-    peer->due = at + 0.25;
+    peer->due = at + PAUSE;
 }
 
 /* A TLS record and a ClientHello that goes on for longer than anybody waits. */
@@ -229,7 +237,7 @@ static void act_http(struct bad_peer *peer, double at)
     }
     if (peer->kind == RESETTING) {
         leave(peer, true);
-        peer->due = at + 0.25;
+        peer->due = at + PAUSE;
     }
 }
 
@@ -252,7 +260,7 @@ static void act(struct bad_peer *peer, int epoll_fd, double at)
     case RESETTING:
         (void)send(peer->fd, "and away", 8, MSG_DONTWAIT | MSG_NOSIGNAL);
         leave(peer, true);
-        peer->due = at + 0.25;
+        peer->due = at + PAUSE;
         return;
     case SILENT:
         return;
@@ -264,17 +272,29 @@ static void act(struct bad_peer *peer, int epoll_fd, double at)
     }
 }
 
-static void hear(int epoll_fd, double at)
+static void hear(int epoll_fd, double at, double until)
 {
     struct epoll_event events[256];
-    int count = epoll_wait(epoll_fd, events, 256, TICK_MS);
+    double rest = until > at ? until - at : 0; /* less than a second: each peer is due that often */
+    struct timespec wait = {.tv_sec = (time_t)rest, .tv_nsec = (long)((rest - (double)(time_t)rest) * 1e9)};
+    int count = epoll_pwait2(epoll_fd, events, 256, &wait, NULL);
     for (int i = 0; i < count; i++) {
         struct bad_peer *peer = events[i].data.ptr;
         if ((events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 && peer->fd >= 0) {
             lost[peer->kind]++;
             leave(peer, false);
-            peer->due = at + 0.25;
+            peer->due = at + PAUSE;
         }
+    }
+}
+
+/* An enclave has processors of its own, and the bad peers have none: what this thread does must not keep the daemon from a processor.
+ * So where all the others were started as real-time ones, this one is not. */
+static void give_way(void)
+{
+    const struct sched_param none = {.sched_priority = 0};
+    if (sched_setscheduler(0, SCHED_OTHER, &none) != 0) {
+        die("cannot give way: %s", strerror(errno));
     }
 }
 
@@ -288,18 +308,21 @@ static struct bad_peer *attack(double *ret_began, double *ret_ended)
     double begin = now();
     for (unsigned i = 0; i < settings.peers; i++) {
         /* They come within a second, not in one instant: the kernel's backlog is not what is looked at. */
-        peers[i] = (struct bad_peer){.fd = -1, .kind = i % KINDS, .due = begin + (double)i / settings.peers};
+        enum kind kind = settings.kind == KINDS ? i % KINDS : settings.kind;
+        peers[i] = (struct bad_peer){.fd = -1, .kind = kind, .due = begin + drand48()};
     }
     *ret_began = begin + 1.5;
     *ret_ended = *ret_began + settings.seconds;
     while (now() < *ret_ended) {
-        double at = now();
+        double at = now(), next = *ret_ended;
         for (unsigned i = 0; i < settings.peers; i++) {
             if (peers[i].due <= at) {
                 act(&peers[i], epoll_fd, at);
+                acts += at >= *ret_began && peers[i].kind != SILENT ? 1 : 0;
             }
+            next = peers[i].due < next ? peers[i].due : next;
         }
-        hear(epoll_fd, at);
+        hear(epoll_fd, now(), next);
     }
     for (unsigned i = 0; i < settings.peers; i++) {
         if (peers[i].fd >= 0) {
@@ -313,13 +336,13 @@ static struct bad_peer *attack(double *ret_began, double *ret_ended)
 
 /* ---- What came of it ---- */
 
-/* Of the good client's connections begun in that time; in microseconds. */
-static double latency(double share, double from, double to)
+/* Of the good client's connections begun in that time, through the one daemon or the other; in microseconds. */
+static double latency(double share, double from, double to, bool beside)
 {
     static double took[SAMPLES_MAX];
     unsigned count = 0;
     for (unsigned i = 0; i < sample_count; i++) {
-        if (samples[i].at >= from && samples[i].at < to) {
+        if (samples[i].at >= from && samples[i].at < to && samples[i].beside == beside) {
             took[count++] = samples[i].took;
         }
     }
@@ -333,7 +356,7 @@ static double recovery(double ended, double quiet_p99_us)
     unsigned good = 0;
     for (unsigned window = 0; window < (unsigned)(AFTER / WINDOW); window++) {
         double from = ended + window * WINDOW;
-        good = latency(0.98, from, from + WINDOW) <= 2 * quiet_p99_us ? good + 1 : 0;
+        good = latency(0.98, from, from + WINDOW, false) <= 2 * quiet_p99_us ? good + 1 : 0;
         if (good == 2) {
             return (window - 1) * WINDOW;
         }
@@ -343,13 +366,19 @@ static double recovery(double ended, double quiet_p99_us)
 
 static void report(double quiet_from, double quiet_to, double began, double ended, double last)
 {
-    double quiet = latency(0.99, quiet_from, quiet_to), attacked = latency(0.99, began, ended);
+    double quiet = latency(0.99, quiet_from, quiet_to, false), attacked = latency(0.99, began, ended, false);
+    double beside = latency(0.99, began, ended, true);
     printf("{\"peers\": %u, \"quiet_p50_us\": %.0f, \"quiet_p99_us\": %.0f, \"attacked_p50_us\": %.0f, "
            "\"attacked_p99_us\": %.0f, \"p99_ratio\": %.3f, \"recovery_s\": %.1f, \"connections\": %u, "
-           "\"failed\": %u, \"after_p99_us\": %.0f",
-           settings.peers, latency(0.5, quiet_from, quiet_to), quiet, latency(0.5, began, ended), attacked,
-           quiet > 0 ? attacked / quiet : 0, recovery(ended, quiet), sample_count, failed,
-           latency(0.99, ended + 1, last));
+           "\"failed\": %u, \"after_p99_us\": %.0f, \"acts_per_s\": %.0f",
+           settings.peers, latency(0.5, quiet_from, quiet_to, false), quiet,
+           latency(0.5, began, ended, false), attacked, quiet > 0 ? attacked / quiet : 0,
+           recovery(ended, quiet), sample_count, failed, latency(0.99, ended + 1, last, false),
+           acts / (ended - began));
+    printf(", \"beside_quiet_p99_us\": %.0f, \"beside_p50_us\": %.0f, \"beside_p99_us\": %.0f, "
+           "\"to_beside\": %.3f",
+           latency(0.99, quiet_from, quiet_to, true), latency(0.5, began, ended, true), beside,
+           beside > 0 ? attacked / beside : 0);
     for (unsigned kind = 0; kind < KINDS; kind++) {
         printf(", \"%s\": {\"begun\": %u, \"ended_by_the_daemon\": %u}", kind_words[kind], made[kind],
                lost[kind]);
@@ -357,24 +386,32 @@ static void report(double quiet_from, double quiet_to, double began, double ende
     printf("}\n");
 }
 
+static enum kind kind_of(const char *word)
+{
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        if (strcmp(word, kind_words[kind]) == 0) {
+            return kind;
+        }
+    }
+    die("--kind is none of those there are");
+}
+
 static void read_options(int argc, char **argv)
 {
-    enum { GOOD = 1, HELLO, FLOOD, BLACKHOLE, ECHO_AT, FLOOD_AT, PEERS, SECONDS, HTTP };
-    static const struct option options[] = {{"good", required_argument, NULL, GOOD},
-                                            {"hello", required_argument, NULL, HELLO},
-                                            {"flood", required_argument, NULL, FLOOD},
-                                            {"blackhole", required_argument, NULL, BLACKHOLE},
-                                            {"echo-at", required_argument, NULL, ECHO_AT},
-                                            {"flood-at", required_argument, NULL, FLOOD_AT},
-                                            {"peers", required_argument, NULL, PEERS},
-                                            {"seconds", required_argument, NULL, SECONDS},
-                                            {"http", no_argument, NULL, HTTP},
-                                            {NULL, 0, NULL, 0}};
+    enum { GOOD = 1, HELLO, FLOOD, BLACKHOLE, BESIDE, ECHO_AT, FLOOD_AT, PEERS, SECONDS, HTTP, KIND };
+    static const struct option options[] = {
+        {"good", required_argument, NULL, GOOD},         {"hello", required_argument, NULL, HELLO},
+        {"flood", required_argument, NULL, FLOOD},       {"blackhole", required_argument, NULL, BLACKHOLE},
+        {"beside", required_argument, NULL, BESIDE},     {"echo-at", required_argument, NULL, ECHO_AT},
+        {"flood-at", required_argument, NULL, FLOOD_AT}, {"peers", required_argument, NULL, PEERS},
+        {"seconds", required_argument, NULL, SECONDS},   {"http", no_argument, NULL, HTTP},
+        {"kind", required_argument, NULL, KIND},         {NULL, 0, NULL, 0}};
     struct address *const places[] = {NULL,
                                       &settings.good,
                                       &settings.hello,
                                       &settings.flood,
                                       &settings.blackhole,
+                                      &settings.beside,
                                       &settings.echo_at,
                                       &settings.flood_at};
     int option;
@@ -387,6 +424,8 @@ static void read_options(int argc, char **argv)
             settings.seconds = strtod(optarg, NULL);
         } else if (option == HTTP) {
             settings.http = true;
+        } else if (option == KIND) {
+            settings.kind = kind_of(optarg);
         } else {
             exit(2);
         }
@@ -417,6 +456,7 @@ int main(int argc, char **argv)
         pthread_create(&good, NULL, run_good, NULL) != 0) {
         die("cannot start: %s", strerror(errno));
     }
+    give_way();
     sleep_until(now() + 0.5); /* caches, and the daemon's first allocations */
     double quiet_from = now(), quiet_to = quiet_from + settings.seconds;
     sleep_until(quiet_to);
