@@ -23,7 +23,7 @@
  *
  *     -EBADMSG  (opening) it is no sealed file, or it is not as it was sealed
  *     -ENOTSUP  (opening) it is one of a version that this release does not know
- *     -EPERM    (opening) it was sealed with another context than was asked for; under another key: KMS says so (IncorrectKeyException)
+ *     -EPERM    (opening) it was sealed with another context, or under another key, than was asked for
  *     -E2BIG    (sealing) the context is too large
  *     -EFBIG    (sealing) there is more than 256 TiB
  *

@@ -10,6 +10,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/rand.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,20 @@ static json_t *context_object(const struct postern_kms_call *call)
         }
     }
     return object;
+}
+
+/* As operations.c has it. */
+static int check_tokens(const struct postern_kms_call *call, struct error *err)
+{
+    if (call->grant_token_count > 0 && call->grant_tokens == NULL) {
+        return error_set(err, -EINVAL, "a count of grant tokens is set, and their array is not");
+    }
+    for (size_t i = 0; i < call->grant_token_count; i++) {
+        if (call->grant_tokens[i] == NULL) {
+            return error_set(err, -EINVAL, "a grant token is missing");
+        }
+    }
+    return 0;
 }
 
 static json_t *token_array(const struct postern_kms_call *call)
@@ -158,6 +173,7 @@ int postern_seal(struct postern_kms *kms, const struct postern_seal_options *opt
         return fail(ret_error, -EINVAL, "cannot seal", &err);
     }
     int r = seal_check_context(options->call.context, options->call.context_count, &err);
+    r = r == 0 ? check_tokens(&options->call, &err) : r;
     if (r != 0) {
         return fail(ret_error, r, "cannot seal", &err);
     }
@@ -201,11 +217,22 @@ static int compare_context(const struct seal_header *header, const struct poster
     return r;
 }
 
+/* KMS has compared the keys. Its word stays. */
+static int tell_other_key(const char *key_id, struct postern_error *why)
+{
+    why->status = -EPERM;
+    snprintf(why->message, sizeof why->message,
+             "cannot open: it was sealed under another key than %.200s (KMS answers IncorrectKeyException)",
+             key_id);
+    return -EPERM;
+}
+
 static int decrypt_key(struct postern_kms *kms, const struct postern_unseal_options *options,
                        const struct seal_header *header, struct postern_secret *ret,
                        struct postern_error *err)
 {
     struct postern_kms_decrypt_request request;
+    struct postern_error why;
     postern_kms_decrypt_request_init(&request);
     request.call = options->call;
     request.call.context = header->context;
@@ -213,7 +240,14 @@ static int decrypt_key(struct postern_kms *kms, const struct postern_unseal_opti
     request.ciphertext = header->data_key;
     request.ciphertext_length = header->data_key_size;
     request.key_id = options->key_id != NULL ? options->key_id : header->key_id;
-    return postern_kms_decrypt(kms, &request, ret, err);
+    int r = postern_kms_decrypt(kms, &request, ret, &why);
+    if (r != 0 && strcmp(why.word, "IncorrectKeyException") == 0) {
+        r = tell_other_key(request.key_id, &why);
+    }
+    if (r != 0 && err != NULL) {
+        *err = why;
+    }
+    return r;
 }
 
 static int open_under(const struct postern_secret *key, const uint8_t *bytes, size_t size,

@@ -58,6 +58,7 @@ static int answer(const char *operation, const json_t *request, bool attested, s
         abort();
     }
     *ret = (struct kms_answer){.status = scripted_kms.status};
+    snprintf(ret->type, sizeof ret->type, "%s", scripted_kms.type ? scripted_kms.type : "");
     ret->body = scripted_kms.body ? json_loads(scripted_kms.body, 0, NULL) : NULL;
     fault_spare(false);
     return scripted_kms.result == 0 ? 0 : error_set(err, scripted_kms.result, "%s", scripted_kms.error);

@@ -11,6 +11,7 @@ struct scripted_kms {
     /* What comes of a call. */
     int result;
     unsigned status;
+    const char *type;   /* AWS's name for an error; NULL: none */
     const char *body;   /* JSON; NULL: none */
     const char *secret; /* of an attested one */
     const char *error;

@@ -192,6 +192,18 @@ static void test_options(void **state)
     options = seal_options(0);
     options.call.context = twice;
     assert_int_equal(seal_with(&options, &out), -EINVAL);
+    for (unsigned flags = 0; flags <= POSTERN_SEAL_WITHOUT_ATTESTATION; flags++) {
+        const char *const incomplete[] = {"token", NULL};
+        options = seal_options(flags);
+        options.call.grant_tokens = NULL;
+        options.call.grant_token_count = 1;
+        assert_int_equal(seal_with(&options, &out), -EINVAL);
+        assert_non_null(strstr(err.message, "grant tokens"));
+        options.call.grant_tokens = incomplete;
+        options.call.grant_token_count = 2;
+        assert_int_equal(seal_with(&options, &out), -EINVAL);
+        assert_non_null(strstr(err.message, "a grant token is missing"));
+    }
     opening.flags = 1;
     assert_int_equal(open_with(&opening, none, &out), -EINVAL);
     opening = unseal_options(NULL, 0);
@@ -200,6 +212,26 @@ static void test_options(void **state)
     opening = unseal_options(NULL, 0);
     assert_int_equal(open_with(&opening, none, &out), -EBADMSG);
     assert_int_equal(scripted_kms.calls, 0);
+}
+
+static void test_another_key(void **state)
+{
+    struct postern_unseal_options options = unseal_options(NULL, 0);
+    struct sealed_bytes sealed = sealed_hello(0), out;
+    (void)state;
+    options.key_id = "alias/other";
+    scripted_kms.result = -EREMOTEIO;
+    scripted_kms.type = "IncorrectKeyException";
+    assert_int_equal(open_with(&options, sealed, &out), -EPERM);
+    assert_int_equal(err.status, -EPERM);
+    assert_string_equal(err.word, "IncorrectKeyException");
+    assert_non_null(strstr(err.message, "it was sealed under another key than alias/other"));
+    options.key_id = NULL;
+    assert_int_equal(open_with(&options, sealed, &out), -EPERM);
+    assert_non_null(strstr(err.message, "it was sealed under another key than " KEY));
+    scripted_kms.type = "DisabledException";
+    assert_int_equal(open_with(&options, sealed, &out), -EREMOTEIO);
+    sealed_free(&sealed);
 }
 
 static void test_contexts(void **state)
@@ -290,6 +322,7 @@ int main(void)
         TEST(test_answers_that_are_none),
         TEST(test_attested_keys_of_another_length),
         TEST(test_options),
+        TEST(test_another_key),
         TEST(test_contexts),
         TEST(test_failing_io),
         TEST(test_describe),
