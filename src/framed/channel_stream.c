@@ -169,11 +169,15 @@ static void drop_pipe_if_empty(struct session_io *io, struct channel_stream *str
     }
 }
 
-/* What is kept comes after what is in the pipe. */
+static bool can_pass(const struct session_io *io, const struct channel_stream *stream)
+{
+    return stream->splices && io->sock.stream.splice_fd >= 0;
+}
+
+/* Not now while bytes are kept: those come after what is in the pipe. */
 static bool may_pass(const struct session_io *io, const struct channel_stream *stream)
 {
-    return stream->splices && stream->kept == NULL && stream->piece_length == 0 &&
-           io->sock.stream.splice_fd >= 0;
+    return can_pass(io, stream) && stream->kept == NULL && stream->piece_length == 0;
 }
 
 bool channel_stream_passes(const struct session_io *io, const struct channel *channel, size_t left)
@@ -267,7 +271,7 @@ void channel_stream_on_data(struct channel *channel, const uint8_t *bytes, size_
         return;
     }
     stream = channel_user(channel);
-    if (length >= PASS_MIN && may_pass(io, stream)) {
+    if (length >= PASS_MIN && can_pass(io, stream)) {
         io->lean = LEAN_READS; /* the next one, then */
     }
     stream->piece = bytes;

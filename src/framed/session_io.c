@@ -118,7 +118,7 @@ static uint32_t next_read(const struct session_io *io)
 {
     struct channel *channel;
     size_t left = session_expects(io->session, &channel);
-    return io->lean == 0 || left >= PASS_MIN ? READ_SIZE : (uint32_t)left + FRAME_HEADER;
+    return io->lean == 0 ? READ_SIZE : (uint32_t)left + FRAME_HEADER;
 }
 
 /* False: nothing is there to be looked at. */

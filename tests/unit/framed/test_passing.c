@@ -145,6 +145,22 @@ static void test_what_is_kept_comes_after_the_pipe(void **state)
     assert_no_pipe_is_lent();
 }
 
+/* A little that is kept does not have what comes after it be read for good: the next large payload is looked out for. */
+static void test_what_is_kept_does_not_end_it(void **state)
+{
+    (void)state;
+    struct framed_stream *stream = splicing_stream();
+    app(0)->take = false;
+    framed_say(stream, 700);
+    TURN_UNTIL(&bench, channel_bytes_held(app(0)->stream.channel) == 700);
+    framed_say(stream, 30000);
+    TURN_UNTIL(&bench, channel_bytes_held(app(0)->stream.channel) == 30700);
+    assert_non_null(app(0)->stream.kept);
+    assert_int_not_equal(bench.io.lean, 0);
+    take_again();
+    TURN_UNTIL(&bench, app(0)->taken == stream->said);
+}
+
 static void test_who_was_muted_finds_the_pipe(void **state)
 {
     (void)state;
@@ -269,6 +285,7 @@ int main(void)
         TEST(test_small_payloads_do_not),
         TEST(test_nor_do_those_that_cannot_be_spliced_on),
         TEST(test_what_is_kept_comes_after_the_pipe),
+        TEST(test_what_is_kept_does_not_end_it),
         TEST(test_who_was_muted_finds_the_pipe),
         TEST(test_credit_bounds_what_is_in_the_pipe),
         TEST(test_a_full_pipe_is_emptied_or_passed_by),
