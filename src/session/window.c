@@ -11,10 +11,13 @@
  * many others stand still: no stalled stream can starve another.
  *
  * A window is told anew when half of it is used. If that half was gone within two round trips, the window was what
- * limited the peer, and it doubles, as far as S goes and to half of S at most. When S is nearly gone, a
- * window of more than an equal share is halved instead, so that those who came late get theirs.
+ * limited the peer, and it doubles, as far as S goes and to half of S at most. But where the application holds much, it is
+ * the application that limits the peer, and more credit would only have more bytes wait here: then a large window is halved.
+ * When S is nearly gone, one of more than an equal share is halved, too, so that those who came late get theirs.
  */
 #include "session/session_private.h"
+
+#define BEHIND 262144u /* bytes that the application holds; measured, with what a pipe and the sockets take */
 
 static void set_window(struct channel *channel, uint64_t window)
 {
@@ -44,16 +47,33 @@ void window_open(struct channel *channel)
     channel->granted_at = channel->session->now;
 }
 
+static uint64_t held(const struct channel *channel)
+{
+    return channel->received - channel->consumed;
+}
+
+static void shrink(struct channel *channel, uint64_t least)
+{
+    uint64_t outstanding = channel->receive_max - channel->consumed;
+
+    set_window(channel, at_least(at_least(channel->window / 2, outstanding), least));
+}
+
 /* `shared_given` is the sum of what windows have beyond the reserve; set_window() keeps it by differences. */
 static void resize(struct channel *channel)
 {
     struct session *session = channel->session;
-    uint64_t outstanding = channel->receive_max - channel->consumed;
     uint64_t excess = channel->window - session->reserve;
     uint64_t left = session->shared - session->shared_given;
 
     if (left < session->shared / 8 && excess > session->shared / (session->holders + 1)) {
-        set_window(channel, at_least(at_least(channel->window / 2, outstanding), session->reserve));
+        shrink(channel, session->reserve);
+        return;
+    }
+    if (held(channel) > BEHIND) {
+        if (channel->window > 2 * BEHIND) {
+            shrink(channel, 2 * BEHIND);
+        }
         return;
     }
     if (session->now - channel->granted_at > 2 * at_least(session->rtt, 1)) {
@@ -88,11 +108,6 @@ static void consume_in_session(struct session *session, uint64_t bytes)
     if (session->consumed + session->config.budget - session->receive_max >= session->config.budget / 4) {
         session->owes |= OWES_MAX_DATA;
     }
-}
-
-static uint64_t held(const struct channel *channel)
-{
-    return channel->received - channel->consumed;
 }
 
 void window_consumed(struct channel *channel, uint64_t bytes)

@@ -65,6 +65,75 @@ static void test_no_growth(void **state)
     peer_stop(&peer);
 }
 
+static void put_much(uint32_t id, size_t bytes)
+{
+    for (; bytes > 8192; bytes -= 8192) {
+        put_data(&peer, id, 8192, false);
+    }
+    put_data(&peer, id, bytes, false);
+}
+
+/* A stream whose window was let grow to 1 MiB. */
+static struct channel *start_large(void)
+{
+    struct channel *channel;
+
+    peer_config(&peer, SESSION_SERVER);
+    peer.config.budget = 16U << 20; /* each stream's reserve is 64 KiB, nearly 12 MiB are shared */
+    peer_new(&peer);
+    put_preface(&peer);
+    put_hello(&peer);
+    put_open(&peer, 1, "k");
+    peer_said(&peer);
+    channel = peer_channel(&peer, 1);
+    while (window(1) < 1U << 20) {
+        size_t half = window(1) / 2;
+        put_much(1, half);
+        channel_consumed(channel, half);
+        peer_said(&peer);
+    }
+    assert_int_equal(window(1), 1U << 20);
+    return channel;
+}
+
+/* Whose application holds much already is not sent more at once, however soon half of the window was gone; rather less. */
+static void test_application_behind(void **state)
+{
+    struct channel *channel;
+
+    (void)state;
+    channel = start_large();
+    put_much(1, (1U << 19) + 262145);
+    channel_consumed(channel, 1U << 19);
+    assert_said(&peer, ""); /* half of the smaller one is not used yet */
+    assert_int_equal(window(1), 1U << 19);
+    channel_consumed(channel, 1);
+    assert_null(strstr(peer_said(&peer), "MAX_STREAM_DATA(1,"));
+    put_much(1, 262143);
+    channel_consumed(channel, 262144);
+    assert_non_null(strstr(peer_said(&peer), "MAX_STREAM_DATA(1,"));
+    assert_int_equal(window(1), 1U << 20);
+    peer_stop(&peer);
+}
+
+/* But not to where it is of no harm to be behind. */
+static void test_least_of_one_behind(void **state)
+{
+    struct channel *channel;
+
+    (void)state;
+    channel = start_large();
+    for (unsigned i = 0; i < 6; i++) {
+        uint64_t credit = channel->receive_max - channel->received;
+        put_much(1, (size_t)credit);
+        channel_consumed(channel, (size_t)(channel->received - channel->consumed) - 262145);
+        peer_said(&peer);
+    }
+    assert_int_equal(window(1), 1U << 19);
+    assert_false(session_is_over(peer.session));
+    peer_stop(&peer);
+}
+
 /* Two take all there is; a third comes, and they give way; nobody is below the reserve. */
 static void test_shares(void **state)
 {
@@ -187,9 +256,14 @@ static void test_grant_gone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_growth),      cmocka_unit_test(test_no_growth),
-        cmocka_unit_test(test_shares),      cmocka_unit_test(test_no_starvation),
-        cmocka_unit_test(test_giving_back), cmocka_unit_test(test_session_credit),
+        cmocka_unit_test(test_growth),
+        cmocka_unit_test(test_no_growth),
+        cmocka_unit_test(test_application_behind),
+        cmocka_unit_test(test_least_of_one_behind),
+        cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_no_starvation),
+        cmocka_unit_test(test_giving_back),
+        cmocka_unit_test(test_session_credit),
         cmocka_unit_test(test_grant_gone),
     };
 
