@@ -59,6 +59,8 @@ class Peer:
         return ""
 
     def start(self):
+        if self.kind == "unix":  # not every peer takes its socket away when it is stopped, or can bind where one lies
+            pathlib.Path(self.address.removeprefix("unix://")).unlink(missing_ok=True)
         with open(self.directory / "log", "ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -315,12 +317,16 @@ def free_ports(count):
 free_ports.used = 0
 
 
+UNIX_LISTENS = "00010000"  # the flag, in /proc/net/unix, of a socket that listens
+
+
 def accepts(address):
     """Whether something listens, asked of the kernel's tables where it can be, so that no relay is made to carry a
     connection that leads nowhere."""
     kind, _, place = address.partition("://")
     if kind == "unix":
-        return os.path.exists(place)
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
+            return any(line.split()[7:] == [place] and line.split()[3] == UNIX_LISTENS for line in file)
     host, _, port = place.partition(":")
     if kind == "tcp":
         with open("/proc/net/tcp", encoding="ascii") as file:
