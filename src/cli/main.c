@@ -5,22 +5,25 @@
 #endif
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <unistd.h>
 
-/* An init may start us without any. A socket of ours must not become standard output. */
-static int have_standard_files(void)
+/* An init may start us without any. A socket of ours must not become standard output. Process 1 may find no /dev as yet: `run` mounts it, and
+ * opens them then. */
+static bool have_standard_files(void)
 {
-    int fd;
-    do {
-        fd = open("/dev/null", O_RDWR);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    return fd < 0 ? -1 : close(fd);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
+            return getpid() == 1;
+        }
+    }
+    return true;
 }
 
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error to be told */
-    if (have_standard_files() != 0) {
+    if (!have_standard_files()) {
         return CLI_FAILED;
     }
 #ifdef POSTERN_KMS

@@ -386,6 +386,14 @@ def test_as_process_1(run, folder):
     assert told["parent"] == 1 and told["session"] == told["pid"] and told["loopback"]
 
 
+@in_namespaces
+@pytest.mark.parametrize("closed", ["", "<&- >&-"], ids=["open", "closed"])
+def test_as_process_1_without_devices(run, closed):
+    """As in an image whose /dev is empty until it is mounted."""
+    one = run(["/bin/sh", "-c", "exit 7"], wrapper=[*NAMESPACES, "/bin/sh", "-c", f'mount -t tmpfs none /dev && exec "$@" {closed}', "sh"])
+    assert one.wait() == 7, one.err()
+
+
 OTHER = """
 import os, signal
 def leave(number, frame):
