@@ -38,7 +38,7 @@ static int print_answer(struct postern_stream *stream, struct postern_error *err
     ssize_t n;
 
     while ((n = postern_read(stream, buffer, sizeof buffer, PATIENCE_MS, err)) > 0) {
-        fwrite(buffer, 1, (size_t)n, stdout);
+        fwrite(buffer, 1, (size_t)n, stdout); /* what fails is seen at the end */
     }
     return (int)n;
 }
@@ -63,6 +63,9 @@ int main(int argc, char **argv)
     }
     if (send_words(stream, argv + 2, &err) < 0 || print_answer(stream, &err) < 0) {
         status = fail(argv[1], &err);
+    } else if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "blocking: cannot write the answer\n");
+        status = 1;
     }
     postern_close(stream);
     postern_disconnect(door, 1000);

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #define CIPHERTEXT_MAX 6144
 
@@ -63,7 +64,10 @@ static int decrypt(struct postern_kms *kms, struct postern_error *err)
 
     postern_kms_decrypt_request_init(&request);
     request.ciphertext = ciphertext;
-    request.ciphertext_length = fread(ciphertext, 1, sizeof ciphertext, stdin);
+    request.ciphertext_length = fread(ciphertext, 1, sizeof ciphertext, stdin); /* one too many is refused */
+    if (ferror(stdin)) {
+        return fail("cannot read the ciphertext");
+    }
     status = postern_kms_decrypt(kms, &request, &secret, err);
     if (status < 0) {
         return fail(err->message);

@@ -10,6 +10,7 @@
 #include <postern/postern.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,36 +84,54 @@ static void turn(struct postern *door)
     }
 }
 
-int main(int argc, char **argv)
+/* 0: it is no number, or not from 1 to UINT_MAX. */
+static unsigned parse(const char *text)
 {
-    struct postern_options options;
-    struct postern_error err;
-    struct postern *door;
-    struct job *jobs;
-    size_t count;
+    char *rest;
+    unsigned long number = strtoul(text, &rest, 10);
 
-    if (argc != 4) {
-        fprintf(stderr, "usage: %s ROUTE COUNT SIZE\n", argv[0]);
-        return 2;
-    }
-    count = strtoul(argv[2], NULL, 10);
-    jobs = calloc(count > 0 ? count : 1, sizeof *jobs);
-    postern_options_init(&options);
-    options.max_streams = (unsigned)count;
-    if (!jobs || postern_start(NULL, &options, &door, &err) < 0) {
-        fprintf(stderr, "pollable: %s\n", jobs ? err.message : "out of memory");
-        return 1;
-    }
+    return *rest == '\0' && number <= UINT_MAX ? (unsigned)number : 0;
+}
+
+/* Those that were opened before one that could not be are carried to their ends. */
+static void open_all(struct postern *door, const char *route, struct job *jobs, size_t count, size_t size)
+{
+    struct postern_error err;
+
     for (size_t i = 0; i < count; i++) {
-        if (postern_open(door, argv[1], NULL, &jobs[i].stream, &err) < 0) {
+        if (postern_open(door, route, NULL, &jobs[i].stream, &err) < 0) {
             fprintf(stderr, "pollable: %s\n", err.message);
-            return 1;
+            failed = 1;
+            return;
         }
-        jobs[i].to_send = strtoul(argv[3], NULL, 10);
+        jobs[i].to_send = size;
         postern_set_user(jobs[i].stream, &jobs[i]);
         running++;
         step(&jobs[i]);
     }
+}
+
+int main(int argc, char **argv)
+{
+    unsigned count = argc == 4 ? parse(argv[2]) : 0, size = argc == 4 ? parse(argv[3]) : 0;
+    struct postern_options options;
+    struct postern_error err;
+    struct postern *door;
+    struct job *jobs;
+
+    if (count == 0 || size == 0) {
+        fprintf(stderr, "usage: %s ROUTE COUNT SIZE\n", argv[0]);
+        return 2;
+    }
+    jobs = calloc(count, sizeof *jobs);
+    postern_options_init(&options);
+    options.max_streams = count;
+    if (!jobs || postern_start(NULL, &options, &door, &err) < 0) {
+        fprintf(stderr, "pollable: %s\n", jobs ? err.message : "out of memory");
+        free(jobs);
+        return 1;
+    }
+    open_all(door, argv[1], jobs, count, size);
     while (running > 0) {
         turn(door);
     }
@@ -122,6 +141,6 @@ int main(int argc, char **argv)
     }
     postern_disconnect(door, 0);
     free(jobs);
-    printf("%zu streams, %zu bytes came back\n", count, received);
+    printf("%u streams, %zu bytes came back\n", count, received);
     return failed;
 }

@@ -19,7 +19,7 @@ static int fail(const char *what, const struct postern_error *err)
     return 1;
 }
 
-/* Until the end of the input, or until no more is wanted: then the answer tells why. */
+/* Until the end of the input, or until no more is wanted: then the answer tells why. A body of which a part cannot be read is never finished. */
 static int send_body(struct postern_request *request, struct postern_error *err)
 {
     char buffer[16384];
@@ -34,6 +34,10 @@ static int send_body(struct postern_request *request, struct postern_error *err)
             }
         }
     }
+    if (ferror(stdin)) {
+        snprintf(err->message, sizeof err->message, "cannot read the body");
+        return -EIO;
+    }
     n = postern_request_finish(request, err);
     return n == -EPIPE ? 0 : (int)n;
 }
@@ -45,6 +49,10 @@ static int print_answer(struct postern_request *request, struct postern_error *e
 
     while ((n = postern_request_read(request, buffer, sizeof buffer, PATIENCE_MS, err)) > 0) {
         fwrite(buffer, 1, (size_t)n, stdout);
+    }
+    if (n == 0 && (fflush(stdout) != 0 || ferror(stdout))) {
+        snprintf(err->message, sizeof err->message, "cannot write it out");
+        return -EIO;
     }
     return (int)n;
 }

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from forwarding import Forwarder
+from forwarding import Forwarder, Gone
 from postern import BUILD, PATIENCE, REPOSITORY, cached, echo, echo_until_cut, reply_after_end, wait_until
 
 pytestmark = pytest.mark.skipif("POSTERN_IN_VM" in os.environ, reason="the virtual machine has no compiler")
@@ -130,6 +130,29 @@ def test_the_example_of_a_request(installed, tmp_path):
                                   input="x" * 100000, capture_output=True, timeout=PATIENCE)
             assert (done.returncode, done.stdout, done.stderr) == (code, "done", words)
     assert asked == [("POST", "/reports/7", b"x" * 100000)] * 2
+
+
+def test_a_body_that_cannot_be_read_is_not_sent_as_a_whole_one(installed, tmp_path):
+    def answer(exchange):
+        with pytest.raises(Gone):
+            exchange.head()
+            exchange.body()
+    program = installed.build(EXAMPLES / "request.c")
+    with Forwarder(tmp_path, answer) as daemon:
+        folder = os.open(tmp_path, os.O_RDONLY)  # of which no byte can be read, and which is not at its end either
+        done = subprocess.run([program, "results", "/reports/7"], env={**installed.environment, "POSTERN_ADDRESS": daemon.address}, text=True,
+                              stdin=folder, capture_output=True, timeout=PATIENCE)
+        os.close(folder)
+        assert (done.returncode, done.stderr) == (1, "request: sending: cannot read the body\n")
+
+
+def test_an_answer_that_cannot_be_written(installed, framed, peer):
+    daemon = framed(peer(echo).address)
+    program = installed.build(EXAMPLES / "blocking.c")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([program, "out", "x"], env={**installed.environment, "POSTERN_ADDRESS": daemon.at}, text=True, stdout=full,
+                              stderr=subprocess.PIPE, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (1, "blocking: cannot write the answer\n")
 
 
 def test_a_refusal_reaches_the_program(installed, framed, peer):

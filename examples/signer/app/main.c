@@ -103,6 +103,9 @@ int main(int argc, char **argv)
             argv[0]);
         return 2;
     }
+    if (arguments.insecure_nsm) {
+        fprintf(stderr, "signer: INSECURE: the attestation documents come from a software NSM\n");
+    }
     signer.requester = load_requester(arguments.requester);
     signer.key = signer.requester ? load_key(&arguments) : NULL;
     if (signer.key && vouch(signer.key, arguments.insecure_nsm, signer.document) == 0) {
