@@ -8,7 +8,7 @@ KMS, the NSM and the metadata service, a server in memory for S3 and the stores.
         world.stores["results.example.com"].requests
 
 Everything that the parent has, or that is on the wire, is recorded: `world.parent_saw()`. Used by the system tests, by those in the virtual
-machine, and by scripts/demo, so nothing of pytest is here.
+machine, by those of the built images, and by scripts/demo, so nothing of pytest is here.
 """
 import base64
 import hashlib
@@ -24,6 +24,7 @@ import tempfile
 from http_peers import Store
 from postern import FINDING, PATIENCE, PROGRAMS, REPOSITORY, Daemon, built, free_port, wait_until
 from recorder import Recorder
+from room import Room
 from sim import ACCOUNT, HOST, REGION, KmsError, Sim
 
 EXAMPLES = REPOSITORY / "examples"
@@ -100,6 +101,8 @@ class Dockerfile:
         for word, rest in self.lines[last:]:
             if word == "COPY":
                 source, target = rest.split()[-2:]
+                if target == "/":
+                    continue  # what programs need, as their Dockerfile found it
                 self.copies[target + pathlib.PurePath(source).name if target.endswith("/") else target] = (rest.startswith("--from="), source)
         self.command = [part for word, rest in self.lines[last:] if word in ("ENTRYPOINT", "CMD") for part in json.loads(rest)]
 
@@ -117,10 +120,15 @@ class Enclave:
             command += ["--timeout", "10m"]
         if pcrs is not None:
             command += ["--insecure-nsm", world.nsm[pcrs]]
+        command = [*map(str, command), *options]
+        own = dict(world.environment)
+        self.in_room = world.room is not None
+        if self.in_room:
+            del own["SSL_CERT_FILE"]  # what it trusts lies where its image has it
         with open(self.out_file, "wb") as out, open(self.err_file, "wb") as err:
             self.process = subprocess.Popen(
-                [*map(str, command), *options], stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
-                env={**world.environment, "POSTERN_ADDRESS": world.door, **(environment or {})})
+                world.room.command(command) if self.in_room else command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+                env={**own, "POSTERN_ADDRESS": world.door, **(environment or {})})
 
     def wait(self):
         """The exit code, once the daemon's log has all that the enclave said: the end of its session comes after it."""
@@ -135,15 +143,19 @@ class Enclave:
     def err(self):
         return self.err_file.read_text(errors="replace")
 
+    def terminate(self):
+        first = Room.first(self.process) if self.in_room else self.process.pid
+        if self.process.poll() is None and first is not None:
+            os.kill(first, signal.SIGTERM)
+
     def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+        self.terminate()
         return self.wait()
 
     def finish(self):
         problems = []
         if self.process.poll() is None:
-            self.process.terminate()
+            self.terminate()
             try:
                 self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
@@ -156,7 +168,11 @@ class Enclave:
 
 
 class Scenario:
-    """transport: what stands for the vsock between enclave and parent: unix, tcp, hybrid, or in the virtual machine vsock."""
+    """transport: what stands for the vsock between enclave and parent: unix, tcp, hybrid, or in the virtual machine vsock.
+
+    room: nothing, and the enclave's side is a process among others, with the sources' own files; True, and it has a room.Room, with what its
+    Dockerfile copies at its own place; or the folder of the root that was built by that, with the private key (requester) that goes with it.
+    """
 
     # Of each example: the enclave's name, keys with the files of their policies, and whose credentials there are.
     KINDS = {
@@ -168,10 +184,11 @@ class Scenario:
                    "keys": {"111122223333": "owner/key-policy.json"}},
     }
 
-    def __init__(self, example, transport="unix", policies=None):
+    def __init__(self, example, transport="unix", policies=None, room=None, requester=None):
         self.name, self.files, self.kind = example, EXAMPLES / example, self.KINDS[example]
         self.transport = transport
         self.policies = policies or {}  # by account, instead of the example's
+        self.room, self.requester = room, requester
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="postern-"))
         self.folder.chmod(0o755)
         self.stores, self.recorders, self.enclaves = {}, {}, []
@@ -208,28 +225,49 @@ class Scenario:
         self._record("imds", self.sim.metadata_address)
         self._start_parent()
         image = Dockerfile(self.files / "enclave/Dockerfile")
-        paths = {target: source for target, (built, source) in image.copies.items() if not built}
-        self.command = [self._place(part, paths) for part in image.command]
+        places = {target: self._place(target, source, made) for target, (made, source) in image.copies.items()}
+        self.room = self.room and self._furnish(places, image.command[image.command.index("--") + 1])
+        self.command = [self._part(part, {} if self.room else places) for part in image.command]
         self.command[1:1] = ["--connect", self.door]
+
+    def _furnish(self, places, app):
+        """A room with what the image has, and with what stands for the NSM and the system's CAs; and unless there is vsock, with the way out and in."""
+        if self.room is True:
+            python = {"/usr/bin/python3": "/usr/bin/python3"} if places[app].suffix == ".py" else {}
+            room = Room(self.folder / "root", {**places, **python}, borrow=[path for path in ("/usr/lib", "/usr/lib64") if os.path.isdir(path)])
+        else:
+            room = Room(self.room)
+        for address in self.sim.nsm_addresses:
+            room.put(address.removeprefix("unix://"))
+        room.put(self.sim.ca, "/etc/ssl/certs/ca-certificates.crt")
+        if self.transport != "vsock":
+            room.put(self.door.removeprefix("unix://"))
+        for at in self.listening.values():
+            room.put(pathlib.Path(at.removeprefix("unix://")).parent)
+        return room
 
     def _record(self, name, address, at="tcp://127.0.0.1:0"):
         self.recorders[name] = Recorder(address, at)
         return self.recorders[name].address
 
-    def _place(self, part, paths):
+    def _place(self, target, source, made):
         """Where a file of the image is here."""
-        if part == "/app/requester.pem":
+        if target == "/app/requester.pem":
             return self._make_requester()
-        if part in paths:
-            return REPOSITORY / paths[part]
-        if part == "/usr/bin/postern":
-            return PROGRAMS / "postern"
-        if part.startswith("/app/"):
-            return built(f"bin/example_{part[5:]}")
+        if not made:
+            return REPOSITORY / source
+        return PROGRAMS / "postern" if target == "/usr/bin/postern" else built(f"bin/example_{pathlib.PurePath(target).name}")
+
+    def _part(self, part, places):
+        """Of the image's command."""
+        if part in places:
+            return places[part]
         return re.sub(r"(arn:aws:kms:[\w-]+):\d+:key/", rf"\1:{ACCOUNT}:key/", self.listening.get(part, part))
 
     def _make_requester(self):
         """Whose requests the signer takes, as its README has it."""
+        if self.requester:
+            return None  # whose it is, is in the image already
         self.requester, public = self.folder / "requester.key", self.folder / "requester.pem"
         subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", self.requester], check=True, capture_output=True)
         subprocess.run(["openssl", "pkey", "-in", self.requester, "-pubout", "-out", public], check=True, capture_output=True)
@@ -281,7 +319,8 @@ class Scenario:
         if "tcp://0.0.0.0:9443" in config:
             self.ingress = changes["tcp://0.0.0.0:9443"] = f"tcp://127.0.0.1:{free_port()}"
             if self.transport != "vsock":
-                at = f"tcp://127.0.0.1:{free_port()}" if self.transport == "tcp" else f"unix://{folder}/signing"
+                (self.folder / "signing").mkdir()
+                at = f"tcp://127.0.0.1:{free_port()}" if self.transport == "tcp" else f"unix://{self.folder}/signing/door"
                 changes["vsock://signer:9443"] = self.listening["vsock://any:9443"] = at
         return changes
 
