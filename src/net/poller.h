@@ -82,6 +82,10 @@ void poller_drop(struct poller *poller, struct watcher *watcher);
  * loop with each packet. Its end still is. Unmuting reports what has come meanwhile. */
 void poller_mute(struct poller *poller, struct watcher *watcher, bool muted);
 
+/* Whether nothing had come for the watcher that it was not told of, when the kernel was last asked, and that is at most `within_ns`
+ * ago. False may mean that it is not known, as it never is but from inside of a report. */
+bool poller_is_quiet(const struct poller *poller, const struct watcher *watcher, uint64_t within_ns);
+
 /* Reports `events` to the watcher on the loop's next turn, after other sockets had theirs. */
 void poller_again(struct poller *poller, struct watcher *watcher, uint32_t events);
 

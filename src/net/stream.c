@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+/* A round trip within a region: what a peer said this long ago may still be on its way as well. */
+#define SILENT_WITHIN_NS 500000u
+
 static struct sock_stream *of(struct stream *stream)
 {
     return CONTAINER_OF(stream, struct sock_stream, stream);
@@ -79,7 +82,8 @@ static void sock_mute(struct stream *stream, bool muted)
 bool sock_stream_silent(const struct sock_stream *sock)
 {
     char byte;
-    return recv(sock->watcher.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    return poller_is_quiet(sock->poller, &sock->watcher, SILENT_WITHIN_NS) ||
+           (recv(sock->watcher.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN);
 }
 
 void sock_stream_close(struct sock_stream *sock, bool abort)

@@ -161,7 +161,8 @@ int sock_stream_open(struct sock_stream *sock, struct poller *poller, int fd,
 int sock_stream_adopt(struct sock_stream *sock, struct poller *poller, struct watcher *watcher,
                       const struct sock_kind_options *kind, stream_cb cb) MUST_CHECK;
 
-/* Whether nothing has come that was not read, nor an end: asked of the socket, whatever was reported so far. */
+/* Whether nothing has come that was not read, nor an end: asked of the socket, whatever was reported so far, unless the poller knows
+ * it as of some microseconds ago. */
 bool sock_stream_silent(const struct sock_stream *sock) MUST_CHECK;
 
 /* stream_close() for the owner of the struct. Harmless when watcher.fd is -1: never opened, or closed. */

@@ -270,6 +270,60 @@ static void test_no_report_after_remove_though_due(void **state)
     seen_close(&two);
 }
 
+/* Of the other one, whoever of the two is told first; `late` is how long ago the batch seems to have been fetched, and `again`
+ * that the other one wants to be told again. */
+static bool quiet;
+static uint64_t late_ns;
+static bool again;
+
+static void ask_of_other(struct seen *seen)
+{
+    struct poller *poller = &bench.loop.poller;
+    poller->woken_ns -= late_ns;
+    if (again) {
+        poller_again(poller, &seen->other->watcher, EPOLLIN);
+    }
+    quiet = poller_is_quiet(poller, &seen->other->watcher, UINT64_MAX / 2);
+    if (late_ns > 0) {
+        quiet = poller_is_quiet(poller, &seen->other->watcher, late_ns - 1);
+    }
+    seen->then = seen->other->then = NULL;
+}
+
+static bool is_quiet_in_report(struct seen *one, struct seen *two)
+{
+    one->other = two;
+    two->other = one;
+    one->then = two->then = ask_of_other;
+    settle();
+    assert_null(one->then); /* it was asked */
+    return quiet;
+}
+
+static void test_what_was_fetched_tells_who_is_quiet(void **state)
+{
+    struct seen one, two;
+    (void)state;
+    two_settled(&one, &two);
+    late_ns = 0;
+    again = false;
+    peer_say(&one.peer, 10);
+    assert_true(is_quiet_in_report(&one, &two));
+    assert_false(poller_is_quiet(&bench.loop.poller, &two.watcher, UINT64_MAX / 2)); /* not in a report */
+    peer_say(&one.peer, 10);
+    peer_say(&two.peer, 10);
+    assert_false(is_quiet_in_report(&one, &two)); /* the other's report was fetched and waits */
+    late_ns = 1000000;
+    peer_say(&one.peer, 10);
+    assert_false(is_quiet_in_report(&one, &two));
+    late_ns = 0;
+    again = true;
+    peer_say(&one.peer, 10);
+    assert_false(is_quiet_in_report(&one, &two));
+    seen_close(&one);
+    seen_close(&two);
+}
+
 static void test_mute_holds_back_bytes_but_not_the_end(void **state)
 {
     struct seen one;
@@ -380,6 +434,15 @@ static void test_a_listener_is_level_triggered(void **state)
     close(listener);
 }
 
+static unsigned taken_for_quiet;
+
+/* Of one that is beyond the batch. */
+static void ask_of_last(struct seen *seen)
+{
+    taken_for_quiet +=
+        seen->other->calls == 0 && poller_is_quiet(&bench.loop.poller, &seen->other->watcher, UINT64_MAX / 2);
+}
+
 static void test_more_sockets_than_one_batch(void **state)
 {
     enum { COUNT = POLLER_BATCH + 50 };
@@ -388,8 +451,12 @@ static void test_more_sockets_than_one_batch(void **state)
     assert_non_null(many);
     for (unsigned i = 0; i < COUNT; i++) {
         seen_open(&many[i]);
+        many[i].other = &many[COUNT - 1];
+        many[i].then = ask_of_last;
     }
+    taken_for_quiet = 0;
     settle();
+    assert_int_equal(taken_for_quiet, 0);
     for (unsigned i = 0; i < COUNT; i++) {
         assert_int_equal(many[i].calls, 1);
         seen_close(&many[i]);
@@ -484,6 +551,7 @@ int main(void)
         TEST(test_again_comes_once_with_the_events_asked_for),
         TEST(test_again_lets_others_have_their_turn),
         TEST(test_no_report_after_remove_though_due),
+        TEST(test_what_was_fetched_tells_who_is_quiet),
         TEST(test_mute_holds_back_bytes_but_not_the_end),
         TEST(test_a_socket_moves_with_its_reports),
         TEST(test_what_was_fetched_for_the_old_watcher_is_dropped),
