@@ -57,6 +57,10 @@
  * SECRETS lie in memory of their own, which is locked where the system allows (RLIMIT_MEMLOCK), is left out of core dumps, and is
  * wiped by postern_secret_wipe().
  *
+ * What the library reads and writes besides, it wipes where it can. What it cannot reach are OpenSSL's buffers for TLS records, and the copies
+ * that jansson's parser makes of the answer that credentials come with: a program that wants the latter wiped, too, gives jansson an
+ * allocator that does so (json_set_alloc_funcs(), which concerns the whole process, and so is not the library's to call).
+ *
  * PROCESSES. After fork() the client is the parent's: in the child all functions fail with -ECHILD, and postern_kms_close() leaves
  * the parent's connections alone.
  *

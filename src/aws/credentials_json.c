@@ -57,6 +57,15 @@ static int read_object(const json_t *object, time_t now, struct credentials_keys
     return rv;
 }
 
+/* Of the parser's own copies nobody can take care but the program: see kms.h. */
+static void wipe(const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+    if (json_is_string(value)) {
+        explicit_bzero((char *)json_string_value(value), json_string_length(value));
+    }
+}
+
 int credentials_json_parse(const char *data, size_t size, time_t now, struct credentials_keys *ret,
                            struct error *err)
 {
@@ -65,6 +74,8 @@ int credentials_json_parse(const char *data, size_t size, time_t now, struct cre
     json_t *root = json_loadb(data, size, JSON_REJECT_DUPLICATES, &ignored);
     int rv = json_is_object(root) ? read_object(root, now, ret, err)
                                   : error_set(err, -EBADMSG, "its answer is no JSON object");
+    wipe(root, "SecretAccessKey");
+    wipe(root, "Token");
     json_decref(root);
     return rv;
 }

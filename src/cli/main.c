@@ -1,6 +1,7 @@
 /* postern: the client of the framed protocol, inside the enclave. */
 #include "cli/cli.h"
 #ifdef POSTERN_KMS
+#include "cli/json_memory.h"
 #include "cli/kmstool.h"
 #endif
 #include <fcntl.h>
@@ -27,6 +28,7 @@ int main(int argc, char **argv)
         return CLI_FAILED;
     }
 #ifdef POSTERN_KMS
+    json_memory_wipe_all();
     if (argc > 0 && kmstool_is_name(argv[0])) {
         return kmstool_main(argc, argv, stdout, stderr);
     }

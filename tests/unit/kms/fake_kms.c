@@ -24,6 +24,8 @@
 
 static struct fake_script *script;
 static SSL_CTX *context;
+static pthread_mutex_t last_lock =
+    PTHREAD_MUTEX_INITIALIZER; /* of what connections note, in the child alone */
 static EVP_PKEY *stranger;
 static pthread_once_t stranger_once = PTHREAD_ONCE_INIT;
 
@@ -192,7 +194,9 @@ static bool answer(SSL *ssl, const char *request, const char *body)
     enum fake_way way = way_of_this_one();
     char byte;
 
+    pthread_mutex_lock(&last_lock);
     snprintf(script->last, sizeof script->last, "%s", request);
+    pthread_mutex_unlock(&last_lock);
     atomic_fetch_add(&script->requests, 1);
     switch (way) {
     case FAKE_RAW:
