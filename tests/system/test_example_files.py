@@ -1,5 +1,6 @@
 """The files of the examples, as far as a machine without AWS can tell: every one is parsed by what will read it, and what is made from others
 is made again. That they do what they are for is in test_examples.py."""
+import fnmatch
 import json
 import os
 import pathlib
@@ -91,6 +92,15 @@ def test_the_dockerfile(name, tmp_path):
             assert done.returncode == 0, done.stderr
         elif word in ("ENTRYPOINT", "CMD"):
             assert all(isinstance(part, str) for part in json.loads(rest))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_secret_of_the_reader_goes_to_docker(name):
+    """The READMEs' commands are run from the top of the sources, which is what an image is built from."""
+    readme = (EXAMPLES / name / "README.md").read_text()
+    left = re.findall(r"(?<=-out )\S+\.key|[\w-]+-token(?= /| [\w-]+-token)|[\w.-]+\.eif\b|[\w.-]+\.sealed(?=$| s3:)", readme, re.MULTILINE)
+    ignored = [line for line in (REPOSITORY / ".dockerignore").read_text().split() if "*" in line]
+    assert left and all(any(fnmatch.fnmatch(file, pattern) for pattern in ignored) for file in left), left
 
 
 @pytest.mark.parametrize("name", NAMES)
