@@ -335,7 +335,10 @@ size_t channel_stream_on_fill(struct channel *channel, uint8_t *buffer, size_t s
     io->fill.size = (uint32_t)size;
     io->fill.used = 0;
     io->fill.more = false;
-    tell(io, stream, STREAM_WRITABLE);
+    stream = tell(io, stream, STREAM_WRITABLE);
+    if (stream != NULL && io->fill.more && io->fill.used == 0) {
+        tell(io, stream, STREAM_WRITABLE); /* without bytes the session would not ask again */
+    }
     io->fill.stream = NULL;
     *more = io->fill.more ? CHANNEL_MORE : CHANNEL_PAUSE;
     return io->fill.used;
@@ -465,7 +468,9 @@ static void stream_op_again(struct stream *base, unsigned events)
         list(io, stream, true);
         session_io_again(io);
     }
-    if ((events & STREAM_WRITABLE) != 0) {
+    if ((events & STREAM_WRITABLE) != 0 && io->fill.stream == stream) {
+        io->fill.more = true; /* channel_ready() has no effect from within `fill` */
+    } else if ((events & STREAM_WRITABLE) != 0) {
         channel_ready(stream->channel);
         session_io_wake(io);
     }

@@ -269,6 +269,28 @@ static void test_again_for_writing(void **state)
     TURN_UNTIL(&bench, app(0)->writable == 1);
 }
 
+static void ask_again(struct io_app *app, unsigned events)
+{
+    if ((events & STREAM_WRITABLE) != 0 && app->writable < 6) {
+        if (app->to_say > 0) {
+            assert_int_equal(stream_write(&app->stream.stream, "\0\1\2\3", 4), 4);
+            app->to_say = 0;
+        }
+        stream_again(&app->stream.stream, STREAM_WRITABLE);
+    }
+}
+
+/* From within a report that puts bytes into a frame, and from one that puts none. */
+static void test_again_for_writing_from_within(void **state)
+{
+    (void)state;
+    struct framed_stream *stream = io_bench_stream(&bench);
+    app(0)->on_report = ask_again;
+    app(0)->to_say = 4;
+    stream_again(base(0), STREAM_WRITABLE);
+    TURN_UNTIL(&bench, app(0)->writable >= 3 && stream->heard == 4);
+}
+
 /* ---- Ends ---- */
 
 static void test_a_close_after_all_was_said_is_the_end(void **state)
@@ -512,6 +534,7 @@ int main(void)
         TEST(test_a_write_copies),
         TEST(test_without_credit_nothing_is_asked_for),
         TEST(test_again_for_writing),
+        TEST(test_again_for_writing_from_within),
         TEST(test_a_close_after_all_was_said_is_the_end),
         TEST(test_an_abort_says_why),
         TEST(test_a_refusal_says_why),
