@@ -54,8 +54,9 @@
  * trying again when KMS throttles. Three things it does not bound: the look-up of a name in `raw_address`, making an RSA key (some 100 ms),
  * and the answer of the Nitro Security Module to the one call that asks it, for which its driver may take two minutes.
  *
- * SECRETS lie in memory of their own, which is locked where the system allows (RLIMIT_MEMLOCK), is left out of core dumps, and is
- * wiped by postern_secret_wipe().
+ * SECRETS that KMS answers lie in memory of their own, which is locked where the system allows (RLIMIT_MEMLOCK), is left out of
+ * core dumps, and is wiped by postern_secret_wipe(). Credentials, keys and what TLS works with lie in the program's, and are
+ * wiped: docs/kms-client.md says how a program protects all of its memory.
  *
  * What the library reads and writes besides, it wipes where it can. What it cannot reach are OpenSSL's buffers for TLS records, and the copies
  * that jansson's parser makes of the answer that credentials come with: a program that wants the latter wiped, too, gives jansson an

@@ -4,6 +4,7 @@
 #include "base/units.h"
 #ifdef POSTERN_KMS
 #include "cli/kms_settings.h"
+#include "cli/secrecy.h"
 #endif
 #include <stdarg.h>
 #include <stdlib.h>
@@ -16,9 +17,9 @@ static const struct cli_command commands[] = {
      "  -c, --count COUNT        so many round trips; without it, until interrupted\n"
      "  -i, --interval INTERVAL  from one to the next (10ms to 1h); 1s\n"
      "  -W, --timeout TIMEOUT    wait so long for each answer (10ms to 1h); 10s\n",
-     cli_ping},
-    {"pipe", "ROUTE", "carry standard input to a route, and what it answers to standard output", "",
-     cli_pipe},
+     cli_ping, false},
+    {"pipe", "ROUTE", "carry standard input to a route, and what it answers to standard output", "", cli_pipe,
+     false},
     {"send", "ROUTE [PATH] [-X METHOD] [-H 'NAME: VALUE']... [--data @FILE|-|TEXT]",
      "send an HTTP request to a forward route, and its answer to standard output",
      "  PATH                     with the query, %-encoded, from / on; /\n"
@@ -31,7 +32,7 @@ static const struct cli_command commands[] = {
      "  --idle-timeout DURATION  without a byte in either direction (1s to 7d); 5m\n"
      "Exit status: 0 for an answer of 2xx, 22 for any other, 1 if there was no whole answer, 2 for wrong "
      "usage.\n",
-     cli_send},
+     cli_send, false},
     {"listen", "LOCAL=ROUTE...", "local sockets for unmodified programs, each leading to a route",
      "  LOCAL                    unix:///path, tcp://HOST:PORT, vsock://any:PORT, hybrid:///path:PORT\n"
      "  --max-streams NUMBER     local connections at once (1 to 100000); 4096\n"
@@ -39,12 +40,12 @@ static const struct cli_command commands[] = {
      "  --wait DURATION          how long a connection waits while there is no session (0s to 1h); 30s\n"
      "  --drain-timeout DURATION how long SIGTERM lets connections finish (0s to 1d); 30s\n"
      "  --mode MODE              of the files of unix sockets, octal; 0600\n",
-     cli_listen},
+     cli_listen, false},
     {"run", "[--config FILE] [--set KEY=VALUE]... -- PROGRAM [ARGUMENT...]",
      "be the init of an enclave, and run a program in it",
      "  --config FILE            lines of `key = value`; docs/client.md has the keys\n"
      "  --set KEY=VALUE          the same, on top of the file\n",
-     cli_run_app},
+     cli_run_app, false},
     {"attest", "[describe | extend INDEX @FILE|TEXT | lock INDEX | lock-range COUNT] [--nonce HEX|@FILE]...",
      "an attestation document of this enclave, or its PCRs",
      "  --nonce HEX|@FILE        what the document is to hold, as its verifier has asked (up to 1024 bytes)\n"
@@ -55,7 +56,7 @@ static const struct cli_command commands[] = {
      "  describe                 the module, and the value of each PCR\n"
      "  extend INDEX @FILE|TEXT  the PCR becomes the digest of its value and of this\n"
      "  lock INDEX               the PCR cannot be changed any more; lock-range COUNT: all below that\n",
-     cli_attest},
+     cli_attest, false},
 #ifdef POSTERN_KMS
     {"kms", "OPERATION [ARGUMENT]",
      "call KMS with an attestation, so that what it answers can be read in this process alone",
@@ -75,7 +76,7 @@ static const struct cli_command commands[] = {
      "                           the encrypted copy of a key, and a pair's public key, as bytes\n"
      "  --input-format FORMAT    of @FILE and -: raw or base64; raw\n"
      "  --show                   also on a terminal\n" KMS_SETTINGS_HELP,
-     cli_kms},
+     cli_kms, true},
     {"kms-proxy", "[--listen ADDRESS]",
      "KMS with an attestation for unmodified AWS SDKs: AWS_ENDPOINT_URL_KMS=http://127.0.0.1:8080",
      "  --listen ADDRESS         tcp on loopback, or unix:///path; tcp://127.0.0.1:8080\n"
@@ -86,19 +87,19 @@ static const struct cli_command commands[] = {
      "  --request-timeout DURATION\n"
      "                           for a request to come, and for an answer to be taken (1s to 1h); 30s\n"
      "  --drain-timeout DURATION how long SIGTERM lets requests finish (0s to 1h); 30s\n" KMS_CLIENT_HELP,
-     cli_kms_proxy},
+     cli_kms_proxy, true},
     {"seal", "--key KEY [--context KEY=VALUE]... [IN [OUT]]",
      "encrypt a file under a data key that KMS makes for it",
      "  --key KEY                the KMS key: ID, ARN or alias/NAME\n"
      "  --no-attestation         outside of enclaves: the data key comes from KMS in the clear, within "
      "TLS\n" KMS_SETTINGS_HELP,
-     cli_seal},
+     cli_seal, true},
     {"open", "[--key KEY] [--context KEY=VALUE]... [IN [OUT]]",
      "decrypt a file that was sealed, if it is whole and unchanged",
      "  --key KEY                the KMS key it has to be sealed under; whichever it names\n"
      "  --describe               say what it names, unchecked, and call nobody\n"
      "  --show                   also on a terminal\n" KMS_SETTINGS_HELP,
-     cli_open},
+     cli_open, true},
 #endif
 };
 
@@ -354,6 +355,11 @@ int cli_main(int argc, char **argv, FILE *out, FILE *err)
     if (cli.command == NULL) {
         return unknown_command(&cli, argv[0]);
     }
+#ifdef POSTERN_KMS
+    if (cli.command->secrets) {
+        secrecy_begin();
+    }
+#endif
     optind = 0;
     return finish_output(&cli, cli.command->run(&cli, argc, argv));
 }

@@ -40,6 +40,7 @@ struct cli_command {
     const char *summary;
     const char *options; /* a line for each of its own; "" */
     cli_run run;
+    bool secrets; /* it handles some: its process is one for that, see secrecy.h */
 };
 
 int cli_attest(struct cli *cli, int argc, char **argv);

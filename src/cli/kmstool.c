@@ -8,6 +8,7 @@
 #include "cli/kms_input.h"
 #include "cli/kms_output.h"
 #include "cli/kms_settings.h"
+#include "cli/secrecy.h"
 #include "kms/secret.h"
 #include <stdlib.h>
 #include <string.h>
@@ -381,6 +382,7 @@ bool kmstool_is_name(const char *name)
 int kmstool_main(int argc, char **argv, FILE *out, FILE *err)
 {
     struct kmstool tool = {.cli = {.out = out, .err = err, .address = CLI_ADDRESS}, .port = 8000};
+    secrecy_begin();
     kms_settings_init(&tool.settings);
     tool.settings.client.region = "us-east-1";
     if (argc < 2 || !find_command(&tool, argv[1])) {

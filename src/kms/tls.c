@@ -124,6 +124,7 @@ static SSL_CTX *make_context(void)
         SSL_CTX_free(context);
         return NULL;
     }
+    SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT); /* what was read is not left in its buffer */
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, on_verified);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context, on_session);
