@@ -262,11 +262,14 @@ static int make_body(struct job *job, struct error *err)
     job->body = size > 0 ? malloc(size) : NULL;
     job->size = job->body ? size : 0;
     if (!job->body || json_dumpb(job->request, job->body, size, JSON_COMPACT) != size) {
+        drop_body(job);
         return error_set(err, -ENOMEM, "cannot make the request: out of memory");
     }
-    return aws_hash(job->body, job->size, job->hash) == 0
-               ? 0
-               : error_set(err, -EIO, "cannot hash the request: the cryptographic library failed");
+    if (aws_hash(job->body, job->size, job->hash) != 0) {
+        drop_body(job);
+        return error_set(err, -EIO, "cannot hash the request: the cryptographic library failed");
+    }
+    return 0;
 }
 
 static int try_again(struct job *job, struct kms_answer *ret, struct error *err)
