@@ -82,6 +82,21 @@ static void expect(const json_t *vector, bool valid, bool taken)
     }
 }
 
+/* Judges every group of a file, and none of its vectors may be judged otherwise than it says. */
+static void each_group(const char *file, void (*judge)(json_t *group))
+{
+    json_t *all = load(file);
+    json_t *group;
+    size_t i;
+
+    json_array_foreach(json_object_get(all, "testGroups"), i, group)
+    {
+        judge(group);
+    }
+    json_decref(all);
+    assert_int_equal(wrong, 0);
+}
+
 static bool is_valid(const json_t *vector)
 {
     return strcmp(text_of(vector, "result"), "valid") == 0;
@@ -113,16 +128,7 @@ static void verify_group(json_t *group)
 static void test_signatures(void **state)
 {
     (void)state;
-    json_t *all = load("ecdsa_secp384r1_sha384_p1363_test.json");
-    json_t *group;
-    size_t i;
-
-    json_array_foreach(json_object_get(all, "testGroups"), i, group)
-    {
-        verify_group(group);
-    }
-    json_decref(all);
-    assert_int_equal(wrong, 0);
+    each_group("ecdsa_secp384r1_sha384_p1363_test.json", verify_group);
 }
 
 /* ---- Keys ---- */
@@ -177,16 +183,7 @@ static void unwrap_group(json_t *group)
 static void test_keys(void **state)
 {
     (void)state;
-    json_t *all = load("rsa_oaep_2048_sha256_mgf1sha256_test.json");
-    json_t *group;
-    size_t i;
-
-    json_array_foreach(json_object_get(all, "testGroups"), i, group)
-    {
-        unwrap_group(group);
-    }
-    json_decref(all);
-    assert_int_equal(wrong, 0);
+    each_group("rsa_oaep_2048_sha256_mgf1sha256_test.json", unwrap_group);
 }
 
 /* ---- Contents ---- */

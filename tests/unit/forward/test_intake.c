@@ -1,14 +1,11 @@
 /* Requests on their way into the spool. */
-#include "forward/intake.h"
+#include "intake_head.h"
 #include "spool_fixture.h"
 #include <errno.h>
 
 struct client {
     struct intake intake;
-    struct http_rules rules;
-    struct http_request request;
-    struct http_values values;
-    struct config_route route;
+    struct intake_head head;
     unsigned wants, continues, ends;
     struct intake_end end;
     char key[INTAKE_KEY_MAX + 1];
@@ -52,23 +49,16 @@ static const struct intake_ops ops = {.want = on_want, .go_on = on_go_on, .end =
 /* Judges `head`, whose body follows by intake_body(). */
 static void begin(struct fixture *fixture, struct client *client, const char *head)
 {
-    struct http_span piece;
-    size_t used;
     memset(client, 0, sizeof *client);
-    http_rules_init(&client->rules);
-    http_request_init(&client->request, &client->rules);
-    client->route.name = "results";
-    client->values =
-        (struct http_values){.enclave = "payroll", .cid = 16, .route = "results", .request_id = "id-1"};
-    assert_int_equal(http_request_read(&client->request, head, strlen(head), &used, &piece), HTTP_EVENT_HEAD);
-    intake_start(&client->intake, &fixture->spool, &ops, &client->route, &client->request, &client->values);
+    intake_head_read(&client->head, head);
+    intake_start(&client->intake, &fixture->spool, &ops, &client->head.route, &client->head.request,
+                 &client->head.values);
     assert_int_equal(client->ends + client->continues, 0);
 }
 
 static void leave(struct client *client)
 {
-    http_request_release(&client->request);
-    http_rules_release(&client->rules);
+    intake_head_release(&client->head);
 }
 
 static void give(struct fixture *fixture, struct client *client, const char *data, size_t size)
@@ -248,9 +238,9 @@ static void without_a_spool_it_is_unavailable(void **state)
     struct forward_spool kept = fixture.spool;
     assert_int_equal(forward_spool_init(&none, &fixture.loop), 0);
     memset(&client, 0, sizeof client);
-    http_rules_init(&client.rules);
-    http_request_init(&client.request, &client.rules);
-    intake_start(&client.intake, &none, &ops, &client.route, &client.request, &client.values);
+    http_rules_init(&client.head.rules);
+    http_request_init(&client.head.request, &client.head.rules);
+    intake_start(&client.intake, &none, &ops, &client.head.route, &client.head.request, &client.head.values);
     assert_int_equal(client.ends, 0);
     fixture_turn(&fixture);
     assert_int_equal(client.ends, 1);
@@ -279,7 +269,7 @@ static void trailers_are_refused(void **state)
     fixture_open(&fixture);
     begin(&fixture, &client, POST "Transfer-Encoding: chunked\r\n\r\n");
     do {
-        event = http_request_read(&client.request, rest, strlen(rest), &used, &piece);
+        event = http_request_read(&client.head.request, rest, strlen(rest), &used, &piece);
         rest += used;
         if (event == HTTP_EVENT_BODY) {
             assert_int_equal(intake_body(&client.intake, piece.data, piece.size), piece.size);

@@ -5,7 +5,7 @@
  */
 #include "fault.h"
 #include "forward/delivery.h"
-#include "forward/intake.h"
+#include "intake_head.h"
 #include "spool_fixture.h"
 #include <unistd.h>
 
@@ -56,10 +56,7 @@ static int tear_down(void **state)
 
 struct client {
     struct intake intake;
-    struct http_rules rules;
-    struct http_request request;
-    struct http_values values;
-    struct config_route route;
+    struct intake_head head;
     unsigned ends;
     struct intake_end end;
 };
@@ -84,15 +81,8 @@ static const struct intake_ops intake_ops = {.want = on_want, .go_on = on_want, 
 
 static void judge(struct client *client, const char *head)
 {
-    struct http_span piece;
-    size_t used;
     memset(client, 0, sizeof *client);
-    http_rules_init(&client->rules);
-    http_request_init(&client->request, &client->rules);
-    client->route.name = "results";
-    client->values =
-        (struct http_values){.enclave = "payroll", .cid = 16, .route = "results", .request_id = "id-1"};
-    assert_int_equal(http_request_read(&client->request, head, strlen(head), &used, &piece), HTTP_EVENT_HEAD);
+    intake_head_read(&client->head, head);
 }
 
 static void give(struct client *client, const char *body, size_t size)
@@ -130,7 +120,8 @@ static void keep_one(void *arg)
     char *body = bench_body(kept->size, 1);
     judge(&client, kept->head);
     fault_spare(false);
-    intake_start(&client.intake, &fixture.spool, &intake_ops, &client.route, &client.request, &client.values);
+    intake_start(&client.intake, &fixture.spool, &intake_ops, &client.head.route, &client.head.request,
+                 &client.head.values);
     assert_int_equal(client.ends, 0);
     give(&client, body, kept->size);
     assert_int_equal(client.ends, 1);
@@ -147,8 +138,8 @@ static void keep_one(void *arg)
         bench_assert_body(&fixture.bench, &take, kept->size, 1);
         bench_verdict(&fixture.bench, &take, SPOOL_DONE);
     }
-    http_request_release(&client.request);
-    http_rules_release(&client.rules);
+    http_request_release(&client.head.request);
+    http_rules_release(&client.head.rules);
     free(body);
     fixture_turn(&fixture);
     fault_spare(false);
@@ -176,7 +167,8 @@ static void go_early(void *arg)
     char *body = bench_body(LARGE, 1);
     judge(&client, POST "Transfer-Encoding: chunked\r\n\r\n");
     fault_spare(false);
-    intake_start(&client.intake, &fixture.spool, &intake_ops, &client.route, &client.request, &client.values);
+    intake_start(&client.intake, &fixture.spool, &intake_ops, &client.head.route, &client.head.request,
+                 &client.head.values);
     assert_true(intake_body(&client.intake, body, LARGE) > 0);
     fixture_turn(&fixture);
     if (client.ends == 0) {
@@ -187,8 +179,8 @@ static void go_early(void *arg)
     fixture_turn(&fixture);
     assert_int_equal(records(SPOOL_READY), 0);
     assert_int_equal(bench_stats(&fixture.bench, NULL).incoming_bytes, 0);
-    http_request_release(&client.request);
-    http_rules_release(&client.rules);
+    http_request_release(&client.head.request);
+    http_rules_release(&client.head.rules);
     free(body);
     fault_spare(false);
 }
@@ -214,13 +206,14 @@ static void open_port(void *arg)
         fault_spare(true);
         assert_non_null(strstr(err.text, "port"));
         judge(&client, POST "Content-Length: 5\r\n\r\n");
-        intake_start(&client.intake, &spool, &intake_ops, &client.route, &client.request, &client.values);
+        intake_start(&client.intake, &spool, &intake_ops, &client.head.route, &client.head.request,
+                     &client.head.values);
         fixture_turn(&fixture);
         assert_int_equal(client.ends, 1);
         assert_int_equal(client.end.why, HTTP_REFUSED_SPOOL_UNAVAILABLE);
         assert_non_null(strstr(client.end.detail, "memory"));
-        http_request_release(&client.request);
-        http_rules_release(&client.rules);
+        http_request_release(&client.head.request);
+        http_rules_release(&client.head.rules);
         assert_int_equal(forward_spool_attach(&spool, fixture.bench.spool, &err), 0);
         fault_spare(false);
     }
