@@ -4,6 +4,7 @@
  * All of it is shown, whatever the verdict is: who asks why a document is refused wants to see it.
  */
 #include "attest/verify.h"
+#include "base/compiler.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "ctl/ctl.h"
@@ -26,6 +27,7 @@ enum option_id {
     OPTION_PCR,
     OPTION_NONCE,
     OPTION_USER_DATA,
+    OPTION_PUBLIC_KEY,
     OPTION_ROOT,
     OPTION_MAX_AGE,
     OPTION_DEBUG,
@@ -37,18 +39,21 @@ static const struct option options[] = {
     {"pcr", required_argument, NULL, OPTION_PCR},
     {"nonce", required_argument, NULL, OPTION_NONCE},
     {"user-data", required_argument, NULL, OPTION_USER_DATA},
+    {"public-key", required_argument, NULL, OPTION_PUBLIC_KEY},
     {"root", required_argument, NULL, OPTION_ROOT},
     {"max-age", required_argument, NULL, OPTION_MAX_AGE},
     {"allow-debug", no_argument, NULL, OPTION_DEBUG},
     {"insecure-unsigned", no_argument, NULL, OPTION_UNSIGNED},
     {NULL, 0, NULL, 0},
 };
+_Static_assert(ARRAY_SIZE(options) - 1 <= CTL_OPTIONS_MAX, "more options than ctl_next_option() takes");
 
 /* What the command line asks for, and the memory behind it. */
 struct request {
     struct attest_expected expected;
     uint8_t pcrs[ATTEST_PCRS][ATTEST_PCR_MAX];
     uint8_t nonce[ATTEST_FIELD_MAX], user_data[ATTEST_FIELD_MAX];
+    uint8_t public_key[ATTEST_FIELD_MAX + 1]; /* one more than there may be */
     const char *file;
 };
 
@@ -150,6 +155,31 @@ static const char *take_option(int option, struct request *request)
     }
 }
 
+/* The key, byte by byte as the document is to hold it. CTL_DONE, or what was wrong has been said. */
+static int take_public_key(const struct ctl *ctl, const char *file, struct request *request)
+{
+    FILE *in = fopen(file, "re");
+    size_t size = in ? fread(request->public_key, 1, sizeof request->public_key, in) : 0;
+    int code = !in ? -errno : ferror(in) ? -EIO : 0;
+    struct error err = ERROR_INIT;
+
+    if (in) {
+        fclose(in);
+    }
+    if (code < 0) {
+        error_errno(&err, code, "--public-key: cannot read %s", file);
+        return ctl_failed(ctl, err.text);
+    }
+    if (size == 0 || size > ATTEST_FIELD_MAX) {
+        return ctl_usage_error(ctl,
+                               "--public-key: %s is %s: a document holds a key of 1 to %d bytes, as "
+                               "`postern attest --public-key` was given it",
+                               file, size == 0 ? "empty" : "too large", ATTEST_FIELD_MAX);
+    }
+    request->expected.public_key = (struct attest_bytes){.data = request->public_key, .size = size};
+    return CTL_DONE;
+}
+
 /* 0, or CTL_OPTIONS_STOP. */
 static int take_arguments(struct ctl *ctl, int argc, char **argv, struct request *request, int *ret_code)
 {
@@ -157,6 +187,13 @@ static int take_arguments(struct ctl *ctl, int argc, char **argv, struct request
 
     attest_expect(&request->expected, time(NULL));
     while ((option = ctl_next_option(ctl, argc, argv, options, ret_code)) > 0) {
+        if (option == OPTION_PUBLIC_KEY) {
+            *ret_code = take_public_key(ctl, optarg, request);
+            if (*ret_code != CTL_DONE) {
+                return CTL_OPTIONS_STOP;
+            }
+            continue;
+        }
         const char *wrong = take_option(option, request);
         if (wrong) {
             *ret_code = ctl_usage_error(ctl, "%s, not \"%s\"", wrong, optarg);

@@ -20,8 +20,9 @@ static const struct ctl_command commands[] = {
     {"convert-allowlist", "FILE [--listen-port PORT]",
      "make a configuration from an allowlist of AWS's vsock-proxy", ctl_convert_allowlist},
     {"attest",
-     "verify FILE [--pcr INDEX=HEX]... [--nonce HEX] [--user-data HEX] [--at now|document|SECONDS] "
-     "[--max-age DURATION] [--root FILE|HEX] [--allow-debug]",
+     "verify FILE [--pcr INDEX=HEX]... [--nonce HEX] [--user-data HEX] [--public-key FILE] "
+     "[--at now|document|SECONDS] [--max-age DURATION] [--root FILE|HEX] [--allow-debug] "
+     "[--insecure-unsigned]",
      "whether an attestation document is to be believed, and what it says", ctl_attest},
     {"eif", "measure FILE", "the measurements of an enclave image", ctl_eif},
     {"policy",

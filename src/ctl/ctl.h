@@ -64,7 +64,7 @@ int ctl_main(int argc, char **argv, FILE *out, FILE *err);
  */
 #define CTL_OPTIONS_END  (-1)
 #define CTL_OPTIONS_STOP (-2)
-#define CTL_OPTIONS_MAX  8
+#define CTL_OPTIONS_MAX  16
 int ctl_next_option(struct ctl *ctl, int argc, char **argv, const struct option *own, int *ret_code);
 
 /* The same for a command that has no options of its own and takes no arguments: 0, or CTL_OPTIONS_STOP. */

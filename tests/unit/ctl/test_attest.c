@@ -113,6 +113,42 @@ static void test_what_was_put_in_is_shown_and_compared(void **state)
     assert_contains(ran.err, "its nonce is another");
 }
 
+static void test_the_public_key(void **state)
+{
+    (void)state;
+    char large[1025] = {0};
+
+    making.public_key = (struct attest_bytes){(const uint8_t *)"0\x01\x02", 3};
+    write_document();
+    write_file(root_path, "0\x01\x02", 3);
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", AT, "--pcr", pcr0, "--public-key",
+            root_path, NULL);
+    assert_string_equal(ran.err, "");
+    assert_int_equal(ran.code, CTL_DONE);
+    ran_release(&ran);
+    write_file(root_path, "0\x01\x03", 3);
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", AT, "--public-key", root_path, NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_contains(ran.err, "its public key is another");
+    ran_release(&ran);
+    write_file(root_path, "", 0);
+    run_ctl(&ran, "attest", "verify", path, "--public-key", root_path, NULL);
+    assert_int_equal(ran.code, CTL_USAGE);
+    assert_contains(ran.err, "is empty: a document holds a key of 1 to 1024 bytes");
+    ran_release(&ran);
+    write_file(root_path, large, sizeof large);
+    run_ctl(&ran, "attest", "verify", path, "--public-key", root_path, NULL);
+    assert_int_equal(ran.code, CTL_USAGE);
+    assert_contains(ran.err, "is too large");
+    ran_release(&ran);
+    run_ctl(&ran, "attest", "verify", path, "--public-key", "/", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    ran_release(&ran);
+    run_ctl(&ran, "attest", "verify", path, "--public-key", "/nowhere/key", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_contains(ran.err, "--public-key: cannot read /nowhere/key: No such file");
+}
+
 static void test_a_root_out_of_a_file(void **state)
 {
     (void)state;
@@ -249,6 +285,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(test_one_that_is_verified),
         TEST(test_what_was_put_in_is_shown_and_compared),
+        TEST(test_the_public_key),
         TEST(test_a_root_out_of_a_file),
         TEST(test_base64),
         TEST(test_json),
