@@ -17,12 +17,13 @@ void take_document(const struct input *input)
     (void)!attest_parse((const uint8_t *)input->data, input->size, &document, &err);
 }
 
-static int answer_nsm(void *user, const uint8_t *request, size_t size, uint8_t response[NSM_RESPONSE_MAX],
-                      size_t *ret_size, struct error *err)
+static int answer_nsm(void *user, const uint8_t *request, size_t size, uint64_t deadline,
+                      uint8_t response[NSM_RESPONSE_MAX], size_t *ret_size, struct error *err)
 {
     const struct input *input = user;
     (void)request;
     (void)size;
+    (void)deadline;
     (void)err;
     *ret_size = input->size < NSM_RESPONSE_MAX ? input->size : NSM_RESPONSE_MAX;
     memcpy(response, input->data, *ret_size);
