@@ -403,7 +403,8 @@ POSTERN_API int postern_start(const char *address, const struct postern_options 
 POSTERN_API int postern_fd(const struct postern *postern);
 
 /* Milliseconds until postern_process() wants to be called though the descriptor is not ready; -1: never.
- * Ask again after each call of any other function. */
+ * Ask again after each call of any other function: what postern_open(), postern_finish() and postern_close() have to say is
+ * written with the next postern_write(), or by postern_process(), which is wanted at once then. */
 POSTERN_API int postern_timeout(struct postern *postern);
 
 /* Does what is to be done, and never waits. Call it when the descriptor is ready or the time is over; at

@@ -43,12 +43,27 @@ void postern_flush(struct postern *postern)
     streams_free_ended(postern);
 }
 
-void postern_leave(struct postern *postern)
+static void unlock(struct postern *postern)
 {
-    postern_flush(postern);
     if (postern->threaded) {
         pthread_mutex_unlock(&postern->lock);
     }
+}
+
+void postern_leave(struct postern *postern)
+{
+    postern_flush(postern);
+    unlock(postern);
+}
+
+void postern_leave_unwritten(struct postern *postern)
+{
+    if (postern->threaded) {
+        postern_flush(postern);
+    } else {
+        streams_free_ended(postern);
+    }
+    unlock(postern);
 }
 
 void postern_reference(struct postern *postern)
@@ -60,7 +75,7 @@ void postern_unreference(struct postern *postern)
 {
     bool last = --postern->references == 0;
 
-    postern_leave(postern);
+    postern_leave_unwritten(postern);
     if (last) {
         postern_free(postern);
     }

@@ -58,7 +58,7 @@ int postern_open(struct postern *postern, const char *route, const struct poster
         streams_open_queued(postern);
         postern_expire_at(postern, (*ret)->open_by);
     }
-    postern_leave(postern);
+    postern_leave_unwritten(postern);
     return status;
 }
 
@@ -301,9 +301,11 @@ int postern_finish(struct postern_stream *stream, struct postern_error *err)
     if (status == 0) {
         stream->finished = true;
         stream_ask_to_send(stream);
-        postern_flush(stream->postern);
-        stream_settle(stream);
+        if (reading_is_over(stream)) { /* then this was all, and its channel may go */
+            postern_flush(stream->postern);
+            stream_settle(stream);
+        }
     }
-    postern_leave(stream->postern);
+    postern_leave_unwritten(stream->postern);
     return status;
 }

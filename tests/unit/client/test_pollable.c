@@ -298,6 +298,28 @@ static void test_finished_before_it_was_opened(void **state)
     postern_close(stream);
 }
 
+/* Beginnings and ends wait for bytes to go with, or for the next turn, which is wanted at once. */
+static void test_what_goes_out_together(void **state)
+{
+    struct postern_stream *stream;
+    char text[10] = "";
+
+    (void)state;
+    connect_door();
+    TURN_UNTIL(postern_timeout(door) != 0);
+    stream = open_route("sink");
+    assert_int_equal(postern_timeout(door), 0);
+    assert_int_equal(postern_write(stream, "x", 1, 0, &err), 1);
+    assert_int_not_equal(postern_timeout(door), 0);
+    assert_int_equal(postern_finish(stream, &err), 0);
+    assert_int_equal(postern_timeout(door), 0);
+    postern_process(door);
+    assert_int_not_equal(postern_timeout(door), 0);
+    assert_int_equal(read_all(stream, text, sizeof text), 1);
+    assert_string_equal(text, "1");
+    postern_close(stream);
+}
+
 static void test_after_the_end_nothing_is_written(void **state)
 {
     struct postern_stream *stream;
@@ -563,6 +585,7 @@ int main(void)
         TEST(test_no_greeting),
         TEST(test_opens_when_the_daemon_comes),
         TEST(test_finished_before_it_was_opened),
+        TEST(test_what_goes_out_together),
         TEST(test_after_the_end_nothing_is_written),
         TEST(test_gives_a_stream_up),
         TEST(test_closing_unfinished_is_a_reset),
