@@ -17,7 +17,7 @@
  */
 #include "session/session_private.h"
 
-#define BEHIND 262144u /* bytes that the application holds; measured, with what a pipe and the sockets take */
+#define BEHIND 262144u /* bytes that the application holds: half of what a pipe of the daemon takes */
 
 static void set_window(struct channel *channel, uint64_t window)
 {
