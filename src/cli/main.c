@@ -9,13 +9,13 @@
 #include <stdbool.h>
 #include <unistd.h>
 
-/* An init may start us without any. A socket of ours must not become standard output. Process 1 may find no /dev as yet: `run` mounts it, and
- * opens them then. */
+/* An init may start us without any. A socket of ours must not become standard output. Where there is no /dev as yet, the numbers are taken by
+ * what can neither be read nor written: `run` mounts it, and opens them then. */
 static bool have_standard_files(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
-            return getpid() == 1;
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0 && open("/", O_PATH) < 0) {
+            return false;
         }
     }
     return true;

@@ -25,13 +25,29 @@ static bool wanted(uint32_t choice, bool otherwise)
     return choice == SETTINGS_AUTO ? otherwise : choice == SETTINGS_YES;
 }
 
-/* An init may be started with none of them open; what is opened later must not become one of them. */
+/* An O_PATH one only keeps the number: main() found no /dev. */
+static bool is_open(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && (flags & O_PATH) == 0;
+}
+
+static int open_anything(void)
+{
+    int fd = open("/dev/console", O_RDWR | O_NOCTTY);
+
+    return fd >= 0 ? fd : open("/dev/null", O_RDWR);
+}
+
+/* An init may be started with none of them open. */
 static void open_standard_descriptors(void)
 {
     for (int fd = 0; fd <= 2; fd++) {
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/console", O_RDWR | O_NOCTTY) < 0 &&
-            open("/dev/null", O_RDWR) < 0) {
-            return;
+        int opened = is_open(fd) ? fd : open_anything();
+        if (opened > fd) {
+            (void)dup2(opened, fd);
+            close(opened);
         }
     }
 }
