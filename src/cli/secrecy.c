@@ -1,21 +1,23 @@
 /* Memory that stays where it is: see secrecy.h. */
 #include "cli/secrecy.h"
 
-#include <linux/capability.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-static bool has_ipc_lock(void)
+/* With CAP_IPC_LOCK no limit holds. The kernel is asked by a lock that nobody else may have: in a user namespace a process may seem to have
+ * the capability, and the limit holds all the same. */
+static bool is_beyond_limits(struct rlimit limit)
 {
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-    memset(data, 0, sizeof data);
-    return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & 1u << CAP_IPC_LOCK) != 0;
+    const struct rlimit nothing = {.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    if (setrlimit(RLIMIT_MEMLOCK, &nothing) != 0) {
+        return false;
+    }
+    bool locked = mlock(&limit, sizeof limit) == 0;
+    (void)munlock(&limit, sizeof limit);
+    (void)setrlimit(RLIMIT_MEMLOCK, &limit);
+    return locked;
 }
 
 /*
@@ -32,7 +34,8 @@ static bool may_lock_all(void)
         return false;
     }
     limit.rlim_cur = limit.rlim_max;
-    return (setrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_max == RLIM_INFINITY) || has_ipc_lock();
+    return (setrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_max == RLIM_INFINITY) ||
+           is_beyond_limits(limit);
 }
 
 void secrecy_begin(void)
