@@ -148,6 +148,7 @@ static int exchange(const struct job *job, const struct kms_keys *keys, struct k
 
     *ret = (struct kms_reply){.status = 0};
     do {
+        trouble = (struct kms_trouble){.status = 0};
         status = kms_pool_take(pool, fresh, job->deadline, &connection, &trouble);
         if (status != 0) {
             break;
@@ -160,6 +161,7 @@ static int exchange(const struct job *job, const struct kms_keys *keys, struct k
     } while (again);
     if (status != 0 && sent && !job->repeatable) {
         say_it_is_unknown(&trouble);
+        answer->unknown = true;
     }
     return status == 0 ? 0 : fail_on_the_way(job, &trouble, answer, err);
 }
@@ -204,6 +206,7 @@ static int attempt(struct job *job, struct kms_answer *ret, struct error *err)
     status = exchange(job, keys, &reply, ret, err);
     if (status == 0) {
         status = read_reply(&reply, ret, err);
+        ret->unknown = status == -EPROTO && !job->repeatable;
     }
     kms_reply_release(&reply);
     /* Keys that were replaced before their time are asked for anew, once. */

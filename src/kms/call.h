@@ -28,6 +28,7 @@ struct kms_answer {
     char type[KMS_TYPE_MAX]; /* AWS's name for the error, without its namespace; "": none */
     bool retryable;          /* the same may succeed later */
     uint32_t code;           /* the protocol's number, if the daemon refused the way; else 0 */
+    bool unknown; /* it must not be carried out twice, and may have been carried out: no answer tells */
 };
 
 /* The deadline of a call that begins now, by the monotonic clock in ms. 0: the client's own time for a call. */

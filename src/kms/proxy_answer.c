@@ -140,9 +140,14 @@ static bool is_told_by_kms(int r, const struct kms_answer *answer)
     return r == 0 || (error && answer->status >= 400 && json_is_object(answer->body));
 }
 
-static void set_failure(struct proxy_problem *problem, int r, const struct error *err)
+static void set_failure(struct proxy_problem *problem, int r, bool unknown, const struct error *err)
 {
     (void)proxy_problem_set(problem, 500, "PosternFailed", "%s", err->text);
+    if (unknown) { /* no SDK repeats what has this status */
+        problem->status = 409;
+        problem->type = "PosternOutcomeUnknown";
+        return;
+    }
     for (size_t i = 0; i < ARRAY_SIZE(failures); i++) {
         if (failures[i].status == r) {
             problem->status = failures[i].http;
@@ -169,7 +174,7 @@ void proxy_answer_call(struct postern_kms *kms, const struct proxy_call *call, u
     }
     ret->of_kms = is_told_by_kms(r, &ret->kms);
     if (!ret->of_kms) {
-        set_failure(&ret->problem, r, err);
+        set_failure(&ret->problem, r, ret->kms.unknown, err);
     }
 }
 

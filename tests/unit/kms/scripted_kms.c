@@ -57,7 +57,7 @@ static int answer(const char *operation, const json_t *request, bool attested, s
         (write(scripted_kms.began_fd, &byte, 1) != 1 || read(scripted_kms.go_on_fd, &byte, 1) != 1)) {
         abort();
     }
-    *ret = (struct kms_answer){.status = scripted_kms.status};
+    *ret = (struct kms_answer){.status = scripted_kms.status, .unknown = scripted_kms.unknown};
     snprintf(ret->type, sizeof ret->type, "%s", scripted_kms.type ? scripted_kms.type : "");
     ret->body = scripted_kms.body ? json_loads(scripted_kms.body, 0, NULL) : NULL;
     fault_spare(false);

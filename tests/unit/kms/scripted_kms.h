@@ -15,6 +15,7 @@ struct scripted_kms {
     const char *body;   /* JSON; NULL: none */
     const char *secret; /* of an attested one */
     const char *error;
+    bool unknown; /* whether it was carried out */
     int began_fd,
         go_on_fd; /* 0: not; else a byte is written when a call has begun, and one read before it ends */
 

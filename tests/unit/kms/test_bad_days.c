@@ -298,6 +298,8 @@ static void test_closed_instead(void **state)
     assert_fails(-ENOTCONN, "reading the answer: ");
 }
 
+static bool outcome_unknown; /* of the last call() */
+
 static int call(const char *operation)
 {
     struct kms_answer answer;
@@ -306,6 +308,7 @@ static int call(const char *operation)
     int status = kms_call(kms, operation, request, kms_deadline(kms, 0), &answer, &why);
 
     snprintf(err.message, sizeof err.message, "%s", why.text);
+    outcome_unknown = answer.unknown;
     kms_answer_release(&answer);
     json_decref(request);
     return status;
@@ -325,16 +328,26 @@ static void test_what_is_not_repeated(void **state)
         fake_kms_answer_json(&fake, 1, 500, "", "{\"__type\":\"KMSInternalException\"}");
         assert_int_equal(call(harmless[i]), 0);
         assert_int_equal(requests(), 5);
+        fake_kms_answer_json(&fake, 1, 200, "", "no JSON");
+        assert_int_equal(call(harmless[i]), -EPROTO);
+        assert_false(outcome_unknown);
+        requests();
     }
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         assert_int_equal(call(others[i]), 0);
         fake_kms_answer(&fake, FAKE_CLOSE, 1);
         assert_int_equal(call(others[i]), -ENOTCONN);
+        assert_true(outcome_unknown);
         assert_non_null(
             strstr(err.message, "whether KMS carried it out is not known, and it is not repeated"));
         fake_kms_answer_json(&fake, 1, 500, "", "{\"__type\":\"KMSInternalException\"}");
         assert_int_equal(call(others[i]), -EBUSY);
+        assert_false(outcome_unknown); /* KMS has told */
         assert_int_equal(requests(), 3);
+        fake_kms_answer_json(&fake, 1, 200, "", "no JSON");
+        assert_int_equal(call(others[i]), -EPROTO);
+        assert_true(outcome_unknown);
+        requests();
         /* Nothing was done, or nothing was sent. */
         fake_kms_answer_json(&fake, 1, 400, "", "{\"__type\":\"ThrottlingException\"}");
         assert_int_equal(call(others[i]), 0);

@@ -242,6 +242,11 @@ static void test_what_kms_has_not_answered(void **state)
         assert_error(&talk, failures[i].status, failures[i].type);
         assert_non_null(strstr(talk.answer, "why \\\"it\\\" failed ?\"}"));
     }
+    /* What may have been carried out is answered with what no SDK repeats. */
+    scripted_kms.unknown = true;
+    scripted_kms.result = -ENOTCONN;
+    ask(&talk, "CreateKey", "{}");
+    assert_error(&talk, 409, "PosternOutcomeUnknown");
 }
 
 /* An answer that was refused is not shown to anybody, whatever stands in it. */
