@@ -13,7 +13,8 @@
 #include <stdbool.h>
 
 #define PROXY_OPERATION_MAX 64
-#define PROXY_VALUE_SIZE    128
+#define PROXY_VALUE_SIZE \
+    256 /* a member: its pair, its value and its text, each with what wiping and malloc() add */
 
 /* Why there is no answer of KMS's, as an SDK is told. */
 struct proxy_problem {

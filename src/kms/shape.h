@@ -1,6 +1,6 @@
 /*
- * What a text of JSON will cost as a tree, told before anything allocates for it. A value takes some 100 bytes of memory, an object
- * 200, whatever their length; what KMS says and is told has one value in 20 bytes or more.
+ * What a text of JSON will cost as a tree, told before anything allocates for it. A value takes some 100 bytes of memory, a member of
+ * an object 250, whatever their length; what KMS says and is told has one value in 20 bytes or more.
  */
 #ifndef POSTERN_KMS_SHAPE_H
 #define POSTERN_KMS_SHAPE_H
