@@ -125,7 +125,9 @@ static int renew(struct kms_attestation *attestation, uint64_t deadline, struct 
     int status = recipient ? 0 : recipient_new(&recipient, err);
     status = status == 0 ? get_document(attestation, recipient, deadline, &document, err) : status;
     pthread_mutex_lock(&attestation->lock);
-    attestation->recipient = recipient;
+    if (!attestation->recipient) { /* once: who opens an answer reads it without the lock */
+        attestation->recipient = recipient;
+    }
     if (status != 0) {
         return is_younger(attestation, DOCUMENT_AGE_MS) ? 0 : status;
     }
