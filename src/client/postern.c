@@ -370,6 +370,7 @@ int postern_drain(struct postern *postern, uint32_t deadline_ms, struct postern_
     while ((stream = TAILQ_FIRST(&postern->queued))) {
         stream_fail(stream, &why);
     }
+    postern_flush(postern); /* a stream that was opened is one that may finish */
     connection_drain(postern->connection, deadline_ms);
     postern_leave(postern);
     return 0;
@@ -478,6 +479,7 @@ struct postern_stream *postern_next(struct postern *postern, unsigned *ret_event
     if (postern_enter(postern, NULL) != 0) {
         return NULL;
     }
+    postern_flush(postern); /* what it makes room for is news, too, and is not waited for after NULL */
     stream = TAILQ_FIRST(&postern->news);
     if (stream) {
         TAILQ_REMOVE(&postern->news, stream, in_news);

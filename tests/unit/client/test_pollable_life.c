@@ -319,6 +319,23 @@ static void test_drains(void **state)
     postern_close(queued);
 }
 
+/* A stream that was opened is one of those that may finish, though nothing of it was written yet. */
+static void test_drains_right_after_an_open(void **state)
+{
+    struct postern_stream *stream;
+    char buffer[10];
+
+    (void)state;
+    connect_door();
+    stream = open_route("source:1");
+    postern_finish(stream, NULL);
+    assert_int_equal(postern_drain(door, 0, &err), 0);
+    assert_int_equal(read_all(stream, buffer, sizeof buffer), 1);
+    postern_close(stream);
+    TURN_UNTIL(postern_wait_ready(door, 0, &err) == -ESHUTDOWN);
+    assert_int_equal(server.lost, 0);
+}
+
 static void test_drains_before_it_is_connected(void **state)
 {
     (void)state;
@@ -469,6 +486,7 @@ int main(void)
         TEST(test_goes_elsewhere_when_the_daemon_drains),
         TEST(test_drained_sessions_are_bounded),
         TEST(test_drains),
+        TEST(test_drains_right_after_an_open),
         TEST(test_drains_before_it_is_connected),
         TEST(test_disconnecting_gives_streams_up),
         TEST(test_ping),
