@@ -201,14 +201,14 @@ void poller_mute(struct poller *poller, struct watcher *watcher, bool muted)
     (void)control(poller, EPOLL_CTL_MOD, watcher->fd, muted ? EVERYTHING & ~TO_READ : EVERYTHING, watcher);
 }
 
-/* A full batch may have left some behind. */
+/* A full batch may have left some behind; and who is in it may have said more since. */
 bool poller_is_quiet(const struct poller *poller, const struct watcher *watcher, uint64_t within_ns)
 {
     if (poller->batch_next == 0 || poller->batch_count == POLLER_BATCH || watcher->again != 0 ||
         uv_hrtime() - poller->woken_ns > within_ns) {
         return false;
     }
-    for (int i = poller->batch_next; i < poller->batch_count; i++) {
+    for (int i = 0; i < poller->batch_count; i++) {
         if (poller->batch[i].data.ptr == watcher) {
             return false;
         }

@@ -324,6 +324,34 @@ static void test_what_was_fetched_tells_who_is_quiet(void **state)
     seen_close(&two);
 }
 
+static unsigned quiet_ones;
+
+static void count_the_other(struct seen *seen)
+{
+    quiet_ones += poller_is_quiet(&bench.loop.poller, &seen->other->watcher, UINT64_MAX / 2);
+    seen->then = NULL;
+}
+
+/* Its end may have come after the batch that its last bytes came with. */
+static void test_who_was_told_in_this_batch_is_not_known_to_be_quiet(void **state)
+{
+    struct seen one, two;
+    (void)state;
+    two_settled(&one, &two);
+    one.other = &two;
+    two.other = &one;
+    one.then = two.then = count_the_other;
+    quiet_ones = 0;
+    peer_say(&one.peer, 10);
+    peer_say(&two.peer, 10);
+    settle();
+    assert_null(one.then);
+    assert_null(two.then);
+    assert_int_equal(quiet_ones, 0);
+    seen_close(&one);
+    seen_close(&two);
+}
+
 static void test_mute_holds_back_bytes_but_not_the_end(void **state)
 {
     struct seen one;
@@ -552,6 +580,7 @@ int main(void)
         TEST(test_again_lets_others_have_their_turn),
         TEST(test_no_report_after_remove_though_due),
         TEST(test_what_was_fetched_tells_who_is_quiet),
+        TEST(test_who_was_told_in_this_batch_is_not_known_to_be_quiet),
         TEST(test_mute_holds_back_bytes_but_not_the_end),
         TEST(test_a_socket_moves_with_its_reports),
         TEST(test_what_was_fetched_for_the_old_watcher_is_dropped),
