@@ -136,6 +136,16 @@ static void *run_good(void *data)
     return NULL;
 }
 
+/* An enclave has processors of its own, and the bad peers have none: what such a thread does must not keep the daemon from a processor.
+ * So where all the others were started as real-time ones, these are not. */
+static void give_way(void)
+{
+    const struct sched_param none = {.sched_priority = 0};
+    if (sched_setscheduler(0, SCHED_OTHER, &none) != 0) {
+        die("cannot give way: %s", strerror(errno));
+    }
+}
+
 /* ---- The server that sends more than anybody reads ---- */
 
 static void *run_flood(void *data)
@@ -144,6 +154,7 @@ static void *run_flood(void *data)
     static char bytes[65536];
     int listener = *(const int *)data;
     int small = 65536;
+    give_way();
     for (;;) {
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0) {
@@ -288,16 +299,6 @@ static void hear(int epoll_fd, double at, double until)
     }
 }
 
-/* An enclave has processors of its own, and the bad peers have none: what this thread does must not keep the daemon from a processor.
- * So where all the others were started as real-time ones, this one is not. */
-static void give_way(void)
-{
-    const struct sched_param none = {.sched_priority = 0};
-    if (sched_setscheduler(0, SCHED_OTHER, &none) != 0) {
-        die("cannot give way: %s", strerror(errno));
-    }
-}
-
 static struct bad_peer *attack(double *ret_began, double *ret_ended)
 {
     struct bad_peer *peers = calloc(settings.peers, sizeof *peers);
@@ -356,7 +357,8 @@ static double recovery(double ended, double quiet_p99_us)
     unsigned good = 0;
     for (unsigned window = 0; window < (unsigned)(AFTER / WINDOW); window++) {
         double from = ended + window * WINDOW;
-        good = latency(0.98, from, from + WINDOW, false) <= 2 * quiet_p99_us ? good + 1 : 0;
+        double p98 = latency(0.98, from, from + WINDOW, false);
+        good = p98 > 0 && p98 <= 2 * quiet_p99_us ? good + 1 : 0; /* 0: no connection came about at all */
         if (good == 2) {
             return (window - 1) * WINDOW;
         }
