@@ -216,14 +216,15 @@ static int take_arguments(struct ctl *ctl, int argc, char **argv, struct request
 
 static int read_input(const char *file, uint8_t *data, size_t *ret_size, struct error *err)
 {
-    FILE *in = strcmp(file, "-") == 0 ? stdin : fopen(file, "re");
+    bool opened = strcmp(file, "-") != 0;
+    FILE *in = opened ? fopen(file, "re") : stdin;
 
     if (!in) {
         return error_errno(err, -errno, "cannot read %s", file);
     }
     *ret_size = fread(data, 1, INPUT_MAX + 1, in);
     int rv = ferror(in) ? error_errno(err, -EIO, "cannot read %s", file) : 0;
-    if (in != stdin) {
+    if (opened) {
         fclose(in);
     }
     if (rv == 0 && *ret_size > INPUT_MAX) {
