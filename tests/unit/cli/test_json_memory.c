@@ -15,10 +15,18 @@
 
 static unsigned freed, residues;
 
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
 void __real_free(void *memory);
 void __wrap_free(void *memory);
 
-/* Of json_memory.c, and of this file. */
+/* Of json_memory.c, and of this file. All of a block is looked at when it is freed, what nobody wrote to, too. */
+void *__wrap_malloc(size_t size)
+{
+    void *memory = __real_malloc(size);
+    return memory ? memset(memory, '-', malloc_usable_size(memory)) : NULL;
+}
+
 void __wrap_free(void *memory)
 {
     freed++;

@@ -40,7 +40,7 @@ if(TARGET postern_kms)
   postern_unit_test(cli out_file FAULTS)
   postern_unit_test(cli kms FAULTS USES run_cli LINK_OPTIONS -lutil DEFINITIONS CORPUS="${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/sealed")
   postern_unit_test(cli kmstool)
-  postern_unit_test(cli json_memory LINK_OPTIONS -Wl,--wrap=free)
+  postern_unit_test(cli json_memory LINK_OPTIONS -Wl,--wrap=malloc,--wrap=free)
   postern_unit_test(cli secrecy)
   postern_unit_test(cli kms_proxy FAULTS USES run_cli LINK_OPTIONS
     -Wl,--wrap=postern_kms_open,--wrap=postern_kms_close,--wrap=kms_attested_prepare,--wrap=kms_proxy_serve)
