@@ -11,6 +11,7 @@ void forwarded_release(struct forwarded *forwarded)
 {
     text_release(&forwarded->wire);
     text_release(&forwarded->meaning);
+    text_release(&forwarded->fields);
 }
 
 static int get_value(void *data, enum http_variable kind, const char *name, struct text *out,
@@ -53,22 +54,30 @@ static void add_piece(struct forwarded *forwarded, struct http_body_out *body, s
     text_add_bytes(&forwarded->meaning, piece.data, piece.size);
 }
 
+static void add_trailers(struct text *meaning, const struct http_fields *trailers)
+{
+    for (unsigned i = 0; i < trailers->count; i++) {
+        const struct http_field *field = &trailers->list[i];
+        if (field->crosses) {
+            for (size_t k = 0; k < field->name.size; k++) {
+                char c = field->name.data[k];
+                text_add_char(meaning, c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c);
+            }
+            text_add(meaning, ": ");
+            text_add_bytes(meaning, field->value.data, field->value.size);
+            text_add(meaning, "\n");
+        }
+    }
+}
+
 static void add_end(struct forwarded *forwarded, const struct http_body_out *body,
                     const struct http_fields *trailers)
 {
     http_body_end(body, trailers, &forwarded->wire);
     text_add(&forwarded->meaning, "\n");
-    for (unsigned i = 0; i < trailers->count && body->framing.body == HTTP_BODY_CHUNKED; i++) {
-        const struct http_field *field = &trailers->list[i];
-        if (field->crosses) {
-            for (size_t k = 0; k < field->name.size; k++) {
-                char c = field->name.data[k];
-                text_add_char(&forwarded->meaning, c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c);
-            }
-            text_add(&forwarded->meaning, ": ");
-            text_add_bytes(&forwarded->meaning, field->value.data, field->value.size);
-            text_add(&forwarded->meaning, "\n");
-        }
+    if (body->framing.body == HTTP_BODY_CHUNKED) {
+        add_trailers(&forwarded->meaning, trailers);
+        add_trailers(&forwarded->fields, trailers);
     }
     text_add(&forwarded->meaning, "<end>\n");
     forwarded->whole++;
@@ -107,6 +116,7 @@ static void begin_request(struct forwarded *forwarded, const struct http_request
     if (why == HTTP_REFUSED_NONE) {
         http_head_write(&head, &forwarded->wire);
         add_head_meaning(&forwarded->meaning, &head);
+        add_head_meaning(&forwarded->fields, &head);
         http_body_init(body, request->framing);
         forwarded->cut = true;
     } else {
@@ -197,6 +207,7 @@ static void begin_response(struct forwarded *forwarded, const struct http_respon
     }
     http_head_write(&head, &forwarded->wire);
     add_head_meaning(&forwarded->meaning, &head);
+    add_head_meaning(&forwarded->fields, &head);
     http_body_init(body, framing);
     forwarded->cut = response->status >= 200;
     http_head_release(&head);

@@ -14,6 +14,7 @@
 struct forwarded {
     struct text wire;      /* what was sent on */
     struct text meaning;   /* the same without the framing: heads and bodies, however they were split */
+    struct text fields;    /* of the meaning, the heads and trailers alone: no body can pass for one */
     unsigned whole;        /* messages that were sent on to their end */
     bool cut;              /* one was begun, and not */
     enum http_refusal why; /* HTTP_REFUSED_NONE: what came was taken, or is not over */
