@@ -188,7 +188,8 @@ POSTERN_API int postern_kms_decrypt(struct postern_kms *kms,
 struct postern_kms_data_key_request {
     size_t size;
     struct postern_kms_call call;
-    const char *key_id;   /* the key that encrypts the data key: ID, ARN, or alias/NAME */
+    const char *
+        key_id; /* the key that encrypts the data key: ARN, or ID or alias/NAME of the credentials' account */
     const char *key_spec; /* "AES_256" or "AES_128"; NULL: AES_256, unless `bytes` is set */
     unsigned bytes;       /* instead: the data key's length, 1 to 1024 */
 };

@@ -9,12 +9,15 @@
  *     struct postern_seal_options options;
  *
  *     postern_seal_options_init(&options);
- *     options.key_id = "alias/results";
+ *     options.key_id = "arn:aws:kms:us-east-1:111122223333:alias/results";
  *     if (postern_seal(kms, &options, &io, &err) < 0)
  *         die(err.message);
  *
  * WHO SEALED IT is not told by a sealed file: whoever may have the KMS key make data keys, or encrypt under it, can make one. It tells that
  * nothing was changed since.
+ *
+ * NAME KEYS BY THEIR ARN, or by the ARN of an alias. What is not an ARN is looked for in the account that the AWS credentials are of, and those come to
+ * an enclave from outside: whoever gives them can have an alias of the same name in another account. So a bare alias/NAME is refused.
  *
  * OPENING writes nothing of a chunk (64 KiB) before it was checked, but whether the file ends where it ended is known at the end alone: until
  * postern_unseal() has returned 0, take what was written for nothing.
@@ -53,7 +56,7 @@ struct postern_seal_io {
 struct postern_seal_options {
     size_t size;
     unsigned flags;
-    const char *key_id; /* that encrypts the data key: ID, ARN, or alias/NAME */
+    const char *key_id; /* that encrypts the data key: ARN or ID; without attestation alias/NAME, too */
     struct postern_kms_call
         call; /* the context's pairs stand in the file, for all to read: at most 64, and 8 KiB */
 };
@@ -71,8 +74,7 @@ POSTERN_API int postern_seal(struct postern_kms *kms, const struct postern_seal_
 struct postern_unseal_options {
     size_t size;
     unsigned flags;
-    /* The key that it has to be sealed under, as KMS names it (its ARN), or as KMS may be asked for it (ID, alias/NAME). NULL: whichever the
-     * file names, which says nothing about who sealed it. */
+    /* The key that it has to be sealed under: ARN or ID. NULL: whichever the file names, which says nothing about who sealed it. */
     const char *key_id;
     struct postern_kms_call call; /* pairs that the file's context has to have, and may have more than */
 };

@@ -90,7 +90,7 @@ static const struct cli_command commands[] = {
      cli_kms_proxy, true},
     {"seal", "--key KEY [--context KEY=VALUE]... [IN [OUT]]",
      "encrypt a file under a data key that KMS makes for it",
-     "  --key KEY                the KMS key: ID, ARN or alias/NAME\n"
+     "  --key KEY                the KMS key: its ARN or ID\n"
      "  --no-attestation         outside of enclaves: the data key comes from KMS in the clear, within "
      "TLS\n" KMS_SETTINGS_HELP,
      cli_seal, true},

@@ -22,6 +22,23 @@ static int fail(struct postern_error *ret, int status, const char *what, struct 
     return kms_fail(ret, status, NULL, err);
 }
 
+/*
+ * KMS looks for an alias in the account of whoever calls. In an enclave the AWS credentials come from the parent, and in an account of its
+ * own the parent can have an alias of any name lead to a key of its own. An ARN, of a key or of an alias, names the account; a key's ID is
+ * KMS's to choose.
+ */
+static int check_account(const char *key_id, struct error *err)
+{
+    static const char alias[] = "alias/";
+    return strncmp(key_id, alias, sizeof alias - 1) != 0
+               ? 0
+               : error_set(
+                     err, -EINVAL,
+                     "%.200s may be of any account, whichever the AWS credentials are of, and those come "
+                     "from outside of the enclave: name the KMS key by its ARN",
+                     key_id);
+}
+
 /* ---- A data key without attestation ---- */
 
 static json_t *context_object(const struct postern_kms_call *call)
@@ -172,12 +189,13 @@ int postern_seal(struct postern_kms *kms, const struct postern_seal_options *opt
                   "the options are not those of postern_seal_options_init(), or lack a key_id");
         return fail(ret_error, -EINVAL, "cannot seal", &err);
     }
-    int r = seal_check_context(options->call.context, options->call.context_count, &err);
+    bool openly = (options->flags & POSTERN_SEAL_WITHOUT_ATTESTATION) != 0;
+    int r = openly ? 0 : check_account(options->key_id, &err);
+    r = r == 0 ? seal_check_context(options->call.context, options->call.context_count, &err) : r;
     r = r == 0 ? check_tokens(&options->call, &err) : r;
     if (r != 0) {
         return fail(ret_error, r, "cannot seal", &err);
     }
-    bool openly = (options->flags & POSTERN_SEAL_WITHOUT_ATTESTATION) != 0;
     r = openly ? ask_openly(kms, options, &key, ret_error) : ask_attested(kms, options, &key, ret_error);
     if (r == 0) {
         r = seal_under(&key, options, io, &err);
@@ -291,7 +309,8 @@ int postern_unseal(struct postern_kms *kms, const struct postern_unseal_options 
         error_set(&err, -EINVAL, "the options are not those of postern_unseal_options_init()");
         return fail(ret_error, -EINVAL, "cannot open", &err);
     }
-    int r = read_header(io, &header, &bytes, &size, &err);
+    int r = options->key_id != NULL ? check_account(options->key_id, &err) : 0;
+    r = r == 0 ? read_header(io, &header, &bytes, &size, &err) : r;
     if (r != 0) {
         return fail(ret_error, r, "cannot open", &err);
     }

@@ -40,12 +40,12 @@ def test_from_the_owner_to_the_enclave(sim, folder, size):
     done = enclave(sim, "open", folder / "sealed", folder / "out")
     assert told(done, 0) and (folder / "out").read_bytes() == plain and mode(folder / "out") == 0o600
     # And by pipes.
-    done = enclave(sim, "open", "--key", "alias/data", "--context", "tenant=payroll", input=sealed)
+    done = enclave(sim, "open", "--key", sim.key("data"), "--context", "tenant=payroll", input=sealed)
     assert (done.returncode, done.stdout) == (0, plain), done.stderr
 
 
 def test_from_the_enclave_to_the_owner(sim, folder):
-    done = enclave(sim, "seal", "--key", "alias/results", input=b"42 people\n")
+    done = enclave(sim, "seal", "--key", sim.key("results"), input=b"42 people\n")
     assert told(done, 0) and b"people" not in done.stdout
     (folder / "sealed").write_bytes(done.stdout)
     denied = enclave(sim, "open", folder / "sealed")  # the enclave may seal under that key, and no more
@@ -61,6 +61,16 @@ def test_another_image_cannot_open(sim, folder):
     assert "AccessDeniedException" in told(denied, 1) and not list(folder.iterdir())
     unattested = enclave(sim, "seal", "--no-attestation", "--key", "alias/results", nsm=None, input=b"x")
     assert "AccessDeniedException" in told(unattested, 1)
+
+
+def test_aliases_are_no_accounts(sim, folder):
+    """The parent may give the enclave credentials of any account, and have an alias there."""
+    sealed = owner_seals(sim, "--key", "alias/data", input=b"x").stdout
+    for done in (enclave(sim, "seal", "--key", "alias/results", "-", folder / "out", input=b"x"),
+                 enclave(sim, "open", "--key", "alias/data", "-", folder / "out", input=sealed)):
+        assert "may be of any account" in told(done, 1) and not list(folder.iterdir())
+    of_account = sim.key("data").replace("key/data", "alias/data")
+    assert enclave(sim, "open", "--key", of_account, input=sealed).stdout == b"x"
 
 
 def test_the_key_and_the_context_that_are_meant(sim):

@@ -43,7 +43,7 @@ static struct postern_seal_options seal_options(unsigned flags)
     struct postern_seal_options options;
     postern_seal_options_init(&options);
     options.flags = flags;
-    options.key_id = "alias/k";
+    options.key_id = KEY;
     options.call.context = context;
     options.call.context_count = 2;
     options.call.grant_tokens = tokens;
@@ -104,7 +104,7 @@ static void test_with_attestation(void **state)
     struct sealed_bytes sealed = sealed_hello(0);
     assert_true(scripted_kms.attested);
     assert_string_equal(scripted_kms.operation, "GenerateDataKey");
-    assert_non_null(strstr(scripted_kms.request, "\"KeyId\":\"alias/k\""));
+    assert_non_null(strstr(scripted_kms.request, "\"KeyId\":\"" KEY "\""));
     assert_non_null(strstr(scripted_kms.request, "\"KeySpec\":\"AES_256\""));
     assert_non_null(strstr(scripted_kms.request, "\"token\""));
     assert_opens(sealed);
@@ -219,18 +219,46 @@ static void test_another_key(void **state)
     struct postern_unseal_options options = unseal_options(NULL, 0);
     struct sealed_bytes sealed = sealed_hello(0), out;
     (void)state;
-    options.key_id = "alias/other";
+    options.key_id = "other";
     scripted_kms.result = -EREMOTEIO;
     scripted_kms.type = "IncorrectKeyException";
     assert_int_equal(open_with(&options, sealed, &out), -EPERM);
     assert_int_equal(err.status, -EPERM);
     assert_string_equal(err.word, "IncorrectKeyException");
-    assert_non_null(strstr(err.message, "it was sealed under another key than alias/other"));
+    assert_non_null(strstr(err.message, "it was sealed under another key than other"));
     options.key_id = NULL;
     assert_int_equal(open_with(&options, sealed, &out), -EPERM);
     assert_non_null(strstr(err.message, "it was sealed under another key than " KEY));
     scripted_kms.type = "DisabledException";
     assert_int_equal(open_with(&options, sealed, &out), -EREMOTEIO);
+    sealed_free(&sealed);
+}
+
+/* The parent gives the enclave its AWS credentials, and an alias is of their account. */
+static void test_aliases(void **state)
+{
+    struct postern_seal_options sealing = seal_options(0);
+    struct sealed_bytes sealed = sealed_hello(0), out;
+    struct postern_unseal_options opening = unseal_options(NULL, 0);
+    unsigned calls = scripted_kms.calls;
+    (void)state;
+    sealing.key_id = opening.key_id = "alias/results";
+    assert_int_equal(seal_with(&sealing, &out), -EINVAL);
+    assert_non_null(strstr(err.message, "alias/results may be of any account"));
+    assert_int_equal(out.size, 0);
+    assert_int_equal(open_with(&opening, sealed, &out), -EINVAL);
+    assert_non_null(strstr(err.message, "name the KMS key by its ARN"));
+    assert_int_equal(scripted_kms.calls, calls);
+    /* The ARN of an alias says which account; who seals outside of enclaves has credentials of the right one. */
+    sealing.key_id = "arn:aws:kms:us-east-1:111122223333:alias/results";
+    sealed_free(&sealed);
+    assert_int_equal(seal_with(&sealing, &sealed), 0);
+    assert_non_null(strstr(scripted_kms.request, sealing.key_id));
+    sealed_free(&sealed);
+    sealing.key_id = "alias/results";
+    sealing.flags = POSTERN_SEAL_WITHOUT_ATTESTATION;
+    scripted_kms.body = OPENLY;
+    assert_int_equal(seal_with(&sealing, &sealed), 0);
     sealed_free(&sealed);
 }
 
@@ -250,10 +278,10 @@ static void test_contexts(void **state)
     assert_int_equal(open_with(&options, sealed, &out), -EINVAL);
     assert_int_equal(scripted_kms.calls, calls);
     options.call.context_count = 0;
-    options.key_id = "alias/mine";
+    options.key_id = "mine";
     scripted_kms.result = -EREMOTEIO;
     assert_int_equal(open_with(&options, sealed, &out), -EREMOTEIO);
-    assert_non_null(strstr(scripted_kms.request, "\"KeyId\":\"alias/mine\""));
+    assert_non_null(strstr(scripted_kms.request, "\"KeyId\":\"mine\""));
     sealed_free(&sealed);
 }
 
@@ -323,6 +351,7 @@ int main(void)
         TEST(test_attested_keys_of_another_length),
         TEST(test_options),
         TEST(test_another_key),
+        TEST(test_aliases),
         TEST(test_contexts),
         TEST(test_failing_io),
         TEST(test_describe),
