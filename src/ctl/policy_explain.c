@@ -38,6 +38,7 @@ static const struct {
 /* What is allowed to one principal. */
 struct table {
     const char *principal; /* of the policy's, or the command line's */
+    const char *kind;      /* such as Service; NULL: AWS, the one kind that may send an attestation */
     struct iam_verdict cells[CALLERS][IAM_KMS_OPERATIONS];
 };
 
@@ -54,38 +55,71 @@ struct explanation {
 
 /* ---- Who is asked about ---- */
 
-static int add_principal(struct explanation *all, const char *name, struct error *err)
+static bool is_same_kind(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Of no use to anybody: what a principal that was deleted has left. */
+static bool is_left_over(const char *kind, const char *name)
+{
+    return !kind && !strchr(name, ':') && strlen(name) > IAM_ACCOUNT_DIGITS;
+}
+
+static int add_principal(struct explanation *all, const char *kind, const char *name, struct error *err)
 {
     for (size_t i = 0; i < all->count; i++) {
-        if (strcmp(all->tables[i].principal, name) == 0) {
+        if (strcmp(all->tables[i].principal, name) == 0 && is_same_kind(all->tables[i].kind, kind)) {
             return 0;
         }
     }
     if (all->count == PRINCIPALS_MAX) {
         return error_set(err, -E2BIG, "it names more than %d principals: say --principal", PRINCIPALS_MAX);
     }
-    if (strchr(name, ':') || strlen(name) <= IAM_ACCOUNT_DIGITS) { /* else what a deleted one left */
-        all->tables[all->count++].principal = name;
+    if (!is_left_over(kind, name)) {
+        all->tables[all->count++] = (struct table){.principal = name, .kind = kind};
     }
     return 0;
 }
 
+static int add_list(struct explanation *all, const char *kind, const json_t *list, struct error *err)
+{
+    int rv = 0;
+
+    for (size_t i = 0; rv == 0 && i < iam_list_size(list); i++) {
+        rv = add_principal(all, kind, json_string_value(iam_list_at(list, i)), err);
+    }
+    return rv;
+}
+
+/* Of one statement. */
+static int add_named(struct explanation *all, json_t *principal, struct error *err)
+{
+    const char *kind;
+    json_t *list;
+    int rv = 0;
+
+    if (json_is_string(principal)) {
+        return add_list(all, NULL, principal, err);
+    }
+    json_object_foreach(principal, kind, list)
+    {
+        rv = rv == 0 ? add_list(all, strcmp(kind, "AWS") == 0 ? NULL : kind, list, err) : rv;
+    }
+    return rv;
+}
+
 static int add_principals(struct explanation *all, struct error *err)
 {
+    int rv = 0;
+
     if (all->arguments->principal) {
-        return add_principal(all, all->arguments->principal, err);
+        return add_principal(all, NULL, all->arguments->principal, err);
     }
-    for (size_t i = 0; i < all->policy.count; i++) {
-        const json_t *principal = all->policy.statements[i].principal;
-        const json_t *list = json_is_string(principal) ? principal : json_object_get(principal, "AWS");
-        for (size_t j = 0; list && j < iam_list_size(list); j++) {
-            int rv = add_principal(all, json_string_value(iam_list_at(list, j)), err);
-            if (rv != 0) {
-                return rv;
-            }
-        }
+    for (size_t i = 0; rv == 0 && i < all->policy.count; i++) {
+        rv = add_named(all, all->policy.statements[i].principal, err);
     }
-    return 0;
+    return rv;
 }
 
 /* ---- What they may ---- */
@@ -130,8 +164,9 @@ static const char *pcr_of(const struct explanation *all, enum caller caller, uns
                                                              : attested_pcr(all, index);
 }
 
+/* `tried`: of another image, that it is one of many. */
 static void make_request(const struct explanation *all, const char *principal, enum caller caller,
-                         unsigned same, struct iam_kms_request *ret)
+                         unsigned same, bool tried, struct iam_kms_request *ret)
 {
     iam_kms_request_init(ret, principal, NULL);
     if (caller == UNATTESTED) {
@@ -141,17 +176,17 @@ static void make_request(const struct explanation *all, const char *principal, e
     for (unsigned i = 0; i < IAM_KMS_PCRS; i++) {
         const char *pcr = pcr_of(all, caller, i, same);
         if (pcr[0] != '\0') {
-            iam_kms_request_pcr(ret, i, pcr);
+            iam_kms_request_pcr(ret, i, pcr, tried && is_of_image(i, same));
         }
     }
 }
 
 static void evaluate(const struct explanation *all, const char *principal, enum caller caller, unsigned same,
-                     struct iam_verdict verdicts[IAM_KMS_OPERATIONS])
+                     bool tried, struct iam_verdict verdicts[IAM_KMS_OPERATIONS])
 {
     struct iam_kms_request request;
 
-    make_request(all, principal, caller, same, &request);
+    make_request(all, principal, caller, same, tried, &request);
     for (size_t i = 0; i < IAM_KMS_OPERATIONS; i++) {
         request.request.action = iam_kms_operations[i];
         iam_evaluate(&all->policy, &request.request, &verdicts[i]);
@@ -167,18 +202,30 @@ static int badness(const struct iam_verdict *verdict)
     return verdict->decision == IAM_UNKNOWN ? 1 : 0;
 }
 
+/* Which other image it is, is for who builds it to choose. */
+static void fear_image(const struct explanation *all, struct table *table, unsigned same, bool tried)
+{
+    struct iam_verdict verdicts[IAM_KMS_OPERATIONS];
+
+    evaluate(all, table->principal, OTHER_IMAGE, same, tried, verdicts);
+    for (size_t i = 0; i < IAM_KMS_OPERATIONS; i++) {
+        if (badness(&verdicts[i]) > badness(&table->cells[OTHER_IMAGE][i])) {
+            table->cells[OTHER_IMAGE][i] = verdicts[i];
+        }
+    }
+}
+
 static void fill(const struct explanation *all, struct table *table)
 {
-    struct iam_verdict alike[IAM_KMS_OPERATIONS];
-
-    for (enum caller caller = 0; caller < CALLERS; caller++) {
-        evaluate(all, table->principal, caller, 1, table->cells[caller]);
+    evaluate(all, table->principal, UNATTESTED, 1, false, table->cells[UNATTESTED]);
+    if (table->kind) {
+        return;
     }
-    evaluate(all, table->principal, OTHER_IMAGE, 2, alike);
-    for (size_t i = 0; i < IAM_KMS_OPERATIONS; i++) {
-        if (badness(&alike[i]) > badness(&table->cells[OTHER_IMAGE][i])) {
-            table->cells[OTHER_IMAGE][i] = alike[i];
-        }
+    evaluate(all, table->principal, ATTESTED, 1, false, table->cells[ATTESTED]);
+    evaluate(all, table->principal, DEBUG, 1, false, table->cells[DEBUG]);
+    for (unsigned same = 1; same <= 2; same++) {
+        fear_image(all, table, same, false);
+        fear_image(all, table, same, true);
     }
 }
 
@@ -215,7 +262,7 @@ static void look_for_ways_around(struct explanation *all, const char *principal)
     struct iam_kms_request request;
     struct iam_verdict verdict;
 
-    make_request(all, principal, UNATTESTED, 0, &request);
+    make_request(all, principal, UNATTESTED, 0, false, &request);
     for (size_t i = 0; i < ARRAY_SIZE(ways_around); i++) {
         request.request.action = ways_around[i].action;
         iam_evaluate(&all->policy, &request.request, &verdict);
@@ -253,6 +300,9 @@ static void put(const struct ctl *ctl, const char *text)
 
 static void print_table(const struct ctl *ctl, const struct explanation *all, const struct table *table)
 {
+    if (table->kind) {
+        fprintf(ctl->out, "%s ", table->kind);
+    }
     put(ctl, strcmp(table->principal, "*") == 0 ? "* (anybody with an account at AWS)" : table->principal);
     fprintf(ctl->out, "\n  %-22s", "");
     for (enum caller caller = 0; caller < CALLERS; caller++) {

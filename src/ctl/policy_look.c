@@ -8,8 +8,28 @@
 #include "iam/operator.h"
 #include <jansson.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
+
+static size_t character_size(unsigned char lead)
+{
+    return lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
+/* Names are cut to size, maybe within a character, and what is not UTF-8 would be no JSON. All else comes from JSON. */
+static void mend_cuts(struct text *text)
+{
+    for (size_t i = 0; i < text->length;) {
+        size_t size = character_size((unsigned char)text->data[i]), have = 1;
+        while (have < size && i + have < text->length &&
+               ((unsigned char)text->data[i + have] & 0xc0) == 0x80) {
+            have++;
+        }
+        if (have < size) {
+            memset(text->data + i, '?', have);
+        }
+        i += have;
+    }
+}
 
 void policy_warn(struct policy_warnings *warnings, size_t statement, const char *format, ...)
 {
@@ -25,6 +45,7 @@ void policy_warn(struct policy_warnings *warnings, size_t statement, const char 
     va_start(args, format);
     text_addv(&warning->text, format, args);
     va_end(args);
+    mend_cuts(&warning->text);
 }
 
 void policy_warnings_release(struct policy_warnings *warnings)
@@ -35,24 +56,9 @@ void policy_warnings_release(struct policy_warnings *warnings)
     warnings->count = 0;
 }
 
-/* Whether the name of a condition key is one of an attestation; *ret_pcr is its PCR's number, or -1 of another such key. */
-static bool is_attestation_key(const char *name, int *ret_pcr)
+static bool is_attestation_key(const char *name)
 {
-    size_t prefix = strlen(IAM_KMS_ATTESTATION);
-    char *end;
-
-    *ret_pcr = -1;
-    if (strncasecmp(name, IAM_KMS_ATTESTATION, prefix) != 0) {
-        return false;
-    }
-    name += prefix;
-    if (strcasecmp(name, "ImageSha384") == 0) {
-        *ret_pcr = 0;
-    } else if (strncasecmp(name, "PCR", 3) == 0) {
-        long pcr = strtol(name + 3, &end, 10);
-        *ret_pcr = end > name + 3 && *end == '\0' && pcr >= 0 && pcr < IAM_KMS_PCRS ? (int)pcr : -1;
-    }
-    return true;
+    return strncasecmp(name, IAM_KMS_ATTESTATION, strlen(IAM_KMS_ATTESTATION)) == 0;
 }
 
 /* One operator on one key of an attestation, in one statement. */
@@ -144,7 +150,6 @@ static bool means_any_operation(const struct iam_statement *statement)
 static bool look_at_condition(struct use *use, bool deny, struct policy_warnings *warnings)
 {
     bool any = false;
-    int pcr;
     json_t *keys, *values;
 
     json_object_foreach(use->policy->statements[use->statement].condition, use->name, keys)
@@ -158,7 +163,7 @@ static bool look_at_condition(struct use *use, bool deny, struct policy_warnings
         json_object_foreach(keys, use->key, values)
         {
             use->values = values;
-            if (is_attestation_key(use->key, &pcr)) {
+            if (is_attestation_key(use->key)) {
                 any = true;
                 (deny ? look_at_deny : look_at_allow)(use, warnings);
             }

@@ -60,7 +60,7 @@ static enum truth names_caller(struct evaluation *in, const json_t *named, bool 
     const char *caller = in->request->principal;
     enum truth found = NO;
 
-    for (size_t i = 0; named && i < iam_list_size(named); i++) {
+    for (size_t i = 0; i < iam_list_size(named); i++) {
         const char *name = json_string_value(iam_list_at(named, i));
         if (!caller && strcmp(name, "*") != 0) {
             found = either(found, unknown(in, "Principal", "who calls is not known"));
@@ -79,6 +79,22 @@ static enum truth names_caller(struct evaluation *in, const json_t *named, bool 
     return found;
 }
 
+/* A service, or whom somebody else vouches for, goes by its name alone. */
+static enum truth names_other(struct evaluation *in, const json_t *named)
+{
+    const char *caller = in->request->principal;
+
+    if (!caller) {
+        return unknown(in, "Principal", "who calls is not known");
+    }
+    for (size_t i = 0; i < iam_list_size(named); i++) {
+        if (strcmp(json_string_value(iam_list_at(named, i)), caller) == 0) {
+            return YES;
+        }
+    }
+    return NO;
+}
+
 static enum truth match_principal(struct evaluation *in, const struct iam_statement *statement,
                                   bool *by_account)
 {
@@ -86,7 +102,16 @@ static enum truth match_principal(struct evaluation *in, const struct iam_statem
     if (json_is_string(statement->principal)) {
         return YES;
     }
-    return names_caller(in, json_object_get(statement->principal, "AWS"), by_account);
+    const char *kind;
+    json_t *named;
+    enum truth found = NO;
+
+    json_object_foreach(statement->principal, kind, named)
+    {
+        found = either(found, strcmp(kind, "AWS") == 0 ? names_caller(in, named, by_account)
+                                                       : names_other(in, named));
+    }
+    return found;
 }
 
 bool iam_statement_means_action(const struct iam_statement *statement, const char *action)
@@ -146,8 +171,20 @@ static const char *value_text(const json_t *value)
     return json_string_value(value);
 }
 
-static enum truth value_matches(struct evaluation *in, const struct iam_operator *op, const json_t *value,
-                                const char *text)
+static enum truth is_like(struct evaluation *in, const struct iam_operator *op, const struct iam_key *key,
+                          const char *pattern, const char *text)
+{
+    if (iam_wildcard(pattern, text, op->any_case)) {
+        return YES;
+    }
+    return key->choosable && strpbrk(pattern, "*?")
+               ? unknown(in, key->name,
+                         "an image can be made whose measurement is like a pattern with wildcards")
+               : NO;
+}
+
+static enum truth value_matches(struct evaluation *in, const struct iam_operator *op,
+                                const struct iam_key *key, const json_t *value, const char *text)
 {
     const char *wanted = value_text(value);
 
@@ -158,19 +195,19 @@ static enum truth value_matches(struct evaluation *in, const struct iam_operator
         return unknown(in, wanted, "policy variables are not understood");
     }
     if (op->compare == IAM_COMPARE_LIKE) {
-        return truth_of(iam_wildcard(wanted, text, op->any_case));
+        return is_like(in, op, key, wanted, text);
     }
     return truth_of((op->any_case ? strcasecmp(wanted, text) : strcmp(wanted, text)) == 0);
 }
 
 /* One value of the request against all of the policy's. */
-static enum truth text_matches(struct evaluation *in, const struct iam_operator *op, const json_t *values,
-                               const char *text)
+static enum truth text_matches(struct evaluation *in, const struct iam_operator *op,
+                               const struct iam_key *key, const json_t *values, const char *text)
 {
     enum truth any = NO;
 
     for (size_t i = 0; i < iam_list_size(values); i++) {
-        any = either(any, value_matches(in, op, iam_list_at(values, i), text));
+        any = either(any, value_matches(in, op, key, iam_list_at(values, i), text));
     }
     return op->negated ? not(any) : any;
 }
@@ -214,7 +251,7 @@ static enum truth key_holds(struct evaluation *in, const struct iam_operator *op
     }
     enum truth result = truth_of(op->set == IAM_SET_ALL);
     for (size_t i = 0; i < key->count; i++) {
-        enum truth one = text_matches(in, op, values, key->values[i]);
+        enum truth one = text_matches(in, op, key, values, key->values[i]);
         result = op->set == IAM_SET_ALL ? both(result, one) : either(result, one);
     }
     return result;

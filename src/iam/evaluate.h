@@ -15,17 +15,20 @@
 #include "base/error.h"
 #include "iam/policy.h"
 
-/* A condition key of the request. Without values: it is known to be absent. Names are compared in any case. */
+/* A condition key of the request. Without values: it is known to be absent. Names are compared in any case. Of a value that is
+ * choosable, whoever tries often enough has a part as needed: if it is not like a pattern, another one might be. */
 struct iam_key {
     const char *name;
     const char *const *values;
     size_t count;
+    bool choosable;
 };
 
 struct iam_request {
-    const char *principal; /* an ARN, an account, or "*": somebody whom no policy names. NULL: not known */
-    const char *action;    /* kms:Decrypt */
-    const char *resource;  /* the key's ARN; NULL: not known */
+    /* An ARN, an account, a service or who else is not of kind AWS, or "*": somebody whom no policy names. NULL: not known */
+    const char *principal;
+    const char *action;   /* kms:Decrypt */
+    const char *resource; /* the key's ARN; NULL: not known */
     const struct iam_key *keys;
     size_t key_count;
     const char *const

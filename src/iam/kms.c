@@ -12,12 +12,13 @@ const char *const iam_kms_operations[IAM_KMS_OPERATIONS] = {
 static const char *const all_known[] = {IAM_KMS_ATTESTATION, NULL};
 static const char *const some_known[] = {IAM_KMS_ATTESTATION "NitroTPMPCR", NULL};
 
-static void add_key(struct iam_kms_request *request, const char *name, const char *value)
+static void add_key(struct iam_kms_request *request, const char *name, const char *value, bool choosable)
 {
     size_t index = request->request.key_count++;
 
     request->values[index] = value;
-    request->keys[index] = (struct iam_key){.name = name, .values = &request->values[index], .count = 1};
+    request->keys[index] =
+        (struct iam_key){.name = name, .values = &request->values[index], .count = 1, .choosable = choosable};
 }
 
 void iam_kms_request_init(struct iam_kms_request *request, const char *principal, const char *resource)
@@ -30,11 +31,11 @@ void iam_kms_request_init(struct iam_kms_request *request, const char *principal
     if (!principal || !iam_principal_account(principal, request->account)) {
         return;
     }
-    add_key(request, "kms:CallerAccount", request->account);
-    add_key(request, "aws:PrincipalAccount", request->account);
+    add_key(request, "kms:CallerAccount", request->account, false);
+    add_key(request, "aws:PrincipalAccount", request->account, false);
     /* Of a session it is the role's, whose path the session does not tell; of an account, anybody's in it. */
     if (!strstr(principal, ":sts:") && !iam_principal_is_account(principal)) {
-        add_key(request, "aws:PrincipalArn", principal);
+        add_key(request, "aws:PrincipalArn", principal, false);
     }
 }
 
@@ -43,11 +44,11 @@ void iam_kms_request_attested(struct iam_kms_request *request, bool whole)
     request->request.families = whole ? all_known : some_known;
 }
 
-void iam_kms_request_pcr(struct iam_kms_request *request, unsigned index, const char *hex)
+void iam_kms_request_pcr(struct iam_kms_request *request, unsigned index, const char *hex, bool choosable)
 {
     snprintf(request->names[index], sizeof request->names[index], IAM_KMS_ATTESTATION "PCR%u", index);
-    add_key(request, request->names[index], hex);
+    add_key(request, request->names[index], hex, choosable);
     if (index == 0) {
-        add_key(request, IAM_KMS_ATTESTATION "ImageSha384", hex);
+        add_key(request, IAM_KMS_ATTESTATION "ImageSha384", hex, choosable);
     }
 }

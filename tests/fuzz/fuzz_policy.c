@@ -14,7 +14,7 @@ static void evaluate(const struct iam_policy *policy, const char *principal, boo
     iam_kms_request_init(&request, principal, NULL);
     if (attested) {
         iam_kms_request_attested(&request, false);
-        iam_kms_request_pcr(&request, 0, "00a1");
+        iam_kms_request_pcr(&request, 0, "00a1", true);
     }
     for (size_t i = 0; i < IAM_KMS_OPERATIONS; i++) {
         request.request.action = iam_kms_operations[i];

@@ -257,8 +257,14 @@ static const struct {
      NULL},
     {ALLOW_IF("Null", "PCR0", "false"), 1, "refused      allowed      allowed      allowed",
      "Allow with Null on kms:RecipientAttestation:PCR0: it looks whether"},
-    {ALLOW_IF("StringLike", "PCR0", "1a*"), 0, "refused      allowed      refused      refused",
+    /* An image of that beginning takes some 256 attempts at building one. */
+    {ALLOW_IF("StringLike", "PCR0", "1a*"), 1, "refused      allowed      unknown      refused",
      "StringLike on kms:RecipientAttestation:PCR0 has wildcards"},
+    {ALLOW_IF("StringLike", "ImageSha384", "1a?*"), 1,
+     "unknown: kms:RecipientAttestation:ImageSha384: an image can be made", "has wildcards"},
+    {DENY_IF("StringNotLike", "PCR0", "1a*"), 1, "refused      allowed      unknown      refused",
+     "Statement[0]: Allow without"},
+    {ALLOW_IF("StringLike", "PCR0", PCR0), 0, "refused      allowed      refused      refused", NULL},
     {ALLOW_IF("StringLike", "PCR0", "*"), 1, "refused      allowed      allowed      allowed",
      "StringLike on kms:RecipientAttestation:PCR0 has wildcards"},
     {ALLOW_IF("StringEquals", "PCR2", TIMES48("3C")), 1, "refused      refused      refused      refused",
@@ -293,6 +299,18 @@ static const struct {
     {OF("{\"Effect\":\"Allow\",\"Principal\":\"*\",\"NotAction\":\"kms:Encrypt\",\"Resource\":\"*\"" IF(
          "StringEquals", "PCR0", PCR0) "}"),
      0, "refused      allowed      refused      refused", "Allow with NotAction"},
+    /* A service, or who is of another kind, is somebody, too, and sends no attestation. */
+    {OF("{\"Effect\":\"Allow\",\"Principal\":{\"AWS\":\"" ROLE "\",\"Service\":\"lambda.amazonaws.com\"},"
+        "\"Action\":\"kms:Decrypt\",\"Resource\":\"*\"" IF("StringEquals", "PCR0", PCR0) "}"),
+     0, "Service lambda.amazonaws.com\n", NULL},
+    {OF(BY("Allow", ROLE, "kms:Decrypt",
+           IF("StringEquals", "PCR0", PCR0)) ",{\"Effect\":\"Allow\","
+                                             "\"Principal\":{\"Service\":\"lambda.amazonaws.com\"},"
+                                             "\"Action\":\"kms:*\",\"Resource\":\"*\"}"),
+     1, "allowed      refused      refused      refused", "lambda.amazonaws.com may kms:PutKeyPolicy"},
+    {OF("{\"Effect\":\"Allow\",\"Principal\":{\"Federated\":[\"x\",\"y\"]},\"Action\":\"kms:Decrypt\","
+        "\"Resource\":\"*\",\"Condition\":{\"StringEquals\":{\"aws:SourceAccount\":\"111122223333\"}}}"),
+     1, "unknown      refused      refused      refused", "Statement[0]: Allow without"},
     /* Ways around. */
     {OF(BY("Allow", ROLE, "kms:PutKeyPolicy", "") "," BY("Allow", ROLE, "kms:Decrypt",
                                                          IF("StringEquals", "PCR0", PCR0))),
@@ -383,6 +401,24 @@ static void test_json(void **state)
     assert_string_equal(unattested, "by_account");
     assert_true(json_is_null(attested));
     assert_int_equal(statement, 0);
+    json_decref(root);
+    ran_release(&ran);
+}
+
+/* A name that is cut within a character is told all the same. */
+static void test_cut_names(void **state)
+{
+    (void)state;
+    struct ran ran;
+    const char *first, *second;
+
+    write_file(written, ALLOW_IF("x" TIMES16("\u00e9\u00e9\u00e9"), "PCR0", PCR0));
+    run_ctl(&ran, "policy", "explain", written, "--json", NULL);
+    assert_int_equal(ran.code, 1);
+    json_t *root = json_loads(ran.out, 0, NULL);
+    assert_int_equal(json_unpack(root, "{s:[{s:s}, {s:s}]}", "warnings", "text", &first, "text", &second), 0);
+    assert_non_null(strstr(first, "? is not understood"));
+    assert_non_null(strstr(second, "Allow without a condition"));
     json_decref(root);
     ran_release(&ran);
 }
@@ -516,8 +552,8 @@ int main(void)
         cmocka_unit_test(test_statements),      cmocka_unit_test(test_refused_measurements),
         cmocka_unit_test(test_usage),           cmocka_unit_test(test_rows),
         cmocka_unit_test(test_what_kms_writes), cmocka_unit_test(test_json),
-        cmocka_unit_test(test_mistakes),        cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_cut_names),       cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_bounds),          cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, setup_group, teardown_group);
 }

@@ -49,6 +49,7 @@ static const struct {
     {BY("{\"AWS\":[\"444455556666\",\"" APP "\"]}"), IAM_ALLOWED},
     {BY("{\"AWS\":\"444455556666\"}"), IAM_NOT_ALLOWED},
     {BY("{\"Service\":\"ec2.amazonaws.com\"}"), IAM_NOT_ALLOWED},
+    {BY("{\"Service\":\"ec2.amazonaws.com\",\"AWS\":\"" APP "\"}"), IAM_ALLOWED},
 
     /* Actions. */
     {DOING("\"Action\":\"*\""), IAM_ALLOWED},
@@ -183,7 +184,8 @@ static void read_policy(struct iam_policy *policy, const char *text)
 
 static void add(struct iam_kms_request *request, const char *name, const char *const *values, size_t count)
 {
-    request->keys[request->request.key_count++] = (struct iam_key){name, values, count};
+    request->keys[request->request.key_count++] =
+        (struct iam_key){.name = name, .values = values, .count = count};
 }
 
 static void make_request(struct iam_kms_request *request)
@@ -192,7 +194,7 @@ static void make_request(struct iam_kms_request *request)
 
     iam_kms_request_init(request, APP, KEY);
     iam_kms_request_attested(request, true);
-    iam_kms_request_pcr(request, 0, "ab");
+    iam_kms_request_pcr(request, 0, "ab", false);
     request->request.action = "kms:Decrypt";
     add(request, "one", a, 1);
     add(request, "two", a, 2);
@@ -265,6 +267,8 @@ static void test_what_the_caller_does_not_say(void **state)
     assert_string_equal(verdict.why.text, "Principal: who calls is not known");
     evaluate(BY("{\"AWS\":\"*\"}"), &nobody, &verdict);
     assert_int_equal(verdict.decision, IAM_ALLOWED);
+    evaluate(BY("{\"Service\":\"ec2.amazonaws.com\"}"), &nobody, &verdict);
+    assert_int_equal(verdict.decision, IAM_UNKNOWN);
     evaluate(OF(S("Allow", "\"Principal\":\"*\"," WHAT ",\"Resource\":\"" KEY "\"")), &nobody, &verdict);
     assert_int_equal(verdict.decision, IAM_UNKNOWN);
     assert_string_equal(verdict.why.text, KEY ": which key it is, is not known");
@@ -291,9 +295,55 @@ static void test_attestation(void **state)
     assert_int_equal(verdict.decision, IAM_UNKNOWN);
     evaluate(tpm, &request.request, &verdict);
     assert_int_equal(verdict.decision, IAM_ALLOWED);
-    iam_kms_request_pcr(&request, 3, "ab");
+    iam_kms_request_pcr(&request, 3, "ab", false);
     evaluate(pcr3, &request.request, &verdict);
     assert_int_equal(verdict.decision, IAM_ALLOWED);
+}
+
+/* A service is named by its name, and nobody else by that; anybody is a service, too. */
+static void test_services(void **state)
+{
+    (void)state;
+    const struct iam_request service = {.principal = "ec2.amazonaws.com", .action = "kms:Decrypt"};
+    struct iam_verdict verdict;
+
+    evaluate(BY("{\"Service\":[\"s3.amazonaws.com\",\"ec2.amazonaws.com\"]}"), &service, &verdict);
+    assert_int_equal(verdict.decision, IAM_ALLOWED);
+    evaluate(BY("{\"Service\":\"s3.amazonaws.com\",\"AWS\":\"" APP "\"}"), &service, &verdict);
+    assert_int_equal(verdict.decision, IAM_NOT_ALLOWED);
+    evaluate(BY("\"*\""), &service, &verdict);
+    assert_int_equal(verdict.decision, IAM_ALLOWED);
+}
+
+/* What may have been made to be like a pattern: whether it is. */
+static void test_choosable_values(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *condition;
+        enum iam_decision fixed, choosable;
+    } table[] = {
+        {"\"StringLike\":{\"kms:RecipientAttestation:PCR0\":\"1a*\"}", IAM_NOT_ALLOWED, IAM_UNKNOWN},
+        {"\"StringNotLike\":{\"kms:RecipientAttestation:PCR0\":\"1a*\"}", IAM_ALLOWED, IAM_UNKNOWN},
+        {"\"StringLike\":{\"kms:RecipientAttestation:ImageSha384\":\"?b\"}", IAM_NOT_ALLOWED, IAM_UNKNOWN},
+        {"\"StringLike\":{\"kms:RecipientAttestation:PCR0\":\"f*\"}", IAM_ALLOWED, IAM_ALLOWED},
+        {"\"StringLike\":{\"kms:RecipientAttestation:PCR0\":\"1a\"}", IAM_NOT_ALLOWED, IAM_NOT_ALLOWED},
+        {"\"StringEquals\":{\"kms:RecipientAttestation:PCR0\":\"1a*\"}", IAM_NOT_ALLOWED, IAM_NOT_ALLOWED},
+    };
+    struct iam_kms_request request;
+    struct iam_verdict verdict;
+    char text[512];
+
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        snprintf(text, sizeof text, ALLOW_IF("%s"), table[i].condition);
+        for (unsigned choosable = 0; choosable <= 1; choosable++) {
+            iam_kms_request_init(&request, APP, KEY);
+            request.request.action = "kms:Decrypt";
+            iam_kms_request_pcr(&request, 0, "ff", choosable);
+            evaluate(text, &request.request, &verdict);
+            assert_int_equal(verdict.decision, choosable ? table[i].choosable : table[i].fixed);
+        }
+    }
 }
 
 static void test_whose_arn_is_known(void **state)
@@ -334,6 +384,8 @@ int main(void)
         cmocka_unit_test(test_which_statement),
         cmocka_unit_test(test_what_the_caller_does_not_say),
         cmocka_unit_test(test_attestation),
+        cmocka_unit_test(test_services),
+        cmocka_unit_test(test_choosable_values),
         cmocka_unit_test(test_whose_arn_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
