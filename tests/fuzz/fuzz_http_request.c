@@ -30,12 +30,18 @@ static void set_up(void)
     add_rule(HTTP_HEADER_REMOVE, "x-internal", NULL);
 }
 
+/* Bodies may hold anything, a NUL too. */
+static bool same(const struct text *a, const struct text *b)
+{
+    return a->length == b->length && memcmp(text_string(a), text_string(b), a->length) == 0;
+}
+
 static void check_split(const struct forwarded *whole, const char *bytes, size_t size, size_t step)
 {
     struct forwarded split;
     forward_requests(&split, &rules, bytes, size, step);
     if (split.why != whole->why || split.whole != whole->whole || split.used != whole->used ||
-        strcmp(text_string(&split.meaning), text_string(&whole->meaning)) != 0) {
+        !same(&split.meaning, &whole->meaning)) {
         abort();
     }
     forwarded_release(&split);
@@ -70,13 +76,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     forward_requests(&whole, &rules, bytes, size - 1, size);
     check_split(&whole, bytes, size - 1, 1);
     check_split(&whole, bytes, size - 1, (size_t)data[0] + 2);
-    bool nul = memchr(text_string(&whole.meaning), '\0', whole.meaning.length) != NULL;
     check_owned(&whole);
-    if (!whole.cut && !nul) {
-        if (!forward_reread(false, false, &whole.wire, &meaning) ||
-            strcmp(text_string(&meaning), text_string(&whole.meaning)) != 0) {
-            abort();
-        }
+    if (!whole.cut &&
+        (!forward_reread(false, false, &whole.wire, &meaning) || !same(&meaning, &whole.meaning))) {
+        abort();
     }
     text_release(&meaning);
     forwarded_release(&whole);
