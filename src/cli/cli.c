@@ -1,6 +1,7 @@
 /* postern: the table of commands, and the options that they share. */
 #include "cli/cli.h"
 #include "base/diag.h"
+#include "base/output.h"
 #include "base/units.h"
 #ifdef POSTERN_KMS
 #include "cli/kms_settings.h"
@@ -331,10 +332,8 @@ static const char *default_address(void)
 /* A reader that is gone, or a disk that is full, is told; what was printed before is not believed. */
 static int finish_output(const struct cli *cli, int code)
 {
-    if (fflush(cli->out) != 0 && code == CLI_DONE) {
-        return cli_failed(cli, "cannot write the output: %m");
-    }
-    return code;
+    int r = output_finish(cli->out);
+    return r == 0 || code != CLI_DONE ? code : cli_failed(cli, "cannot write the output: %s", error_words(r));
 }
 
 int cli_main(int argc, char **argv, FILE *out, FILE *err)

@@ -1,6 +1,8 @@
 /* posternctl: the table of commands, and the options that they share. */
 #include "ctl/ctl.h"
 #include "base/diag.h"
+#include "base/error.h"
+#include "base/output.h"
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -155,14 +157,15 @@ int ctl_failed(const struct ctl *ctl, const char *text)
 int ctl_print_json(const struct ctl *ctl, json_t *value)
 {
     int r = json_dumpf(value, ctl->out, JSON_INDENT(2));
-    bool no_memory = value == NULL;
     json_decref(value);
     fputc('\n', ctl->out);
-    if (r != 0) {
-        fprintf(ctl->err, "posternctl: %s\n", no_memory ? "out of memory" : "cannot write the output");
-        return CTL_FAILED;
+    if (r == 0) {
+        return CTL_DONE;
     }
-    return CTL_DONE;
+    if (!ferror(ctl->out)) { /* else finish_output() tells */
+        fputs("posternctl: out of memory\n", ctl->err);
+    }
+    return CTL_FAILED;
 }
 
 static const struct ctl_command *find_command(const char *name)
@@ -188,6 +191,16 @@ static int unknown_command(const struct ctl *ctl, const char *name)
     return ctl_usage_error(ctl, "there is no command \"%s\"", name);
 }
 
+/* A reader that is gone, or a disk that is full, is told. */
+static int finish_output(const struct ctl *ctl, int code)
+{
+    int r = output_finish(ctl->out);
+    if (r != 0) {
+        fprintf(ctl->err, "posternctl: cannot write the output: %s\n", error_words(r));
+    }
+    return r == 0 || code != CTL_DONE ? code : CTL_FAILED;
+}
+
 int ctl_main(int argc, char **argv, FILE *out, FILE *err)
 {
     const char *from_environment = getenv("POSTERN_ADMIN");
@@ -203,7 +216,7 @@ int ctl_main(int argc, char **argv, FILE *out, FILE *err)
     opterr = 0; /* the messages are ours */
     optind = 0; /* glibc: begin afresh */
     if (next_option(&ctl, argc, argv, "+:", NULL, &code) == CTL_OPTIONS_STOP) {
-        return code;
+        return finish_output(&ctl, code);
     }
     if (optind >= argc) {
         return ctl_usage_error(&ctl, "a command is missing, such as status");
@@ -215,10 +228,5 @@ int ctl_main(int argc, char **argv, FILE *out, FILE *err)
         return unknown_command(&ctl, argv[0]);
     }
     optind = 0;
-    code = ctl.command->run(&ctl, argc, argv);
-    if (fflush(out) != 0) {
-        fprintf(err, "posternctl: cannot write the output: %m\n");
-        return CTL_FAILED;
-    }
-    return code;
+    return finish_output(&ctl, ctl.command->run(&ctl, argc, argv));
 }

@@ -1,5 +1,6 @@
 /* posternd's command line. */
 #include "base/diag.h"
+#include "base/output.h"
 #include "base/text.h"
 #include "config/config.h"
 #include "daemon/server.h"
@@ -95,7 +96,7 @@ static int run(const struct arguments *arguments)
     if (arguments->check) {
         printf("%s: OK\n", arguments->config);
         config_unref(config);
-        return 0;
+        return output_exit("posternd", 0);
     }
     credentials_prepare();
     struct server_options options = {.config = config, .config_file = arguments->config};
@@ -123,5 +124,5 @@ int main(int argc, char **argv)
     }
     struct arguments arguments = {.config = NULL};
     int code = parse_arguments(argc, argv, &arguments);
-    return code >= 0 ? code : run(&arguments);
+    return code >= 0 ? output_exit("posternd", code) : run(&arguments);
 }

@@ -1,4 +1,5 @@
 /* postern-sim: a place to try attested KMS without AWS. For tests and demonstrations: nothing that it signs is worth anything. */
+#include "base/output.h"
 #include "sim/simulator.h"
 
 #include <getopt.h>
@@ -60,11 +61,11 @@ int main(int argc, char **argv)
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 'h') {
             fputs(usage, stdout);
-            return EXIT_SUCCESS;
+            return output_exit("postern-sim", EXIT_SUCCESS);
         }
         if (option == 'V') {
             puts("postern-sim " POSTERN_VERSION);
-            return EXIT_SUCCESS;
+            return output_exit("postern-sim", EXIT_SUCCESS);
         }
         path = option == 'c' ? optarg : NULL;
         if (option != 'c') {
