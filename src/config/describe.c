@@ -3,7 +3,7 @@
  *
  * A configuration needs entries to show the keys of entries on. The examples below are what a user of
  * AWS's vsock-proxy has today, the same over a unix socket and with the destination chosen by name, and a
- * session.
+ * session. One more stands in comment signs: a route that must be meant.
  */
 #include "base/text.h"
 #include "config/config.h"
@@ -237,6 +237,16 @@ static void add_plain_keys(struct text *out, enum scope scope, unsigned indent)
     }
 }
 
+/* A route that is shown and not in force: who may take it gets the credentials of the parent's role. */
+static void add_metadata_route(struct text *out)
+{
+    add_comment(
+        out, 2,
+        "The instance metadata service, for an enclave that calls AWS with the role of its parent. Whoever "
+        "may take this route has that role's credentials: put it into `allow` of those who need them alone.");
+    text_add(out, "  #imds:\n  #  type: relay\n  #  to: tcp://169.254.169.254:80\n");
+}
+
 void config_describe(struct text *out)
 {
     add_comment(
@@ -257,6 +267,7 @@ void config_describe(struct text *out)
             add_entries(out, scope);
         }
     }
+    add_metadata_route(out);
 }
 
 static const char *default_of(const struct key *key)

@@ -223,6 +223,46 @@ static void test_the_installed_file(void **state)
     text_release(&shown);
 }
 
+/* The text without the signs of the comments that are configuration: "  #imds:". */
+static void uncomment(const char *text, struct text *out)
+{
+    for (const char *line = text; *line != '\0';) {
+        size_t length = strcspn(line, "\n") + 1;
+        size_t indent = strspn(line, " ");
+        bool sign = line[indent] == '#' && (line[indent + 1] != ' ' || line[indent + 2] == ' ');
+        text_addf(out, "%*s", (int)(sign ? indent : 0), "");
+        text_add_bytes(out, line + (sign ? indent + 1 : 0), length - (sign ? indent + 1 : 0));
+        line += length;
+    }
+}
+
+/* The way to the credentials of the parent's role is shown, and closed until somebody opens it. */
+static void test_the_metadata_route_is_a_comment(void **state)
+{
+    struct text shown = TEXT_INIT;
+    struct text open = TEXT_INIT;
+    struct diags diags;
+    struct config *config = NULL;
+    unsigned routes = 0;
+    (void)state;
+    diags_init(&diags, CONF);
+    config_describe(&shown);
+    assert_int_equal(config_parse(CONF, shown.data, shown.length, &config, &diags), 0);
+    routes = config->route_count;
+    for (unsigned i = 0; i < routes; i++) {
+        assert_string_not_equal(config->routes[i].name, "imds");
+    }
+    config_unref(config);
+    uncomment(text_string(&shown), &open);
+    assert_int_equal(config_parse(CONF, open.data, open.length, &config, &diags), 0);
+    assert_int_equal(config->route_count, routes + 1);
+    assert_string_equal(config->routes[routes].name, "imds");
+    config_unref(config);
+    diags_release(&diags);
+    text_release(&shown);
+    text_release(&open);
+}
+
 /* Whether the line is a key of that name: "  name: ...". */
 static bool line_has_key(const char *line, const char *name)
 {
@@ -304,6 +344,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_conf_has_every_key),
         cmocka_unit_test(test_conf_holds_defaults),
         cmocka_unit_test(test_the_installed_file),
+        cmocka_unit_test(test_the_metadata_route_is_a_comment),
         cmocka_unit_test(test_conf),
         cmocka_unit_test(test_manual),
         cmocka_unit_test(test_page),
