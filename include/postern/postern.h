@@ -176,8 +176,9 @@ POSTERN_API int postern_drain(struct postern *postern, uint32_t deadline_ms, str
 /*
  * Ends the connection and frees it. Streams that were not closed are given up, and report -ESHUTDOWN, also
  * to those who wait; they still want postern_close(). Of those that were closed the last bytes are sent,
- * and the daemon is told; this may take up to `timeout_ms`, after which the connection is cut. 0 cuts at
- * once, and is the only choice of a pollable connection (postern_drain() it first).
+ * and the daemon is told; this may take up to `timeout_ms`, after which the connection is cut. 0 writes what
+ * the socket takes at once, and cuts; a pollable connection is ended so whatever `timeout_ms` is (to have all
+ * of it arrive, postern_drain() it first, and go on until postern_wait_ready() says -ESHUTDOWN).
  */
 POSTERN_API void postern_disconnect(struct postern *postern, int timeout_ms);
 
@@ -403,8 +404,10 @@ POSTERN_API int postern_start(const char *address, const struct postern_options 
 POSTERN_API int postern_fd(const struct postern *postern);
 
 /* Milliseconds until postern_process() wants to be called though the descriptor is not ready; -1: never.
- * Ask again after each call of any other function: what postern_open(), postern_finish() and postern_close() have to say is
- * written with the next postern_write(), or by postern_process(), which is wanted at once then. */
+ * Ask again after each call of any other function: postern_open(), postern_finish() and postern_close() write
+ * nothing themselves, so that the end of a stream, the beginning of the next and its first bytes go out
+ * together. What they have to say is written by the next call of any other function for the connection or one
+ * of its streams, postern_write() or postern_next() as well as postern_process(), which is wanted at once then. */
 POSTERN_API int postern_timeout(struct postern *postern);
 
 /* Does what is to be done, and never waits. Call it when the descriptor is ready or the time is over; at

@@ -432,6 +432,7 @@ void postern_disconnect(struct postern *postern, int timeout_ms)
         return;
     }
     give_up_streams(postern);
+    postern_flush(postern); /* the ends of streams that were closed may not have been written yet */
     if (postern->threaded && !postern->inherited) {
         if (timeout_ms != 0) {
             drain_and_wait(postern, timeout_ms);

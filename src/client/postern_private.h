@@ -137,8 +137,8 @@ bool postern_enter_to_end(struct postern *postern) MUST_CHECK;
 /* Writes what there is to write, frees what is over, lets go of the lock. */
 void postern_leave(struct postern *postern);
 
-/* The same, but a pollable connection writes later: with the next postern_write() or in postern_process(), for which
- * postern_timeout() asks at once. So the end of a stream, the next one's beginning and its first bytes are one system call. */
+/* The same, but a pollable connection writes later: in whatever function comes next and does not leave so, at the latest in
+ * postern_process(), for which postern_timeout() asks at once. So the end of a stream, the next one's beginning and its first bytes are one system call. */
 void postern_leave_unwritten(struct postern *postern);
 
 /* Writes what there is to write. May let go of the lock meanwhile. */

@@ -371,6 +371,30 @@ static void test_disconnecting_gives_streams_up(void **state)
     postern_close(NULL);
 }
 
+/* Nothing was called that would have written the stream's end, or the stream itself. */
+static void test_disconnecting_writes_what_was_closed(void **state)
+{
+    struct postern_stream *stream;
+
+    (void)state;
+    connect_door();
+    stream = open_route("http");
+    assert_int_equal(postern_write(stream, "all of it", 9, 0, &err), 9);
+    assert_int_equal(postern_finish(stream, &err), 0);
+    postern_close(stream);
+    stream = open_route("sink");
+    assert_int_equal(postern_finish(stream, &err), 0);
+    postern_close(stream);
+    postern_disconnect(door, 0);
+    door = NULL;
+    for (int turns = 0; server_peers(&server) > 0 && turns < LIMIT_MS; turns++) {
+        server_turn(&server, 1);
+    }
+    assert_int_equal(server.opens, 2);
+    assert_string_equal(server.http.heard, "all of it");
+    assert_int_equal(server.finished, 2);
+}
+
 /* ---- Pings ---- */
 
 static void test_ping(void **state)
@@ -489,6 +513,7 @@ int main(void)
         TEST(test_drains_right_after_an_open),
         TEST(test_drains_before_it_is_connected),
         TEST(test_disconnecting_gives_streams_up),
+        TEST(test_disconnecting_writes_what_was_closed),
         TEST(test_ping),
         TEST(test_a_daemon_that_hangs_is_lost),
         TEST(test_a_child_leaves_it_alone),
