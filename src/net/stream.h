@@ -82,7 +82,8 @@ static inline int stream_finish(struct stream *stream)
     return stream->ops->finish(stream);
 }
 
-/* Reports `events` once more, after other streams had their turn. */
+/* Reports `events` once more, after other streams had their turn; never from within this call. It counts from within a report, too: a
+ * stream inside a session reports that it is writable from `fill`, where channel_ready() would be forgotten, and is asked again. */
 static inline void stream_again(struct stream *stream, unsigned events)
 {
     stream->ops->again(stream, events);
