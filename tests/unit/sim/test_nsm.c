@@ -1,5 +1,5 @@
 /* A software NSM's documents, judged by the verifier of genuine ones, and told from genuine ones by nothing but their root. Its
- * requests one by one: tests/system/test_sim.py. */
+ * requests one by one: tests/system/test_sim_nsm.py. */
 #include "sim/nsm.h"
 
 #include "attest/verify.h"

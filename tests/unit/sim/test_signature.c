@@ -1,4 +1,4 @@
-/* The Authorization header, taken apart. Whether signatures hold: tests/system/test_sim.py, and test_sim_sdk.py with AWS's own. */
+/* The Authorization header, taken apart. Whether signatures hold: tests/system/test_sim_kms.py, and test_sim_sdk.py with AWS's own. */
 #include "sim/signature.h"
 
 #include <setjmp.h>
