@@ -1,5 +1,5 @@
-/* getaddrinfo() as a test has it: see resolver.h. */
-#include "resolver.h"
+/* getaddrinfo() as a test has it: see played_resolver.h. */
+#include "played_resolver.h"
 
 #include <netdb.h>
 #include <netinet/in.h>

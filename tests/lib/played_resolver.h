@@ -1,6 +1,6 @@
 /* getaddrinfo() as a test has it: --wrap=getaddrinfo,--wrap=freeaddrinfo. */
-#ifndef POSTERN_TESTS_CLIENT_RESOLVER_H
-#define POSTERN_TESTS_CLIENT_RESOLVER_H
+#ifndef POSTERN_TESTS_PLAYED_RESOLVER_H
+#define POSTERN_TESTS_PLAYED_RESOLVER_H
 
 #include <stdint.h>
 

@@ -1,7 +1,7 @@
 /* The core by itself, in tests: see connection_bench.h. */
 #include "connection_bench.h"
 
-#include "resolver.h"
+#include "played_resolver.h"
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #include "connection_bench.h"
 #include "fault.h"
 #include "loopback.h"
-#include "resolver.h"
+#include "played_resolver.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

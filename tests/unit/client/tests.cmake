@@ -8,11 +8,6 @@ if(POSTERN_COVERAGE)
   target_compile_definitions(client_server PRIVATE COVERAGE)
 endif()
 
-# Names for it.
-add_library(client_resolver OBJECT client/resolver.c)
-target_link_libraries(client_resolver PRIVATE postern_options cmocka)
-set(played_resolver -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo)
-
 foreach(module pollable pollable_life request_pollable)
   postern_unit_test(client ${module} FAULTS USES client_server)
   target_sources(test_client_${module} PRIVATE client/door.c client/pollable.c)
@@ -22,10 +17,9 @@ foreach(module threads threads_crowd request)
   target_sources(test_client_${module} PRIVATE client/door.c client/threads_bench.c)
 endforeach()
 postern_unit_test(client faults FAULTS USES client_server LINK_OPTIONS -Wl,--wrap=send)
-postern_unit_test(client attempt USES client_resolver loopback postern_net LINK_OPTIONS ${played_resolver})
 foreach(module connection connection_waits)
-  postern_unit_test(client ${module} FAULTS USES client_server client_resolver loopback postern_net
-    LINK_OPTIONS ${played_resolver} -Wl,--wrap=socket,--wrap=connect,--wrap=setsockopt,--wrap=send,--wrap=recv,--wrap=getrandom)
+  postern_unit_test(client ${module} FAULTS USES client_server played_resolver loopback postern_net
+    LINK_OPTIONS -Wl,--wrap=socket,--wrap=connect,--wrap=setsockopt,--wrap=send,--wrap=recv,--wrap=getrandom)
   target_sources(test_client_${module} PRIVATE client/connection_bench.c)
 endforeach()
 postern_unit_test(client nsm FAULTS LINK_OPTIONS -Wl,--wrap=ioctl)

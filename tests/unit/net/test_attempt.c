@@ -2,7 +2,7 @@
 #include "net/attempt.h"
 
 #include "loopback.h"
-#include "resolver.h"
+#include "played_resolver.h"
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>

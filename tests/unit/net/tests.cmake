@@ -17,6 +17,13 @@ postern_unit_test(net poller FAULTS USES loopback
   LINK_OPTIONS -Wl,--wrap=epoll_ctl,--wrap=uv_poll_init,--wrap=uv_poll_start)
 postern_unit_test(net loop FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=uv_loop_init,--wrap=uv_poll_start)
 postern_unit_test(net pipe_pool FAULTS LINK_OPTIONS -Wl,--wrap=fcntl)
+
+# Names without a name server.
+add_library(played_resolver OBJECT "${PROJECT_SOURCE_DIR}/tests/lib/played_resolver.c")
+target_link_libraries(played_resolver PRIVATE postern_options cmocka)
+target_link_options(played_resolver INTERFACE -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo)
+postern_unit_test(net attempt USES played_resolver loopback)
+
 postern_unit_test(net hybrid USES loopback LINK_OPTIONS -Wl,--wrap=send,--wrap=recv)
 # AF_VSOCK is played: opened for real only in the virtual machine.
 postern_unit_test(net sock FAULTS USES loopback
