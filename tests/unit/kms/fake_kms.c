@@ -432,3 +432,14 @@ void fake_kms_options(const struct fake_kms *fake, struct postern_kms_options *r
     ret->insecure_nsm = fake->nsm;
     ret->timeout_ms = 60000;
 }
+
+void fake_kms_client(const struct postern_kms_options *options, struct postern_kms **kms)
+{
+    struct postern_error err;
+
+    postern_kms_close(*kms);
+    *kms = NULL;
+    if (postern_kms_open(options, kms, &err) != 0) {
+        fail_msg("%s", err.message);
+    }
+}

@@ -72,4 +72,7 @@ void fake_kms_answer_json(struct fake_kms *fake, unsigned count, unsigned status
 /* Options for a client of it, with credentials given. */
 void fake_kms_options(const struct fake_kms *fake, struct postern_kms_options *ret);
 
+/* A client with these options, in the place of `kms`, which is closed; the test fails if there can be none. */
+void fake_kms_client(const struct postern_kms_options *options, struct postern_kms **kms);
+
 #endif

@@ -38,22 +38,13 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
 
 /* ---- A client ---- */
 
-static void open_client(void)
-{
-    postern_kms_close(kms);
-    kms = NULL;
-    if (postern_kms_open(&options, &kms, &err) != 0) {
-        fail_msg("%s", err.message);
-    }
-}
-
 static int set_up(void **state)
 {
     (void)state;
     fake_kms_open(&fake, "DNS:" FAKE_HOST, 3600);
     fake_kms_options(&fake, &options);
     boot_s_later = boot_s_a_request = 0;
-    open_client();
+    fake_kms_client(&options, &kms);
     return 0;
 }
 
@@ -113,7 +104,7 @@ static void test_an_nsm_that_hangs(void **state)
     atomic_store(&fake.script->nsm_hangs, true);
     assert_is_late();
     options.flags = POSTERN_KMS_KEY_PER_CALL;
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_is_late();
     atomic_store(&fake.script->nsm_hangs, false);
     assert_works();
@@ -152,7 +143,7 @@ static void test_a_document_that_grows_old(void **state)
     assert_int_equal(requests(), 3);
     assert_int_equal(atomic_load(&fake.script->documents), 3);
     options.flags = POSTERN_KMS_KEY_PER_CALL;
-    open_client();
+    fake_kms_client(&options, &kms);
     fake_kms_answer_json(&fake, 2, 400, "", "{\"__type\":\"ThrottlingException\"}");
     assert_works();
     assert_int_equal(requests(), 3);

@@ -60,21 +60,12 @@ void __wrap_freeaddrinfo(struct addrinfo *list)
 
 /* ---- A client ---- */
 
-static void open_client(void)
-{
-    postern_kms_close(kms);
-    kms = NULL;
-    if (postern_kms_open(&options, &kms, &err) != 0) {
-        fail_msg("%s", err.message);
-    }
-}
-
 static int set_up(void **state)
 {
     (void)state;
     fake_kms_open(&fake, "DNS:" FAKE_HOST, 3600);
     fake_kms_options(&fake, &options);
-    open_client();
+    fake_kms_client(&options, &kms);
     return 0;
 }
 
@@ -178,7 +169,7 @@ static void test_throttling_to_the_end(void **state)
 {
     (void)state;
     options.timeout_ms = 400;
-    open_client();
+    fake_kms_client(&options, &kms);
     fake_kms_answer_json(&fake, 1000, 400, "",
                          "{\"__type\":\"ThrottlingException\",\"message\":\"Rate exceeded\"}");
     int status = decrypt();
@@ -403,11 +394,11 @@ static void test_another_name(void **state)
 {
     (void)state;
     options.host = "kms.other-1.amazonaws.com";
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-EKEYREJECTED, "who answers is not kms.other-1.amazonaws.com");
     assert_non_null(strstr(err.message, "see where the way leads"));
     options.host = "127.0.0.1";
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-EKEYREJECTED, "who answers is not 127.0.0.1");
     assert_int_equal(requests(), 0);
 }
@@ -419,7 +410,7 @@ static void test_another_issuer(void **state)
 
     authority_open(&other);
     options.ca_file = other.ca_file;
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-EKEYREJECTED, other.ca_file);
     assert_int_equal(requests(), 0);
     authority_close(&other);
@@ -431,7 +422,7 @@ static void test_an_expired_certificate(void **state)
     fake_kms_close(&fake);
     fake_kms_open(&fake, "DNS:" FAKE_HOST, -60);
     fake_kms_options(&fake, &options);
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-EKEYREJECTED, "see that the enclave's clock is right");
     assert_int_equal(requests(), 0);
 }
@@ -443,7 +434,7 @@ static void test_an_address_for_a_name(void **state)
     fake_kms_open(&fake, "IP:127.0.0.1", 3600);
     fake_kms_options(&fake, &options);
     options.host = "127.0.0.1";
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_works();
 }
 
@@ -451,18 +442,18 @@ static void test_nobody_answers(void **state)
 {
     (void)state;
     options.raw_address = "unix:///nowhere/at/all";
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-ENOTCONN, "cannot connect to unix:///nowhere/at/all: No such file or directory");
     options.raw_address = "tcp://nowhere.invalid:443";
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-ENOTCONN, "the name was not found");
     options.raw_address = "tcp://memory.test:443";
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-ENOMEM, "the name was not found");
     /* The NSM is no TLS server. */
     options.raw_address = fake.nsm;
     options.timeout_ms = 5000;
-    open_client();
+    fake_kms_client(&options, &kms);
     int status = decrypt();
     assert_true(status == -ENOTCONN || status == -EPROTO || status == -ETIMEDOUT);
 }
@@ -474,7 +465,7 @@ static void test_a_name_of_several_addresses(void **state)
 
     snprintf(address, sizeof address, "tcp://two.test:%s", strrchr(fake.address, ':') + 1);
     options.raw_address = address;
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_works();
 }
 
@@ -521,7 +512,7 @@ static void test_keys_that_were_replaced(void **state)
     options.access_key_id = options.secret_access_key = NULL;
     options.credentials = "file";
     options.credentials_file = path;
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_works();
     assert_non_null(strstr(fake.script->last, "Credential=FIRST/"));
     write_file(path, "SECOND");
@@ -553,10 +544,10 @@ static void test_an_nsm_that_fails(void **state)
     assert_int_equal(requests(), 0);
     assert_works();
     options.insecure_nsm = "unix:///nowhere/at/all";
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-ENODEV, "the INSECURE software NSM: cannot connect");
     options.insecure_nsm = "nowhere";
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-EINVAL, "the INSECURE software NSM");
 }
 
@@ -567,10 +558,10 @@ static void test_no_enclave(void **state)
         skip();
     }
     options.insecure_nsm = NULL;
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-ENODEV, "this is no Nitro Enclave");
     options.flags = POSTERN_KMS_KEY_PER_CALL;
-    open_client();
+    fake_kms_client(&options, &kms);
     assert_fails(-ENODEV, "this is no Nitro Enclave");
     assert_int_equal(requests(), 0);
 }

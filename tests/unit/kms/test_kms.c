@@ -17,16 +17,6 @@ static struct fake_kms fake;
 static struct postern_kms *kms;
 static struct postern_error err;
 
-static struct postern_kms *open_client(const struct postern_kms_options *options)
-{
-    struct postern_kms *client = NULL;
-
-    if (postern_kms_open(options, &client, &err) != 0) {
-        fail_msg("%s", err.message);
-    }
-    return client;
-}
-
 static int set_up(void **state)
 {
     struct postern_kms_options options;
@@ -34,7 +24,7 @@ static int set_up(void **state)
 
     fake_kms_open(&fake, "DNS:" FAKE_HOST, 3600);
     fake_kms_options(&fake, &options);
-    kms = open_client(&options);
+    fake_kms_client(&options, &kms);
     return 0;
 }
 
@@ -42,6 +32,7 @@ static int tear_down(void **state)
 {
     (void)state;
     postern_kms_close(kms);
+    kms = NULL;
     fake_kms_close(&fake);
     return 0;
 }
@@ -242,10 +233,11 @@ static void test_a_key_per_call(void **state)
 {
     (void)state;
     struct postern_kms_options options;
+    struct postern_kms *other = NULL;
 
     fake_kms_options(&fake, &options);
     options.flags = POSTERN_KMS_KEY_PER_CALL;
-    struct postern_kms *other = open_client(&options);
+    fake_kms_client(&options, &other);
     assert_decrypts(other, "abc");
     assert_decrypts(other, "abc");
     assert_int_equal(atomic_load(&fake.script->documents), 2);
@@ -296,13 +288,12 @@ static void test_few_connections_are_shared_out(void **state)
 {
     (void)state;
     struct postern_kms_options options;
-    struct postern_kms *all = kms;
     pthread_t threads[THREADS];
     unsigned good[THREADS] = {0};
 
     fake_kms_options(&fake, &options);
     options.connections = 2;
-    kms = open_client(&options);
+    fake_kms_client(&options, &kms);
     for (unsigned i = 0; i < THREADS; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, many_calls, &good[i]), 0);
     }
@@ -311,8 +302,6 @@ static void test_few_connections_are_shared_out(void **state)
         assert_int_equal(good[i], CALLS);
     }
     assert_in_range(atomic_load(&fake.script->connections), 1, 2);
-    postern_kms_close(kms);
-    kms = all;
 }
 
 static void test_a_child_process_has_none(void **state)
