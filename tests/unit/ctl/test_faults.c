@@ -4,6 +4,7 @@
 #include "ctl/doctor.h"
 #include "fake_daemon.h"
 #include "fault.h"
+#include "json_arena.h"
 #include <jansson.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -36,27 +37,9 @@ static void run(void *data)
     assert_in_range(code, CTL_DONE, CTL_FAILED);
 }
 
-/* jansson (2.14) does not survive want of memory while it reads a document: it runs on, into an assert()
- * of its own or into freed memory. So where a status is read, its memory is of this kind, and all other
- * memory fails. */
-static char arena[8 * 1024 * 1024];
-static size_t arena_used;
-
-static void *arena_malloc(size_t size)
-{
-    size_t at = arena_used;
-    arena_used += (size + 15) / 16 * 16;
-    return arena_used <= sizeof arena ? arena + at : NULL;
-}
-
-static void arena_free(void *pointer)
-{
-    (void)pointer;
-}
-
 static void run_reader(void *data)
 {
-    arena_used = 0;
+    json_arena_clear();
     run(data);
 }
 
@@ -69,14 +52,11 @@ static void commands_that_read_the_status(void **state)
         {{"posternctl", "top", "--once", "--interval", "10ms"}},
         {{"posternctl", "top", "--json", "--once", "--interval", "10ms"}},
     };
-    json_malloc_t old_malloc;
-    json_free_t old_free;
-    json_get_alloc_funcs(&old_malloc, &old_free);
-    json_set_alloc_funcs(arena_malloc, arena_free);
+    struct json_arena_before before = json_arena_use();
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         assert_true(fault_loop(commands[i].words[1], CALLS, run_reader, &commands[i]) >= 5);
     }
-    json_set_alloc_funcs(old_malloc, old_free);
+    json_arena_leave(before);
 }
 
 static void commands_that_do_not(void **state)

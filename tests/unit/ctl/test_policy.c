@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 #include "fault.h"
+#include "json_arena.h"
 #include "run_ctl.h"
 
 #define TIMES16(x) x x x x x x x x x x x x x x x x
@@ -481,27 +482,10 @@ static void test_bounds(void **state)
     ran_release(&ran);
 }
 
-/* jansson (2.14) does not survive want of memory while it reads a document: its memory is of this kind, and all other memory
- * fails. */
-static char arena[1024 * 1024];
-static size_t arena_used;
-
-static void *arena_malloc(size_t size)
-{
-    size_t at = arena_used;
-    arena_used += (size + 15) / 16 * 16;
-    return arena_used <= sizeof arena ? arena + at : NULL;
-}
-
-static void arena_free(void *pointer)
-{
-    (void)pointer;
-}
-
 static void explain_once(void *arg)
 {
     FILE *nowhere = arg;
-    arena_used = 0;
+    json_arena_clear();
     char *argv[] = {(char[]){"posternctl"}, (char[]){"policy"},
                     (char[]){"explain"},    written,
                     (char[]){"--json"},     NULL};
@@ -514,7 +498,7 @@ static void explain_once(void *arg)
 static void kms_to(void *arg)
 {
     FILE *nowhere = arg;
-    arena_used = 0;
+    json_arena_clear();
     char *argv[] = {(char[]){"posternctl"},
                     (char[]){"policy"},
                     (char[]){"kms"},
@@ -530,19 +514,16 @@ static void kms_to(void *arg)
 static void test_out_of_memory(void **state)
 {
     (void)state;
-    json_malloc_t old_malloc;
-    json_free_t old_free;
     FILE *nowhere = fopen("/dev/null", "w");
 
     assert_non_null(nowhere);
     write_file(measured, SIGNED);
     write_file(written, DENY_IF("StringEquals", "PCR0", ZERO));
-    json_get_alloc_funcs(&old_malloc, &old_free);
-    json_set_alloc_funcs(arena_malloc, arena_free);
+    struct json_arena_before before = json_arena_use();
     assert_true(fault_loop("policy kms", FAULT_MEMORY, kms_to, nowhere) >= 5);
     assert_true(fault_loop("policy explain", FAULT_MEMORY, explain_once, nowhere) >= 5);
     assert_true(fault_loop("policy files", FAULT_OPEN, kms_to, nowhere) >= 1);
-    json_set_alloc_funcs(old_malloc, old_free);
+    json_arena_leave(before);
     fclose(nowhere);
 }
 

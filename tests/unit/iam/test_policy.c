@@ -15,6 +15,7 @@
 #include "iam/operator.h"
 #include "iam/policy.h"
 #include "iam/principal.h"
+#include "json_arena.h"
 
 #define WHO     "\"Principal\":{\"AWS\":\"111122223333\"},"
 #define WHAT    "\"Action\":\"kms:Decrypt\","
@@ -171,23 +172,6 @@ static void test_bounds(void **state)
     text_release(&mistakes);
 }
 
-/* jansson (2.14) does not survive want of memory while it reads a document: its memory is of this kind, and all other memory
- * fails. */
-static char arena[1024 * 1024];
-static size_t arena_used;
-
-static void *arena_malloc(size_t size)
-{
-    size_t at = arena_used;
-    arena_used += (size + 15) / 16 * 16;
-    return arena_used <= sizeof arena ? arena + at : NULL;
-}
-
-static void arena_free(void *pointer)
-{
-    (void)pointer;
-}
-
 static void *no_malloc(size_t size)
 {
     (void)size;
@@ -197,7 +181,7 @@ static void *no_malloc(size_t size)
 static void read_once(void *arg)
 {
     const char *document = arg;
-    arena_used = 0;
+    json_arena_clear();
     struct iam_policy policy;
     struct text mistakes = TEXT_INIT;
     int rv = iam_policy_read(&policy, document, strlen(document), &mistakes);
@@ -215,16 +199,13 @@ static void test_out_of_memory(void **state)
 
     struct iam_policy policy;
     struct text mistakes = TEXT_INIT;
-    json_malloc_t old_malloc;
-    json_free_t old_free;
 
-    json_get_alloc_funcs(&old_malloc, &old_free);
-    json_set_alloc_funcs(arena_malloc, arena_free);
+    struct json_arena_before before = json_arena_use();
     assert_true(fault_loop("a policy", FAULT_MEMORY, read_once, good) == 0);
     assert_true(fault_loop("a policy with a mistake", FAULT_MEMORY, read_once, bad) >= 1);
-    json_set_alloc_funcs(no_malloc, arena_free);
+    json_set_alloc_funcs(no_malloc, json_arena_free);
     assert_int_equal(iam_policy_read(&policy, good, strlen(good), &mistakes), -ENOMEM);
-    json_set_alloc_funcs(old_malloc, old_free);
+    json_arena_leave(before);
     text_release(&mistakes);
 }
 
