@@ -220,6 +220,15 @@ struct channel *peer_channel(struct peer *peer, uint32_t id)
     return peer_place(peer, id)->channel;
 }
 
+void peer_send(struct peer *peer, uint32_t id, uint64_t bytes, bool fin)
+{
+    struct peer_channel *place = peer_place(peer, id);
+
+    place->to_send = bytes;
+    place->fin = fin;
+    channel_ready(place->channel);
+}
+
 void peer_release(struct peer *peer, uint32_t id)
 {
     struct peer_channel *place = peer_place(peer, id);

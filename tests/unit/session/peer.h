@@ -48,6 +48,7 @@ void peer_stop(struct peer *peer);
 
 struct channel *peer_channel(struct peer *peer, uint32_t id);
 struct peer_channel *peer_place(struct peer *peer, uint32_t id);
+void peer_send(struct peer *peer, uint32_t id, uint64_t bytes, bool fin); /* has it ready to be said */
 void peer_release(struct peer *peer, uint32_t id);
 struct channel *peer_open(struct peer *peer, const char *route); /* by the session under test */
 

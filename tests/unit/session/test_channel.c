@@ -11,20 +11,6 @@
 
 static struct peer peer;
 
-static void send(uint32_t id, uint64_t bytes, bool fin)
-{
-    struct peer_channel *place = peer_place(&peer, id);
-
-    place->to_send = bytes;
-    place->fin = fin;
-    channel_ready(place->channel);
-}
-
-static void release(uint32_t id)
-{
-    peer_release(&peer, id);
-}
-
 static void test_opener(void **state)
 {
     struct channel *channel;
@@ -36,7 +22,7 @@ static void test_opener(void **state)
     channel_set_user(channel, &user);
     assert_ptr_equal(channel_user(channel), &user);
     assert_ptr_equal(channel_session(channel), peer.session);
-    send(1, 5, false);
+    peer_send(&peer, 1, 5, false);
     assert_said(&peer, "OPEN(1,kms) DATA(1,5)");
     channel_accept(channel); /* not ours to answer */
     channel_refuse(channel, CODE_CANCEL, NULL, false);
@@ -52,13 +38,13 @@ static void test_opener(void **state)
     assert_true(channel_receiving_over(channel));
     assert_false(channel_sending_over(channel));
     channel_stop(channel, CODE_CANCEL); /* it is over already */
-    send(1, 0, true);
+    peer_send(&peer, 1, 0, true);
     assert_said(&peer, "DATA(1,0,fin)");
     assert_true(channel_sending_over(channel));
     channel_ready(channel);
     channel_reset(channel, CODE_CANCEL);
     assert_said(&peer, "");
-    release(1);
+    peer_release(&peer, 1);
     assert_int_equal(peer.session->table.count, 0);
     peer_stop(&peer);
 }
@@ -68,7 +54,7 @@ static void test_acceptor(void **state)
     (void)state;
     peer_start(&peer, SESSION_SERVER);
     put_open(&peer, 1, "kms");
-    send(1, 5, true);
+    peer_send(&peer, 1, 5, true);
     put_data(&peer, 1, 3, true);
     assert_said(&peer, ""); /* nothing before the answer */
     channel_accept(peer_channel(&peer, 1));
@@ -76,7 +62,7 @@ static void test_acceptor(void **state)
     channel_refuse(peer_channel(&peer, 1), CODE_CANCEL, NULL, false);
     assert_said(&peer, "OPENED(1) DATA(1,5,fin)");
     assert_events(&peer, "open(1,kms) data(1,3) fin(1)");
-    release(1);
+    peer_release(&peer, 1);
     assert_said(&peer, "");
     peer_stop(&peer);
 }
@@ -97,8 +83,8 @@ static void test_refusing(void **state)
     put_data(&peer, 3, 0, true);
     assert_events(&peer, "open(1,kms) open(3,kms) data(1,100)");
     assert_int_equal(channel_bytes_held(peer_channel(&peer, 1)), 100);
-    release(1);
-    release(3);
+    peer_release(&peer, 1);
+    peer_release(&peer, 3);
     assert_int_equal(peer.session->consumed, 150);
     assert_int_equal(peer.session->table.count, 0);
     peer_stop(&peer);
@@ -126,15 +112,15 @@ static void test_refused(void **state)
     peer_start(&peer, SESSION_CLIENT);
     peer_open(&peer, "one");
     peer_open(&peer, "two");
-    send(1, 5, false);
-    send(3, 5, true);
+    peer_send(&peer, 1, 5, false);
+    peer_send(&peer, 3, 5, true);
     peer_said(&peer);
     put_refused(&peer, 1, CODE_CANCEL);
     put_refused(&peer, 3, code_of_reason(REASON_DENIED_ROUTE));
     assert_events(&peer, "refused(1,cancel,no,retryable) refused(3,denied_route,no,retryable)");
     assert_said(&peer, "RESET(1,cancel,5)"); /* the other said FIN */
-    release(1);
-    release(3);
+    peer_release(&peer, 1);
+    peer_release(&peer, 3);
     assert_int_equal(peer.session->table.count, 0);
     peer_stop(&peer);
 }
@@ -177,14 +163,14 @@ static void test_giving_up(void **state)
     (void)state;
     peer_start(&peer, SESSION_CLIENT);
     peer_open(&peer, "kms");
-    release(1); /* before OPEN is out: it must come all the same, since ids leave no gap */
+    peer_release(&peer, 1); /* before OPEN is out: it must come all the same, since ids leave no gap */
     assert_said(&peer, "OPEN(1,kms) STOP(1,cancel) RESET(1,cancel,0)");
     put_refused(&peer, 1, CODE_CANCEL);
     assert_int_equal(peer.session->table.count, 0);
     peer_open(&peer, "kms");
     peer_said(&peer);
     put_opened(&peer, 3);
-    send(3, 7, false);
+    peer_send(&peer, 3, 7, false);
     channel_stop(peer_channel(&peer, 3), CODE_NO_PROGRESS);
     channel_stop(peer_channel(&peer, 3), CODE_CANCEL);
     assert_said(&peer, "STOP(3,no_progress) DATA(3,7)");
@@ -193,7 +179,7 @@ static void test_giving_up(void **state)
     channel_reset(peer_channel(&peer, 3), CODE_CANCEL);
     assert_said(&peer, "RESET(3,cancel,7)");
     assert_events(&peer, "opened(3)");
-    release(3);
+    peer_release(&peer, 3);
     assert_int_equal(peer.session->table.count, 0);
     peer_stop(&peer);
 
@@ -201,7 +187,7 @@ static void test_giving_up(void **state)
     put_open(&peer, 1, "kms");
     put_open(&peer, 3, "kms");
     put_open(&peer, 5, "kms");
-    release(1);
+    peer_release(&peer, 1);
     channel_reset(peer_channel(&peer, 3), CODE_INTERNAL);
     channel_stop(peer_channel(&peer, 5), CODE_CALM);
     assert_said(&peer, "REFUSED(1,cancel) REFUSED(3,internal_error) REFUSED(5,calm)");
@@ -217,7 +203,7 @@ static void test_peer_gives_up(void **state)
     }
     channel_accept(peer_channel(&peer, 3));
     channel_accept(peer_channel(&peer, 5));
-    send(5, 3, true);
+    peer_send(&peer, 5, 3, true);
     assert_said(&peer, "OPENED(3) OPENED(5) DATA(5,3,fin)");
     peer.events[0] = '\0';
     put_stop(&peer, 1, CODE_CANCEL); /* not answered yet: this is the answer */
@@ -245,7 +231,7 @@ static void test_after_release(void **state)
     put_opened(&peer, 1);
     put_data(&peer, 1, 10, false);
     peer.events[0] = '\0';
-    release(1);
+    peer_release(&peer, 1);
     put_u64(&peer, FRAME_MAX_STREAM_DATA, 1, 90000);
     put_data(&peer, 1, 10, true);
     assert_events(&peer, "");
@@ -258,7 +244,7 @@ static void test_after_release(void **state)
 
     peer_open(&peer, "kms"); /* released before the answer, which comes */
     peer_said(&peer);
-    release(3);
+    peer_release(&peer, 3);
     put_opened(&peer, 3);
     assert_said(&peer, "STOP(3,cancel) RESET(3,cancel,0)");
     put_stop(&peer, 3, CODE_CANCEL);
@@ -293,7 +279,7 @@ static void test_timers(void **state)
     peer_said(&peer);
     put_opened(&peer, 1);
     put_opened(&peer, 3);
-    send(1, 20000, true);
+    peer_send(&peer, 1, 20000, true);
     put_data(&peer, 3, 10, false);
     peer_said(&peer);
     peer_wait(&peer, 200000, true);
@@ -316,14 +302,14 @@ static void test_timers(void **state)
     put_open(&peer, 1, "kms");
     channel_accept(peer_channel(&peer, 1));
     put_data(&peer, 1, 0, true);
-    send(1, 5, false);
+    peer_send(&peer, 1, 5, false);
     peer_said(&peer);
     peer_wait(&peer, 299999, true);
     peer.events[0] = '\0';
     session_tick(peer.session, peer.now += 1);
     assert_events(&peer, "failed(1,half_closed_timeout)");
     assert_said(&peer, "PING RESET(1,half_closed_timeout,5)");
-    release(1);
+    peer_release(&peer, 1);
     peer_stop(&peer);
 
     /* none of these */
@@ -340,7 +326,7 @@ static void test_timers(void **state)
     peer_open(&peer, "back");
     peer_open(&peer, "back");
     for (uint32_t id = 2; id <= 6; id += 2) {
-        send(id, 10000, true);
+        peer_send(&peer, id, 10000, true);
     }
     peer_said(&peer);
     for (uint32_t id = 2; id <= 6; id += 2) {

@@ -11,20 +11,6 @@
 
 static struct peer peer;
 
-static void send(uint32_t id, uint64_t bytes, bool fin)
-{
-    struct peer_channel *place = peer_place(&peer, id);
-
-    place->to_send = bytes;
-    place->fin = fin;
-    channel_ready(place->channel);
-}
-
-static void release(uint32_t id)
-{
-    peer_release(&peer, id);
-}
-
 static void test_streams_credit(void **state)
 {
     struct control_open open = {.route = control_text("kms")};
@@ -46,7 +32,7 @@ static void test_streams_credit(void **state)
     put_refused(&peer, 1, CODE_CANCEL);
     peer_said(&peer);
     assert_events(&peer, "refused(1,cancel,no,retryable)");
-    release(1);
+    peer_release(&peer, 1);
     assert_true(session_has_output(peer.session)); /* the news */
     assert_said(&peer, "");
     assert_events(&peer, "streams");
@@ -63,7 +49,7 @@ static void test_places(void **state)
     put_reset(&peer, 1, CODE_CANCEL, 0);
     put_stop(&peer, 1, CODE_CANCEL);
     assert_said(&peer, "REFUSED(1,cancel)");
-    release(1);
+    peer_release(&peer, 1);
     assert_said(&peer, ""); /* three are left */
     put_open(&peer, 3, "kms");
     assert_said(&peer, "MAX_STREAMS(5)");
@@ -73,7 +59,7 @@ static void test_places(void **state)
     put_stop(&peer, 9, CODE_CANCEL);
     put_data(&peer, 9, 0, true);
     assert_said(&peer, "REFUSED(9,cancel)"); /* over, but not gone */
-    release(9);
+    peer_release(&peer, 9);
     assert_said(&peer, "MAX_STREAMS(6)");
     peer_stop(&peer);
 }
@@ -83,7 +69,7 @@ static void test_stream_stall(void **state)
     (void)state;
     peer_start(&peer, SESSION_CLIENT);
     peer_open(&peer, "kms");
-    send(1, 12000, true);
+    peer_send(&peer, 1, 12000, true);
     assert_said(&peer, "OPEN(1,kms) DATA(1,10000)");
     assert_true(channel_stalled(peer_channel(&peer, 1)));
     assert_false(session_has_output(peer.session));
@@ -105,7 +91,7 @@ static void test_session_stall(void **state)
     peer_start(&peer, SESSION_CLIENT);
     for (uint32_t id = 1; id <= 5; id += 2) {
         peer_open(&peer, "kms");
-        send(id, 10000, true);
+        peer_send(&peer, id, 10000, true);
     }
     peer_said(&peer); /* 25000 in all */
     assert_false(session_has_output(peer.session));
@@ -121,7 +107,7 @@ static void test_session_stall(void **state)
     peer_start(&peer, SESSION_CLIENT);
     for (uint32_t id = 1; id <= 5; id += 2) {
         peer_open(&peer, "kms");
-        send(id, 10000, true);
+        peer_send(&peer, id, 10000, true);
     }
     peer_said(&peer);
     channel_reset(peer_channel(&peer, 5), CODE_CANCEL);
@@ -145,8 +131,8 @@ static void open_two(uint64_t bytes)
         put_opened(&peer, id);
         put_u64(&peer, FRAME_MAX_STREAM_DATA, id, 1 << 20);
     }
-    send(1, bytes, true);
-    send(3, bytes, true);
+    peer_send(&peer, 1, bytes, true);
+    peer_send(&peer, 3, bytes, true);
 }
 
 static void test_turns(void **state)
@@ -179,7 +165,7 @@ static void test_control_first(void **state)
     peer_open(&peer, "back");
     peer_said(&peer);
     put_opened(&peer, 2);
-    send(2, 3000, false);
+    peer_send(&peer, 2, 3000, false);
     put_open(&peer, 1, "kms");
     channel_accept(peer_channel(&peer, 1));
     put_u64(&peer, FRAME_PING, 0, 9);
@@ -294,7 +280,7 @@ static void test_fill(void **state)
     peer_start(&peer, SESSION_CLIENT);
     for (uint32_t id = 1; id <= 5; id += 2) {
         peer_open(&peer, "k");
-        send(id, 10, false);
+        peer_send(&peer, id, 10, false);
     }
     peer_place(&peer, 5)->more = true; /* says there is more, and there is not */
     peer.in_event = meddle;
