@@ -124,6 +124,12 @@ static bool take_bytes(const struct answer *at, uint8_t *data, size_t room, size
     return true;
 }
 
+/* Else OpenSSL asks at the terminal, for whatever an image has encrypted. */
+static int no_passphrase(char *buffer UNUSED, int size UNUSED, int writing UNUSED, void *data UNUSED)
+{
+    return -1;
+}
+
 /* [{"signing_certificate": PEM, "signature": ...}, ...]: the first one's certificate. NULL: there is none. */
 static X509 *read_certificate(const uint8_t *section, size_t size, uint8_t *pem, size_t room)
 {
@@ -137,7 +143,7 @@ static X509 *read_certificate(const uint8_t *section, size_t size, uint8_t *pem,
         return NULL;
     }
     BIO *bio = BIO_new_mem_buf(pem, (int)length);
-    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, no_passphrase, NULL) : NULL;
     BIO_free(bio);
     return certificate;
 }

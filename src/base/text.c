@@ -138,20 +138,41 @@ void text_addv(struct text *text, const char *format, va_list args)
     va_end(again);
 }
 
-void text_add_json(struct text *text, const char *data, size_t length)
+/* What stands for itself, or the escaped character that comes first. Returns how much of `data` that was. */
+static size_t add_some(struct text *text, const char *data, size_t length, const char *also_plain)
+{
+    char escaped[ESCAPE_MAX];
+    size_t used = escape_plain(data, length);
+
+    if (used == 0 && *data != '\0' && strchr(also_plain, *data)) {
+        used = 1;
+    }
+    if (used > 0) {
+        text_add_bytes(text, data, used);
+    } else {
+        text_add_bytes(text, escaped, escape_json(data, length, escaped, &used));
+    }
+    return used;
+}
+
+static void add_escaped(struct text *text, const char *data, size_t length, const char *also_plain)
 {
     while (length > 0 && !text->failed) {
-        char escaped[ESCAPE_MAX];
-        size_t used = escape_plain(data, length);
+        size_t used = add_some(text, data, length, also_plain);
 
-        if (used > 0) {
-            text_add_bytes(text, data, used);
-        } else {
-            text_add_bytes(text, escaped, escape_json(data, length, escaped, &used));
-        }
         data += used;
         length -= used;
     }
+}
+
+void text_add_json(struct text *text, const char *data, size_t length)
+{
+    add_escaped(text, data, length, "");
+}
+
+void text_add_shown(struct text *text, const char *data, size_t length)
+{
+    add_escaped(text, data, length, "\"\\");
 }
 
 const char *text_string(const struct text *text)

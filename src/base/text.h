@@ -43,6 +43,9 @@ void text_addv(struct text *text, const char *format, va_list args) PRINTF_LIKE(
 /* Escaped for the inside of a JSON string, quotes not included. Bytes that are not UTF-8 become U+FFFD. */
 void text_add_json(struct text *text, const char *data, size_t length);
 
+/* For people to read, on a terminal maybe: the same, but quotes and backslashes stay as they are. */
+void text_add_shown(struct text *text, const char *data, size_t length);
+
 /* What was built ("" if nothing); still owned by `text`. */
 const char *text_string(const struct text *text);
 

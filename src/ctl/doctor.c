@@ -1,5 +1,7 @@
 /* posternctl doctor: collects what the checks find, and prints it. */
 #include "ctl/doctor.h"
+
+#include "base/text.h"
 #include "ctl/doctor_process.h"
 #include "ctl/view.h"
 #include <errno.h>
@@ -51,6 +53,18 @@ void doctor_host_init(struct doctor_host *host)
     };
 }
 
+/* Names out of certificates, of processes and from the network may hold anything, and root reads what is found. */
+static void add_found(struct text *out, const char *format, va_list args) PRINTF_LIKE(2, 0);
+
+static void add_found(struct text *out, const char *format, va_list args)
+{
+    struct text raw = TEXT_INIT;
+    text_addv(&raw, format, args);
+    text_add_shown(out, text_string(&raw), raw.length);
+    out->failed = out->failed || raw.failed;
+    text_release(&raw);
+}
+
 void doctor_tell(struct doctor *doctor, enum finding finding, const char *check, const char *subject,
                  const char *format, ...)
 {
@@ -59,7 +73,7 @@ void doctor_tell(struct doctor *doctor, enum finding finding, const char *check,
     va_list args;
     text_init(&found, 0);
     va_start(args, format);
-    text_addv(&found, format, args);
+    add_found(&found, format, args);
     va_end(args);
     json_t *entry = json_pack("{s:s, s:s, s:s, s:s, s:n}", "check", check, "subject", subject, "verdict",
                               verdicts[finding], "found", text_string(&found), "next");
@@ -76,7 +90,7 @@ void doctor_next(struct doctor *doctor, const char *format, ...)
     va_list args;
     text_init(&next, 0);
     va_start(args, format);
-    text_addv(&next, format, args);
+    add_found(&next, format, args);
     va_end(args);
     if (next.failed || json_object_set_new(last, "next", json_string(text_string(&next))) != 0) {
         doctor->no_memory = true;

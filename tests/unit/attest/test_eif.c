@@ -6,6 +6,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <openssl/pem.h>
+#include <openssl/ui.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -104,9 +105,8 @@ static cbor_item_t *numbers(const char *text)
     return list;
 }
 
-static void add_signature(bool as_numbers)
+static void add_signature_by(const char *pem, bool as_numbers)
 {
-    char *pem = certificate_pem();
     cbor_item_t *all = cbor_new_definite_array(1), *one = cbor_new_definite_map(2);
     uint8_t *bytes;
     size_t room;
@@ -123,6 +123,13 @@ static void add_signature(bool as_numbers)
     add_section(4, bytes, size);
     cbor_decref(&all);
     free(bytes);
+}
+
+static void add_signature(bool as_numbers)
+{
+    char *pem = certificate_pem();
+
+    add_signature_by(pem, as_numbers);
     free(pem);
 }
 
@@ -251,6 +258,39 @@ static void test_signatures_that_are_none(void **state)
     add_section(4, large, sizeof large);
     end_image();
     assert_refused("too large");
+}
+
+static unsigned asked;
+
+static int on_asked(UI *ui)
+{
+    (void)ui;
+    asked++;
+    return 0;
+}
+
+/* OpenSSL would ask who sits at the terminal for the passphrase of what is encrypted. */
+static void test_nobody_is_asked(void **state)
+{
+    static const char encrypted[] = "-----BEGIN CERTIFICATE-----\n"
+                                    "Proc-Type: 4,ENCRYPTED\n"
+                                    "DEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n"
+                                    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+                                    "-----END CERTIFICATE-----\n";
+    UI_METHOD *method = UI_create_method("test");
+
+    (void)state;
+    assert_non_null(method);
+    assert_int_equal(UI_method_set_opener(method, on_asked), 0);
+    UI_set_default_method(method);
+    begin_image(4, 0);
+    ADD(3, "init");
+    add_signature_by(encrypted, false);
+    end_image();
+    assert_refused("no certificate that can be read");
+    assert_int_equal(asked, 0);
+    UI_set_default_method(NULL);
+    UI_destroy_method(method);
 }
 
 static void test_checksums(void **state)
@@ -382,6 +422,7 @@ int main(void)
         cmocka_unit_test(test_large_sections_and_arm),
         cmocka_unit_test(test_signed_images),
         cmocka_unit_test(test_signatures_that_are_none),
+        cmocka_unit_test(test_nobody_is_asked),
         cmocka_unit_test(test_checksums),
         cmocka_unit_test(test_files_that_are_none),
         cmocka_unit_test(test_every_truncation),

@@ -215,6 +215,18 @@ static void test_json(void **state)
     }
 }
 
+static void test_shown(void **state)
+{
+    static const char in[] = "a \"b\" c:\\d \033[2J\n \xff \xc3\xa9 \xe2\x80\xae";
+    struct text text = TEXT_INIT;
+
+    (void)state;
+    text_add_shown(&text, in, sizeof in); /* the zero, too */
+    assert_string_equal(text_string(&text),
+                        "a \"b\" c:\\d \\u001b[2J\\n \xef\xbf\xbd \xc3\xa9 \\u202e\\u0000");
+    text_release(&text);
+}
+
 static void test_json_stops_at_the_limit(void **state)
 {
     struct text text;
@@ -263,6 +275,7 @@ int main(void)
         cmocka_unit_test(test_refuses_what_no_memory_holds),
         cmocka_unit_test(test_formatting_may_fail),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_shown),
         cmocka_unit_test(test_json_stops_at_the_limit),
         cmocka_unit_test(test_out_of_memory),
     };

@@ -184,6 +184,22 @@ static void a_certificate_without_names(void **state)
     tls_peer_stop(&peer);
 }
 
+/* Whoever answers has written it. */
+static void a_certificate_that_would_move_the_cursor(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tls_peer peer = {.port = 0};
+    tls_peer_start(&peer, "DNS:\033[2J.test, DNS:\xff\xfe.test, DNS:\"a\".test");
+    configure(
+        fixture,
+        "routes:\n  r: {type: relay, to: \"tcp://127.0.0.1:%u\", sni: [kms.test], connect_timeout: 1m}\n",
+        peer.port);
+    examine(fixture);
+    expect_fault(fixture, "fail", "tls", "r",
+                 "the certificate is for \\u001b[2J.test, \uFFFD\uFFFD.test, \"a\".test", "openssl s_client");
+    tls_peer_stop(&peer);
+}
+
 static void answer_and_close(void *data)
 {
     int fd = accept(*(int *)data, NULL, NULL);
@@ -223,6 +239,7 @@ int main(void)
         WITH_HOST(a_path_that_answers),
         WITH_HOST(faults_of_certificates),
         WITH_HOST(a_certificate_without_names),
+        WITH_HOST(a_certificate_that_would_move_the_cursor),
         WITH_HOST(fault_not_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
