@@ -85,14 +85,10 @@ static int hmac(const void *key, size_t key_size, const char *text, unsigned cha
 /* The secret itself is made into a text only here, and wiped. */
 static int hmac_of_secret(const char *secret, const char *day, unsigned char ret[AWS_KEY_SIZE])
 {
-    struct text key;
-    text_init(&key, 0);
+    struct text key = TEXT_SECRET_INIT;
     text_add(&key, "AWS4");
     text_add(&key, secret);
     int rv = key.failed ? -ENOMEM : hmac(key.data, key.length, day, ret);
-    if (key.data != NULL) {
-        OPENSSL_cleanse(key.data, key.capacity);
-    }
     text_release(&key);
     return rv;
 }
@@ -240,7 +236,7 @@ int aws_sign(struct aws_signer *signer, const struct aws_credentials *credential
              const struct aws_request *request, time_t now, struct aws_signature *ret,
              struct aws_steps *steps, struct error *err)
 {
-    struct aws_steps own = {.canonical = TEXT_INIT, .string_to_sign = TEXT_INIT};
+    struct aws_steps own = {.canonical = TEXT_SECRET_INIT, .string_to_sign = TEXT_INIT}; /* with the token */
     struct text names = TEXT_INIT;
     memset(ret, 0, sizeof *ret);
     ret->sends_payload_hash = signer->hash_header;

@@ -14,19 +14,47 @@ void text_init(struct text *text, size_t limit)
     *text = (struct text){.limit = limit};
 }
 
+static void drop(struct text *text)
+{
+    if (text->wiped && text->data) {
+        explicit_bzero(text->data, text->capacity);
+    }
+    free(text->data);
+    text->data = NULL;
+}
+
 void text_release(struct text *text)
 {
-    free(text->data);
-    text_init(text, text->limit);
+    drop(text);
+    *text = (struct text){.limit = text->limit, .wiped = text->wiped};
 }
 
 void text_clear(struct text *text)
 {
+    if (text->wiped && text->data) {
+        explicit_bzero(text->data, text->capacity);
+    }
     text->length = 0;
     text->failed = false;
     if (text->data) {
         text->data[0] = '\0';
     }
+}
+
+/* What realloc() leaves behind is what nobody can wipe. */
+static char *grow(struct text *text, size_t capacity)
+{
+    char *data;
+
+    if (!text->wiped) {
+        return realloc(text->data, capacity);
+    }
+    data = malloc(capacity);
+    if (data && text->data) {
+        memcpy(data, text->data, text->length + 1);
+        drop(text);
+    }
+    return data;
 }
 
 /* Makes room for `more` bytes and the terminator; false sets `failed`, and the text stays as it was. */
@@ -50,7 +78,7 @@ static bool reserve(struct text *text, size_t more)
     while (capacity <= text->length + more) {
         capacity *= 2;
     }
-    data = realloc(text->data, capacity);
+    data = grow(text, capacity);
     if (!data) {
         text->failed = true;
         return false;

@@ -19,16 +19,21 @@ struct text {
     size_t capacity;
     size_t limit; /* most bytes `length` may reach; 0: no limit */
     bool failed;
+    bool wiped; /* what it lets go of, as it grows, too: for secrets */
 };
 
 #define TEXT_INIT    \
     {                \
         .data = NULL \
     }
+#define TEXT_SECRET_INIT \
+    {                    \
+        .wiped = true    \
+    }
 
-void text_init(struct text *text, size_t limit);
-void text_release(struct text *text); /* frees, and leaves an empty text behind */
-void text_clear(struct text *text);   /* empties, keeps the memory */
+void text_init(struct text *text, size_t limit); /* not for secrets: TEXT_SECRET_INIT is */
+void text_release(struct text *text);            /* frees, and leaves an empty text behind */
+void text_clear(struct text *text);              /* empties, keeps the memory */
 
 void text_add(struct text *text, const char *string);
 void text_add_bytes(struct text *text, const void *data, size_t length);

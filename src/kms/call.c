@@ -107,7 +107,7 @@ static int exchange_on(const struct job *job, struct kms_connection *connection,
 {
     const struct kms_lane lane = kms_tls_lane(&connection->tls);
     uint64_t sent = connection->tls.wire.sent;
-    struct text request = TEXT_INIT;
+    struct text request = TEXT_SECRET_INIT; /* the session's token is in it, and maybe a plaintext */
 
     *ret = (struct kms_reply){.status = 0};
     int status = make_request(job, connection, keys, &request, &trouble->why);
@@ -116,9 +116,6 @@ static int exchange_on(const struct job *job, struct kms_connection *connection,
     }
     trouble->status = status;
     *ret_sent = connection->tls.wire.sent != sent;
-    if (request.data) { /* the session's token is in it */
-        OPENSSL_cleanse(request.data, request.capacity);
-    }
     text_release(&request);
     return status;
 }

@@ -66,15 +66,12 @@ static int exchange(const struct ask *ask, const struct text *request, uint64_t 
 
 static int fetch(const struct ask *ask, uint64_t deadline, struct kms_reply *ret, struct error *err)
 {
-    struct text request = TEXT_INIT;
+    struct text request = TEXT_SECRET_INIT; /* a token is in it */
     char place[ADDR_TEXT_MAX];
 
     *ret = (struct kms_reply){.status = 0};
     int status = make_request(ask, &request, err);
     status = status == 0 ? exchange(ask, &request, deadline, ret, err) : status;
-    if (request.data) {
-        OPENSSL_cleanse(request.data, request.capacity);
-    }
     text_release(&request);
     if (status != 0) {
         error_prefix(err, "%s", kms_place_name(ask->to, place));

@@ -215,6 +215,31 @@ static void test_json(void **state)
     }
 }
 
+static void test_secrets(void **state)
+{
+    struct text text = TEXT_SECRET_INIT;
+    char *room;
+
+    (void)state;
+    text_add(&text, "secret");
+    text_clear(&text);
+    assert_memory_equal(text.data, "\0\0\0\0\0\0", 7);
+    for (unsigned i = 0; i < 1000; i++) {
+        text_addf(&text, "%u ", i);
+    }
+    assert_int_equal(text.length, 10 * 2 + 90 * 3 + 900 * 4);
+    assert_int_equal(strncmp(text_string(&text), "0 1 2 3", 7), 0);
+    assert_string_equal(text_string(&text) + text.length - 8, "998 999 ");
+    text_release(&text);
+    assert_null(text.data);
+    assert_true(text.wiped);
+    room = text_add_room(&text, 3);
+    assert_non_null(room);
+    memcpy(room, "abc", 3);
+    assert_string_equal(text_string(&text), "abc");
+    text_release(&text);
+}
+
 static void test_shown(void **state)
 {
     static const char in[] = "a \"b\" c:\\d \033[2J\n \xff \xc3\xa9 \xe2\x80\xae";
@@ -275,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_refuses_what_no_memory_holds),
         cmocka_unit_test(test_formatting_may_fail),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_shown),
         cmocka_unit_test(test_json_stops_at_the_limit),
         cmocka_unit_test(test_out_of_memory),

@@ -11,6 +11,7 @@ if(TARGET attest_envelope AND TARGET certificates)
   postern_unit_test(kms kms USES fake_kms)
   postern_unit_test(kms kms_faults FAULTS USES fake_kms LINK_OPTIONS -Wl,--wrap=mmap)
   postern_unit_test(kms bad_days USES fake_kms LINK_OPTIONS -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo)
+  postern_unit_test(kms wiped USES fake_kms LINK_OPTIONS -Wl,--wrap=free,--wrap=realloc,--wrap=malloc)
   postern_unit_test(kms attested USES fake_kms LINK_OPTIONS -Wl,--wrap=clock_gettime)
 endif()
 
