@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.parse
 
-from postern import PATIENCE
+from postern import PATIENCE, stop_listening
 
 # What an environment may say of AWS already: nothing, in tests.
 NO_AWS = {"HOME": "/nonexistent", **{f"AWS_{name}": "" for name in (
@@ -98,6 +98,7 @@ class Service:
 
     def close(self):
         if self.server is not None:
+            stop_listening(self.server.socket)
             self.server.shutdown()
             self.thread.join()
             self.server.server_close()

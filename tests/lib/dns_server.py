@@ -21,6 +21,7 @@ A name without a rule does not exist.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import ipaddress
 import json
@@ -155,6 +156,8 @@ class DnsServer:
     def stop(self):
         """Answers no more; the port is free again."""
         self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._tcp.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for a connection
         self._tcp.shutdown()
         self._tcp.server_close()
         self._udp.sendto(b"", self._udp.getsockname())  # wakes the thread that reads

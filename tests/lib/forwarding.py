@@ -17,7 +17,7 @@ import threading
 
 from framed import (CODES, DATA, FIN, GOAWAY, HELLO, MAX_DATA, MAX_STREAM_DATA, OPEN, OPENED, PING, PONG, PREFACE, REFUSED, RESET, STOP, check, decode,
                     encode, frame)
-from postern import PATIENCE, listen
+from postern import PATIENCE, listen, stop_listening
 
 
 class Gone(Exception):
@@ -262,13 +262,19 @@ class Forwarder:
 
     def _accept(self):
         while not self.closing:
-            with contextlib.suppress(TimeoutError):
+            try:
                 connection, _ = self.socket.accept()
-                connection.settimeout(PATIENCE)
-                self.sessions.append(Session(connection, self.window, self._serve_stream))
-                thread = threading.Thread(target=self._serve, args=(self.sessions[-1],), daemon=True)
-                self.threads.append(thread)
-                thread.start()
+            except TimeoutError:
+                continue
+            except OSError:
+                if self.closing:
+                    return
+                raise
+            connection.settimeout(PATIENCE)
+            self.sessions.append(Session(connection, self.window, self._serve_stream))
+            thread = threading.Thread(target=self._serve, args=(self.sessions[-1],), daemon=True)
+            self.threads.append(thread)
+            thread.start()
 
     def _serve_stream(self, exchange):
         self.exchanges.append(exchange)
@@ -291,6 +297,7 @@ class Forwarder:
     def finish(self):
         """Ends it. Nothing may have gone wrong."""
         self.closing = True
+        stop_listening(self.socket)
         self.threads[0].join()
         self.socket.close()
         for thread in self.threads[1:]:

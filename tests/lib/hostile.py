@@ -14,7 +14,7 @@ import pytest
 
 import framed as protocol
 from framed import CODES, DATA, FIN, GOAWAY, HELLO, PREFACE, RESET, STOP, decode, encode, frame
-from postern import PATIENCE, listen, sanitizers
+from postern import PATIENCE, listen, sanitizers, stop_listening
 
 RULES = dict(re.findall(r"^- \*\*\[([A-Z]-\d+)\]\*\* ([A-Z_]+)", protocol.DOCUMENT.read_text(), re.M))
 
@@ -113,14 +113,20 @@ class FalseDaemon:
 
     def _accept(self):
         while not self.closing:
-            with contextlib.suppress(TimeoutError):
+            try:
                 connection, _ = self.socket.accept()
-                connection.settimeout(PATIENCE)
-                caller = Caller(connection)
-                self.callers.append(caller)
-                thread = threading.Thread(target=self._serve, args=(caller,), daemon=True)
-                self.threads.append(thread)
-                thread.start()
+            except TimeoutError:
+                continue
+            except OSError:
+                if self.closing:
+                    return
+                raise
+            connection.settimeout(PATIENCE)
+            caller = Caller(connection)
+            self.callers.append(caller)
+            thread = threading.Thread(target=self._serve, args=(caller,), daemon=True)
+            self.threads.append(thread)
+            thread.start()
 
     def _serve(self, caller):
         with caller.connection, contextlib.suppress(ConnectionError):
@@ -138,6 +144,7 @@ class FalseDaemon:
 
     def close(self):
         self.closing = True
+        stop_listening(self.socket)
         self.threads[0].join()
         self.socket.close()
         for caller in self.callers:

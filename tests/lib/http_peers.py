@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 
-from postern import PATIENCE, Peer, free_port, wait_until
+from postern import PATIENCE, Peer, free_port, stop_listening, wait_until
 
 
 class Seen:
@@ -119,6 +119,7 @@ class Store(http.server.ThreadingHTTPServer):
 
     def close(self):
         """With the connections that are open."""
+        stop_listening(self.socket)
         self.shutdown()
         for connection in self.connections:
             with contextlib.suppress(OSError):

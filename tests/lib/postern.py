@@ -120,6 +120,12 @@ def listen(address, backlog=1024):
     return one, address
 
 
+def stop_listening(one):
+    """Wakes whoever waits for a connection there, with an error, at once. On vsock nothing from outside does."""
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+
+
 @contextlib.contextmanager
 def blackhole(host="127.0.0.1"):
     """The port of a destination that never answers: its backlog is full, so that connecting is not refused either."""
@@ -177,6 +183,10 @@ class Peer:
                 connection, _ = self.socket.accept()
             except TimeoutError:
                 continue
+            except OSError:
+                if self.closing:
+                    return
+                raise
             self.served += 1
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             self.threads.append(thread)
@@ -196,6 +206,7 @@ class Peer:
 
     def close(self):
         self.closing = True
+        stop_listening(self.socket)
         self.threads[0].join()
         self.socket.close()
         for thread in self.threads[1:]:

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 
-from postern import connect, listen
+from postern import connect, listen, stop_listening
 
 
 class Recorder:
@@ -31,6 +31,10 @@ class Recorder:
                 one, _ = self.socket.accept()
             except TimeoutError:
                 continue
+            except OSError:
+                if self.closing:
+                    return
+                raise
             one.settimeout(None)
             try:
                 other = connect(self.to)
@@ -66,6 +70,7 @@ class Recorder:
 
     def close(self):
         self.closing = True
+        stop_listening(self.socket)
         self._thread.join()
         self.socket.close()
         with self._lock:

@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 
-from postern import PATIENCE, free_port, wait_until
+from postern import PATIENCE, free_port, stop_listening, wait_until
 
 
 class Store:
@@ -66,6 +66,7 @@ class Store:
 
     def stop(self):
         if self.server is not None:
+            stop_listening(self.server.socket)
             self.server.shutdown()
             self.server.server_close()
             self.server = None

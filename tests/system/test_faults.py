@@ -77,7 +77,7 @@ def test_an_accept_that_fails(relay, peer, how):
     daemon = relay(peer(echo).address, workers=1)
     with failing(daemon, "accept4", f"{how}:when=1..6"):
         assert all([client.result() for client in [Background(works, daemon) for _ in range(5)]])
-    assert daemon.events(event="accept failed")
+    daemon.wait_event(event="accept failed")
     assert daemon.metrics()['postern_listener_accept_errors_total{listener="in"}'] >= 1
 
 

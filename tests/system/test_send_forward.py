@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from client import POSTERN, postern
-from postern import PATIENCE, free_port, wait_until
+from postern import PATIENCE, free_port, stop_listening, wait_until
 
 MIB = 1 << 20
 
@@ -92,6 +92,7 @@ def service():
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield server
+    stop_listening(server.socket)
     server.shutdown()
     thread.join()
     server.server_close()

@@ -173,7 +173,7 @@ def test_a_backlog_does_not_spin_while_the_store_is_down(store, spooling):
     for number in range(40):
         daemon.keep(b"%d" % number)
     attempts = 'postern_spool_attempts_total{route="results"}'
-    before, began = daemon.metrics()[attempts], time.monotonic()
+    began, before = time.monotonic(), daemon.metrics()[attempts]
     wait_until(lambda: daemon.metrics()[attempts] >= before + 5, what="probes")
     # Each pause is 50 ms, so there cannot have been more; without the throttle there would be thousands.
     assert daemon.metrics()[attempts] - before <= (time.monotonic() - began) / 0.05 + 8 + 2

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -266,13 +267,11 @@ static void test_silence(void **state)
     request.ciphertext = "abc";
     request.ciphertext_length = 3;
     request.call.timeout_ms = 100;
-    fake_kms_answer(&fake, FAKE_SILENT, 1);
+    /* Whether the request comes to the one who is silent within that time, or later, or was never sent, is the machine's choice. */
+    fake_kms_answer(&fake, FAKE_SILENT, UINT_MAX);
     assert_int_equal(postern_kms_decrypt(kms, &request, &secret, &err), -ETIMEDOUT);
     assert_int_equal(err.retryable, 1);
-    /* The request has come to the one who is silent, and is not the next one's. */
-    while (atomic_load(&fake.script->count) > 0) {
-        usleep(1000);
-    }
+    fake_kms_answer(&fake, FAKE_GOOD, 0);
     assert_works();
 }
 
