@@ -18,7 +18,7 @@ ALLOWED = "kms.example.test"
 
 def client_hello(name=ALLOWED):
     """What OpenSSL says first; `name` None: without a server name."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if name is None:
         context.check_hostname = False
     sent = ssl.MemoryBIO()

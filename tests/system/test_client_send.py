@@ -290,7 +290,7 @@ def peak(pid):
 
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_any_size_in_constant_memory(forwarder, folder, direction):
-    size = (64 if "POSTERN_IN_VM" in os.environ else 256 if sanitizers() else 1024) * MIB
+    size = (64 if "POSTERN_IN_VM" in os.environ else 256) * MIB
     ready, go_on = threading.Event(), threading.Event()
 
     def pause(done):
