@@ -28,7 +28,10 @@ const struct session_end_words session_ends[] = {
     {"cancel", stray, look_at_the_client},
     {"open_timeout", stray, look_at_the_client},
     {"no_progress", stray, look_at_the_client},
-    {"unsupported_kind", stray, look_at_the_client},
+    {"unsupported_kind",
+     "a stream was opened for a request, to a route that takes bytes alone; as the end of a session, it is a "
+     "stray code",
+     "send requests to routes of type forward or connect, and other bytes by `postern pipe` or `listen`"},
     {"lost", "the connection ended without a word", "look at the enclave: it, or its program, died"},
     {"other", stray, look_at_the_client},
 };

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <grp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -243,21 +244,35 @@ static void commit(struct server *server, struct plan *plan)
     log_set(plan->rules->config->log_level, plan->rules->config->log_format);
 }
 
-static bool needs_restart(const struct config *old, const struct config *new)
+static bool same_dns(const struct config_dns *a, const struct config_dns *b)
 {
-    const struct config_dns *a = &old->dns, *b = &new->dns;
     bool same_servers = a->servers == NULL || b->servers == NULL ? a->servers == b->servers
                                                                  : strcmp(a->servers, b->servers) == 0;
-    return old->workers != new->workers || !same_servers || a->timeout_ms != b->timeout_ms ||
-           a->min_ttl_ms != b->min_ttl_ms || a->max_ttl_ms != b->max_ttl_ms || a->stale_ms != b->stale_ms ||
-           a->cache_size != b->cache_size;
+    return same_servers && a->timeout_ms == b->timeout_ms && a->min_ttl_ms == b->min_ttl_ms &&
+           a->max_ttl_ms == b->max_ttl_ms && a->stale_ms == b->stale_ms && a->cache_size == b->cache_size;
+}
+
+/* Names what is in force as it was at the start, and not as the configuration has it. */
+static void tell_restart(const struct server *server, const struct config *config, struct text *verdict)
+{
+    const struct {
+        const char *key;
+        bool differs;
+    } keys[] = {{"workers", server->began->workers != config->workers},
+                {"dns", !same_dns(&server->began->dns, &config->dns)},
+                {"spool.path", spool_keeper_differs(&server->spool, config)}};
+    unsigned told = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        if (keys[i].differs) {
+            text_addf(verdict, "%s`%s`", told++ == 0 ? "; changes to " : ", ", keys[i].key);
+        }
+    }
+    text_add(verdict, told > 0 ? " take effect at the next start" : "");
 }
 
 int server_apply(struct server *server, struct config *config, struct text *verdict, struct error *err)
 {
     struct plan plan = {.rules = NULL};
-    bool restart = server->rules != NULL && (needs_restart(server->rules->config, config) ||
-                                             spool_keeper_differs(&server->spool, config));
     plan.rules = rules_new(config, &server->counters);
     if (plan.rules == NULL) {
         return error_errno(err, -ENOMEM, "cannot put the configuration in force");
@@ -275,12 +290,17 @@ int server_apply(struct server *server, struct config *config, struct text *verd
     commit(server, &plan);
     text_addf(verdict, "%u listeners (%u opened, %u closed), %u routes, %u enclaves", config->listener_count,
               plan.opened, plan.closed, config->route_count, config->enclave_count);
-    if (restart) {
-        text_add(verdict, "; changes to `workers`, `dns` and the spool's path take effect at the next start");
-    }
+    tell_restart(server, config, verdict);
     /* Whoever is told goes by it: nothing is to follow the old rules from then on. */
     (void)server_await_orders(server, verdict);
     return 0;
+}
+
+/* How long the text is without the newline of its last line. */
+static size_t line_ends(const char *text)
+{
+    size_t length = strlen(text);
+    return length > 0 && text[length - 1] == '\n' ? length - 1 : length;
 }
 
 static void note_verdict(struct server *server, bool accepted, const char *text)
@@ -288,11 +308,10 @@ static void note_verdict(struct server *server, bool accepted, const char *text)
     counter_add(accepted ? &server->counters.reloads_ok : &server->counters.reloads_failed, 1);
     counter_set(&server->counters.reload_last_ok, accepted);
     counter_set(&server->counters.reload_time_s, (uint64_t)time(NULL));
-    size_t length = accepted ? 0 : strnlen(text, sizeof server->last_error - 1);
-    memcpy(server->last_error, text, length);
-    server->last_error[length] = '\0';
-    log_event(accepted ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, accepted ? "reloaded" : "reload refused", "%s",
-              text);
+    int length = (int)line_ends(text);
+    snprintf(server->last_error, sizeof server->last_error, "%.*s", accepted ? 0 : length, text);
+    log_event(accepted ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, accepted ? "reloaded" : "reload refused", "%.*s",
+              length, text);
 }
 
 static int reload_file(struct server *server, const char *file, struct text *verdict)

@@ -331,6 +331,7 @@ static int start(struct server *server, struct error *err)
         config_unref(config);
         return rv;
     }
+    server->began = config_ref(config);
     rv = server_apply(server, config, &verdict, err);
     if (rv == 0) {
         log_event(LOG_LEVEL_INFO, "started", "posternd %s, %u workers: %s", POSTERN_VERSION,
@@ -374,6 +375,7 @@ static void release(struct server *server)
     socket_set_release(&server->sockets);
     close_handles(server);
     rules_unref(server->rules);
+    config_unref(server->began);
     free(server->worker_views);
     counters_release(&server->counters);
 }

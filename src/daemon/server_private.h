@@ -34,6 +34,7 @@ struct server {
     struct counters counters;
     struct spool_keeper spool;
     struct rules *rules;
+    struct config *began; /* what it was started with; some of that no reload changes. NULL: not started */
     struct socket_set sockets;
     struct worker_set workers;
     struct admin_listener *admin, *metrics; /* NULL: not wanted */

@@ -140,10 +140,11 @@ static bool is_kind_of(const struct session_record *record, int route, const str
     return open->kind == CONTROL_KIND_BYTES || type == CONFIG_FORWARD || type == CONFIG_CONNECT;
 }
 
-static void refuse_kind(struct session_record *record, struct channel *channel)
+static void refuse_kind(struct session_record *record, const struct stream_request *request,
+                        struct channel *channel)
 {
     record->refused++;
-    counter_add(&record->rules->counters->opens_refused[OPEN_UNSUPPORTED], 1);
+    stream_refused_for_kind(record->worker, request);
     channel_refuse(channel, CODE_UNSUPPORTED, NULL, false);
     channel_release(channel);
 }
@@ -160,7 +161,7 @@ static void on_open(struct session_io *io, struct channel *channel, const struct
     enum reason why = policy_route(listener_of(record), record->caller.enclave, open->route.data,
                                    open->route.length, &request.route);
     if (why == REASON_NONE && !is_kind_of(record, request.route, open)) {
-        refuse_kind(record, channel);
+        refuse_kind(record, &request, channel);
         return;
     }
     if (why == REASON_NONE && record->leaving) {

@@ -508,7 +508,7 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
 
 /* ---- Refusing ---- */
 
-static void log_refused(struct worker *worker, const struct stream_request *request, enum reason why,
+static void log_refused(struct worker *worker, const struct stream_request *request, const char *why,
                         const char *peer, const struct control_text *asked)
 {
     const struct config *config = request->rules->config;
@@ -522,7 +522,7 @@ static void log_refused(struct worker *worker, const struct stream_request *requ
         memcpy(name, asked->data, asked->length);
         name[asked->length] = '\0';
     }
-    log_str(&line, "reason", reason_word(why));
+    log_str(&line, "reason", why);
     caller_log(request->caller, request->rules, &line);
     log_str(&line, "peer", peer);
     log_str(&line, "listener", config->listeners[request->listener].name);
@@ -541,5 +541,11 @@ void stream_refused(struct worker *worker, const struct stream_request *request,
         counter_add(&request->rules->counters->opens_refused[why], 1);
     }
     counter_add(&rules_enclave(request->rules, request->caller->enclave)->refused, 1);
-    log_refused(worker, request, why, peer, asked);
+    log_refused(worker, request, reason_word(why), peer, asked);
+}
+
+void stream_refused_for_kind(struct worker *worker, const struct stream_request *request)
+{
+    counter_add(&request->rules->counters->opens_refused[OPEN_UNSUPPORTED], 1);
+    log_refused(worker, request, code_word(CODE_UNSUPPORTED), NULL, NULL);
 }

@@ -60,6 +60,9 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
 void stream_refused(struct worker *worker, const struct stream_request *request, enum reason why,
                     const char *peer, const struct control_text *asked);
 
+/* The same of one to a route that does not take its kind of stream, which no reason is for. */
+void stream_refused_for_kind(struct worker *worker, const struct stream_request *request);
+
 /* The fields that every line about it has: whose it is, and its way. */
 void stream_log_whose(const struct stream_record *record, struct log_line *line);
 

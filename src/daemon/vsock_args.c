@@ -25,7 +25,7 @@ static const char help[] =
     "      --config <config_file>   Allowlist of servers\n"
     "                               [default: " VSOCK_ARGS_CONFIG "]\n"
     "      --listen <address>       Listen here instead: vsock://CID:PORT, unix:///PATH,\n"
-    "                               tcp://HOST:PORT or hybrid:///PATH:PORT\n"
+    "                               tcp://IP:PORT or hybrid:///PATH:PORT\n"
     "  -h, --help                   Print help\n"
     "  -V, --version                Print version\n";
 

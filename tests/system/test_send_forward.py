@@ -209,6 +209,7 @@ def test_a_route_of_another_type(parent, service):
     daemon = parent({"out": f"tcp://127.0.0.1:{service.server_port}"})
     text = told(send(daemon, "out"), 1)
     assert "refused, unsupported_kind: " in text and "route of type forward" in text and not service.asked
+    wait_until(lambda: daemon.events(event="stream refused", reason="unsupported_kind", route="out"))
 
 
 def test_a_route_that_it_may_not_have(parent, service):

@@ -74,7 +74,7 @@ static void move_admin(void)
     assert_true(exists("admin"));
     snprintf(more, sizeof more, "admin: {listen: \"unix://%s/other\"}\ndns: {timeout: 1s}\n", bench.folder);
     write_config("a", more);
-    assert_int_equal(reload("take effect at the next start"), 0);
+    assert_int_equal(reload("; changes to `dns` take effect at the next start"), 0);
     assert_true(exists("other"));
     assert_false(exists("admin"));
     write_config("a", "admin: {listen: none}\ndns: {timeout: 1s, servers: [127.0.0.1]}\n");
