@@ -13,7 +13,9 @@ static const struct ctl_command commands[] = {
     {"top", "[--once] [--interval DURATION]", "the same as it happens, with rates", ctl_top},
     {"reload", "", "have the configuration read again; nothing changes if it has a mistake", ctl_reload},
     {"drain", "[--deadline DURATION]", "let streams finish, then exit", ctl_drain},
-    {"spool", "list | show ID | retry ID | drop ID | export ID FILE | verify | stats | set-aside",
+    {"spool",
+     "list [--limit NUMBER] | show ID | retry ID | drop ID | export ID FILE | verify | stats | set-aside "
+     "[--path DIRECTORY]",
      "what waits to be delivered; list, and retry or drop --all, take --route NAME and --state STATE",
      ctl_spool},
     {"explain", "[CODE | --enclave NAME --route NAME [--sni NAME]]",
@@ -52,7 +54,9 @@ static void print_help(const struct ctl *ctl)
     }
     fprintf(ctl->out, "\n  --socket ADDRESS  the daemon's admin socket; $POSTERN_ADMIN, else " CTL_SOCKET "\n"
                       "  --config FILE     the configuration that explain and doctor read; " CTL_CONFIG "\n"
-                      "  --json            for programs\n");
+                      "  --json            for programs\n"
+                      "  --help            also after a command: its options\n"
+                      "  --version\n");
 }
 
 static void print_command_help(const struct ctl *ctl)

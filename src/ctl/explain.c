@@ -234,11 +234,46 @@ static int print_answer(const struct ctl *ctl, const struct answer *answer)
     return allowed ? CTL_DONE : CTL_FAILED;
 }
 
-static int unknown_name(const struct ctl *ctl, const char *what, const char *name)
+#define NAMES_MAX 256 /* looked through for "did you mean" */
+
+struct names {
+    const char *names[NAMES_MAX];
+    size_t count;
+};
+
+static void add_name(struct names *names, const char *name)
+{
+    if (names->count < NAMES_MAX) {
+        names->names[names->count++] = name;
+    }
+}
+
+static int unknown_name(const struct ctl *ctl, const char *what, const char *name, const struct names *names)
 {
     struct error err = ERROR_INIT;
-    error_set(&err, 0, "%s has no %s \"%s\"", ctl->config, what, name);
+    const char *nearest = diags_nearest(name, names->names, names->count);
+    error_set(&err, 0, "%s has no %s \"%s\"%s%s%s", ctl->config, what, name,
+              nearest != NULL ? ": did you mean " : "", nearest != NULL ? nearest : "",
+              nearest != NULL ? "?" : "");
     return ctl_failed(ctl, err.text);
+}
+
+static int unknown_enclave(const struct ctl *ctl, const struct config *config, const char *name)
+{
+    struct names names = {.count = 0};
+    for (unsigned i = 0; i < config->enclave_count; i++) {
+        add_name(&names, config->enclaves[i].name);
+    }
+    return unknown_name(ctl, "enclave", name, &names);
+}
+
+static int unknown_route(const struct ctl *ctl, const struct config *config, const char *name)
+{
+    struct names names = {.count = 0};
+    for (unsigned i = 0; i < config->route_count; i++) {
+        add_name(&names, config->routes[i].name);
+    }
+    return unknown_name(ctl, "route", name, &names);
 }
 
 static int answer_question(const struct ctl *ctl, const struct config *config,
@@ -248,10 +283,10 @@ static int answer_question(const struct ctl *ctl, const struct config *config,
     int enclave = find_enclave(config, question->enclave);
     int route = find_route(config, question->route);
     if (enclave == CONFIG_NOBODY) {
-        return unknown_name(ctl, "enclave", question->enclave);
+        return unknown_enclave(ctl, config, question->enclave);
     }
     if (route < 0) {
-        return unknown_name(ctl, "route", question->route);
+        return unknown_route(ctl, config, question->route);
     }
     text_init(&answer.lines, 0);
     ask_listeners(&answer, config, route, enclave);

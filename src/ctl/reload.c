@@ -11,6 +11,11 @@ static int tell(const struct ctl *ctl, const struct client_answer *answer)
                                               text_string(&answer->body), answer->body.length));
         return accepted ? r : CTL_FAILED;
     }
+    if (answer->status == 405) {
+        return ctl_failed(ctl, "nothing was reloaded: this is the listener for metrics, which only tells; "
+                               "give the admin socket with "
+                               "--socket, as `admin.listen` has it");
+    }
     if (!accepted) {
         fprintf(ctl->err,
                 "posternctl: the daemon did not take the configuration, and goes on with the old one:\n%s",

@@ -10,6 +10,22 @@
 
 #define LIMIT_DEFAULT 1000
 
+/* The daemon's own words, with what to do where those leave it open. */
+static int refused(const struct ctl *ctl, const struct client_answer *answer)
+{
+    const char *said = text_string(&answer->body);
+    struct error err = ERROR_INIT;
+    if (answer->status != 404) {
+        return ctl_failed(ctl, said);
+    }
+    if (strstr(said, "no such page") != NULL) {
+        return ctl_failed(ctl, "this daemon knows nothing of a spool: is it an older one?");
+    }
+    error_set(&err, 0, "%.*s: `posternctl spool list` shows those that are kept", (int)strcspn(said, "\n"),
+              said);
+    return ctl_failed(ctl, err.text);
+}
+
 /* Asks the daemon. Returns 0 with a reference in *ret, or CTL_FAILED after telling why. */
 static int ask_daemon(const struct ctl *ctl, const char *method, const char *target, json_t **ret)
 {
@@ -22,10 +38,7 @@ static int ask_daemon(const struct ctl *ctl, const char *method, const char *tar
     if (client_ask(ctl->socket, method, target, &answer, &err) != 0) {
         code = ctl_failed(ctl, err.text);
     } else if (answer.status != 200) {
-        code =
-            ctl_failed(ctl, answer.status == 404 && strstr(text_string(&answer.body), "no such page") != NULL
-                                ? "this daemon knows nothing of a spool: is it an older one?"
-                                : text_string(&answer.body));
+        code = refused(ctl, &answer);
     } else {
         *ret = json_loadb(text_string(&answer.body), answer.body.length, 0, &mistake);
         code =

@@ -308,7 +308,13 @@ static void wrong_questions_are_told(void **state)
     ran_release(&ran);
     run_ctl(&ran, "explain", "--config", file, "--enclave", "payroll", "--route", "x", NULL);
     assert_int_equal(ran.code, CTL_FAILED);
-    assert_contains(ran.err, "has no route \"x\"");
+    assert_contains(ran.err, "has no route \"x\"\n");
+    ran_release(&ran);
+    run_ctl(&ran, "explain", "--config", file, "--enclave", "payrol", "--route", "kms", NULL);
+    assert_contains(ran.err, "has no enclave \"payrol\": did you mean payroll?");
+    ran_release(&ran);
+    run_ctl(&ran, "explain", "--config", file, "--enclave", "payroll", "--route", "alon", NULL);
+    assert_contains(ran.err, "has no route \"alon\": did you mean alone?");
     ran_release(&ran);
     run_ctl(&ran, "explain", "--enclave", "payroll", NULL);
     assert_int_equal(ran.code, CTL_USAGE);
