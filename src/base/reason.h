@@ -51,9 +51,9 @@ enum reason_kind {
     X(DNS_NOT_FOUND, "dns_not_found", DNS, false, "the resolver says that the name has no address",          \
       "check the spelling of the route's `to:`, then `posternctl doctor`")                                   \
     X(DNS_TIMEOUT, "dns_timeout", DNS, true, "the resolver did not answer in time",                          \
-      "check the servers in /etc/resolv.conf, then `posternctl doctor`")                                     \
+      "check the servers that `dns.servers` or /etc/resolv.conf names, then `posternctl doctor`")            \
     X(DNS_FAILED, "dns_failed", DNS, true, "the resolver answered with an error, or with nonsense",          \
-      "check the servers in /etc/resolv.conf, then `posternctl doctor`")                                     \
+      "check the servers that `dns.servers` or /etc/resolv.conf names, then `posternctl doctor`")            \
     X(CONNECT_REFUSED, "connect_refused", CONNECT, true, "the destination refused the connection",           \
       "see that something listens there, at that port")                                                      \
     X(CONNECT_TIMEOUT, "connect_timeout", CONNECT, true, "the destination did not answer in time",           \

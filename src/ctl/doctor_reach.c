@@ -6,6 +6,7 @@
 #include "net/guard.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 uint64_t doctor_deadline(const struct doctor *doctor, const struct config_route *route)
@@ -15,6 +16,18 @@ uint64_t doctor_deadline(const struct doctor *doctor, const struct config_route 
 }
 
 /* Names. */
+
+/* The first of the servers, each of them ADDRESS:PORT. */
+static void next_dig(struct doctor *doctor, const char *servers, const char *name)
+{
+    char text[ADDR_TEXT_MAX];
+    struct addr server;
+    snprintf(text, sizeof text, "tcp://%.*s", (int)strcspn(servers, ","), servers);
+    if (addr_parse(text, &server, NULL) == 0) {
+        doctor_next(doctor, "dig @%s -p %u %s   # the server that `dns.servers` names", server.host,
+                    server.port, name);
+    }
+}
 
 static void tell_name_failed(struct doctor *doctor, const struct doctor_destination *destination,
                              enum reason why)
@@ -26,8 +39,7 @@ static void tell_name_failed(struct doctor *doctor, const struct doctor_destinat
         doctor_next(doctor, "getent ahosts %s   # then correct the name at %s:%u", destination->to.host,
                     doctor->config->file, destination->route->place.line);
     } else if (servers != NULL) {
-        doctor_next(doctor, "dig @%.*s %s   # the server that `dns.servers` names",
-                    (int)strcspn(servers, ",:"), servers, destination->to.host);
+        next_dig(doctor, servers, destination->to.host);
     } else {
         doctor_next(doctor, "cat /etc/resolv.conf; resolvectl query %s", destination->to.host);
     }
@@ -83,8 +95,10 @@ static bool resolve(struct doctor *doctor, const struct doctor_destination *dest
         return false;
     }
     char address[ADDR_TEXT_MAX];
+    sockaddr_format(&ret->address[0], address);
+    *strrchr(address, ':') = '\0'; /* its port, which a name has none of */
     doctor_tell(doctor, FINDING_OK, "dns", destination->route->name, "%s is %s%s", destination->to.host,
-                sockaddr_format(&ret->address[0], address), ret->count > 1 ? " and others" : "");
+                address, ret->count > 1 ? " and others" : "");
     return true;
 }
 

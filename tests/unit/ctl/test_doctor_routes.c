@@ -26,6 +26,12 @@ static void dns_run(void *data)
     dns_fake_close(&dns->fake);
 }
 
+/* What to type to ask it for the name. */
+static void write_dig(const struct dns_thread *dns, const char *name, char *dig, size_t size)
+{
+    snprintf(dig, size, "dig @127.0.0.1 -p %s %s", strchr(dns->fake.servers, ':') + 1, name);
+}
+
 static struct dns_thread *dns_init(void)
 {
     struct dns_thread *dns = calloc(1, sizeof *dns);
@@ -48,6 +54,7 @@ static void faults_of_names(void **state)
 {
     struct fixture *fixture = *state;
     struct dns_thread *dns = dns_init();
+    char dig[100];
     dns_fake_rule(&dns->fake, "private.example.com")->a = 2;
     dns_fake_rule(&dns->fake, "broken.example.com")->rcode = DNS_SERVFAIL;
     configure(
@@ -61,18 +68,33 @@ static void faults_of_names(void **state)
         dns->fake.servers);
     assert_int_equal(uv_thread_create(&dns->thread, dns_run, dns), 0);
     examine(fixture);
+    write_dig(dns, "broken.example.com", dig, sizeof dig);
     dns_stop(dns);
     expect_fault(fixture, "fail", "dns", "typo", "has no address (dns_not_found)",
                  "getent ahosts kmss.example.com");
     expect_fault(fixture, "fail", "dns", "private", "(denied_address)", "line 7: allow_private: true");
-    expect_fault(fixture, "fail", "dns", "broken", "(dns_failed)", "dig @127.0.0.1 broken.example.com");
+    expect_fault(fixture, "fail", "dns", "broken", "(dns_failed)", dig);
     expect_fault(fixture, "fail", "dns", "family", "unwanted (see `family`)", "");
+}
+
+/* Names are asked for in IPv6, too. */
+static void fault_no_server_for_names(void **state)
+{
+    struct fixture *fixture = *state;
+    configure(fixture,
+              "dns: {servers: [\"[::1]:%u\"], timeout: 200ms}\n"
+              "routes:\n  silent: {type: relay, to: \"tcp://silent.example.com:443\"}\n",
+              1u);
+    examine(fixture);
+    expect_fault(fixture, "fail", "dns", "silent", "silent.example.com: the resolver",
+                 "dig @::1 -p 1 silent.example.com");
 }
 
 static void fault_a_silent_server_for_names(void **state)
 {
     struct fixture *fixture = *state;
     struct dns_thread *dns = dns_init();
+    char dig[100];
     dns->fake.silent = true;
     configure(fixture,
               "dns: {servers: [\"%s\"], timeout: 200ms}\n"
@@ -80,8 +102,9 @@ static void fault_a_silent_server_for_names(void **state)
               dns->fake.servers);
     assert_int_equal(uv_thread_create(&dns->thread, dns_run, dns), 0);
     examine(fixture);
+    write_dig(dns, "silent.example.com", dig, sizeof dig);
     dns_stop(dns);
-    expect_fault(fixture, "fail", "dns", "silent", "(dns_timeout)", "dig @127.0.0.1 silent.example.com");
+    expect_fault(fixture, "fail", "dns", "silent", "(dns_timeout)", dig);
 }
 
 static void fault_connection_refused(void **state)
@@ -234,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_HOST(faults_of_names),
         WITH_HOST(fault_a_silent_server_for_names),
+        WITH_HOST(fault_no_server_for_names),
         WITH_HOST(fault_connection_refused),
         WITH_HOST(fault_connection_dropped),
         WITH_HOST(a_path_that_answers),
