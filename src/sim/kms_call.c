@@ -1,5 +1,6 @@
 /* What KMS's operations have in common: see kms_call.h. */
 #include "sim/kms_call.h"
+#include "iam/principal.h"
 
 #include <errno.h>
 #include <openssl/rand.h>
@@ -129,6 +130,15 @@ static int not_found(struct sim_call *call, const char *name)
     return sim_kms_refuse(&call->error, "NotFoundException", "Key '%.256s' does not exist", name);
 }
 
+/* A name that is no ARN is looked for in the account of whoever calls; there are keys of one account here. */
+static bool is_elsewhere(const struct sim_call *call, const char *name)
+{
+    char account[IAM_ACCOUNT_DIGITS + 1];
+
+    return strncmp(name, "arn:", 4) != 0 && iam_principal_account(call->caller->principal, account) &&
+           strcmp(account, call->kms->account) != 0;
+}
+
 static int judge_state(struct sim_call *call, const char *usage)
 {
     const struct sim_key *key = call->key;
@@ -169,7 +179,8 @@ int sim_call_key(struct sim_call *call, const char *name, const struct sim_for *
         return missing(call, "KeyId");
     }
     pthread_mutex_lock(&call->kms->lock);
-    call->key = sim_keys_find(&call->kms->keys, name);
+    bool elsewhere = !what->of_ciphertext && is_elsewhere(call, name);
+    call->key = elsewhere ? NULL : sim_keys_find(&call->kms->keys, name);
     if (call->key) {
         access.key = call->key;
         access.alias = strstr(name, "alias/");

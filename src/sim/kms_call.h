@@ -56,6 +56,7 @@ int sim_in_context(struct sim_call *call) MUST_CHECK;
 struct sim_for {
     const char *usage; /* that the key must have; NULL: any, in any state */
     const char *algorithm, *pair_spec, *agreement;
+    bool of_ciphertext; /* which names its key whole, with the account */
 };
 
 /* The key of that name, if the caller may: sets call->key. `name` NULL: that of KeyId. */

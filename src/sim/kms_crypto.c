@@ -126,7 +126,8 @@ static int key_of_blob(struct sim_call *call, const struct sim_bytes *blob, cons
     if (!sim_blob_key_id(blob, id)) {
         return invalid_ciphertext(call);
     }
-    int rv = sim_call_key(call, id, &(struct sim_for){.usage = USAGE_ENCRYPT, .algorithm = algorithm});
+    int rv = sim_call_key(
+        call, id, &(struct sim_for){.usage = USAGE_ENCRYPT, .algorithm = algorithm, .of_ciphertext = true});
     if (rv != 0 && !call->key) {
         return sim_kms_refuse(
             &call->error, "AccessDeniedException",

@@ -160,6 +160,20 @@ def test_what_the_account_leaves_to_its_own_policies(sim):
     assert may(sim, blob, FOREIGN), "named there, and allowed by its own account"
 
 
+def test_names_that_are_no_arns_are_of_the_callers_account(sim):
+    """As AWS has it: another account's key goes by its ARN, or by the ARN of its alias."""
+    put(sim, allow(ROLE, "kms:Encrypt"), allow(FOREIGN["principal"], ["kms:Encrypt", "kms:Decrypt"]))
+    sim.call("CreateAlias", {"AliasName": "alias/ours", "TargetKeyId": "data"})
+    arn = sim.key("data")
+    for name in (arn, arn.replace("key/data", "alias/ours")):
+        assert may(sim, {"KeyId": name, "Plaintext": "AAAA"}, FOREIGN, "Encrypt")
+    for name in ("data", "alias/ours"):
+        assert may(sim, {"KeyId": name, "Plaintext": "AAAA"}, APP, "Encrypt")
+        with pytest.raises(KmsError, match="NotFoundException"):
+            sim.call("Encrypt", {"KeyId": name, "Plaintext": "AAAA"}, FOREIGN)
+    assert may(sim, {"CiphertextBlob": base64.b64encode(sim.encrypt(b"x")).decode()}, FOREIGN), "the ciphertext tells"
+
+
 def test_a_data_key_pairs_spec_and_an_alias_in_a_policy(sim):
     put(sim, allow(ROLE, "kms:GenerateDataKeyPair", {"StringEquals": {"kms:DataKeyPairSpec": "ECC_NIST_P256"}}),
         allow(ROLE, "kms:Encrypt", {"StringEquals": {"kms:RequestAlias": "alias/known"}}))
