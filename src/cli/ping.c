@@ -109,8 +109,10 @@ static void on_pong(struct connection *connection, uint64_t us)
     ping->sum_us += us;
     fprintf(ping->cli->out, "answer from %s: seq=%ju time=%.3f ms\n", addr_format(&ping->to, address),
             (uintmax_t)ping->answered, ms(us));
-    fflush(ping->cli->out);
-    if (ping->answered == ping->count) {
+    if (fflush(ping->cli->out) != 0) {
+        cli_say(ping->cli, "cannot write the output: %m");
+        finish(ping, CLI_FAILED);
+    } else if (ping->answered == ping->count) {
         finish(ping, CLI_DONE);
     } else {
         cli_timer_start(&ping->loop, &ping->timer, ping->sent_ms + ping->interval_ms, on_next);

@@ -52,6 +52,19 @@ def test_somebody_else_is_there(peer):
     fails(postern(closed.address, "ping", "-c", "1", text=True), closed.address)
 
 
+def test_an_output_that_fails(parent):
+    """Without a count, too: who cannot tell has no reason to ask."""
+    daemon = parent({"out": "tcp://127.0.0.1:1"})
+    with open("/dev/full", "wb") as full:
+        run = subprocess.run([POSTERN, "--connect", daemon.address, "ping", "-i", "10ms"], stdout=full, stderr=subprocess.PIPE, text=True,
+                             timeout=PATIENCE)
+    fails(run, "cannot write the output: No space left on device")
+    with subprocess.Popen([POSTERN, "--connect", daemon.address, "ping", "-i", "10ms"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert "seq=1 " in run.stdout.readline()
+        run.stdout.close()
+        assert run.wait(PATIENCE) == 1 and "cannot write the output: Broken pipe" in run.stderr.read()
+
+
 def test_the_daemon_stands_still(parent):
     daemon = parent({"out": "tcp://127.0.0.1:1"})
     pinging = subprocess.Popen([POSTERN, "--connect", daemon.address, "ping", "-i", "10ms", "-W", "2s"], text=True,
