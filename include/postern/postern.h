@@ -14,10 +14,11 @@
  *     postern_close(stream);
  *     postern_disconnect(door, 1000);
  *
- * TWO STYLES, one set of functions. postern_connect() makes a *threaded* connection: one thread of the
- * library's answers the daemon whatever the program does, functions wait as long as they are told to, and
- * all of them may be called from any thread. postern_start() makes a *pollable* one: there is no thread,
- * nothing ever waits, and the program's own loop calls postern_process(); see the last part of this file.
+ * TWO STYLES, one set of functions. postern_connect() makes a *threaded* connection: functions wait as long
+ * as they are told to, and all of them may be called from any thread. One that waits reads the connection
+ * itself, for all; while none does, one thread of the library's answers the daemon, whatever the program
+ * does. postern_start() makes a *pollable* one: there is no thread, nothing ever waits, and the program's own
+ * loop calls postern_process(); see the last part of this file.
  *
  * ROUTES are names in the daemon's configuration; where they lead is decided there.
  *
@@ -49,7 +50,8 @@
  * exceptions: nobody else may be in a function with the stream that is passed to postern_close(), or with
  * the connection that is passed to postern_disconnect() (its streams' functions may go on). Two threads may
  * read and write one stream at once; two that read it share out its bytes, and two that write it mix
- * theirs. A pollable connection and its streams are one thread's at a time.
+ * theirs. A pollable connection and its streams are one thread's at a time. A thread must not be cancelled
+ * (pthread_cancel()) in a function of the library's.
  *
  * PROCESSES. All descriptors are close-on-exec. After fork() the connection is the parent's: in the child
  * all functions fail with -ECHILD but those that end something, which leave the parent's connection alone.

@@ -193,9 +193,13 @@ static int open_descriptors(struct connection *connection)
         return 0;
     }
     connection->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (connection->wake < 0 || epoll_ctl(connection->epoll, EPOLL_CTL_ADD, connection->wake, &event) != 0) {
+    connection->guard = epoll_create1(EPOLL_CLOEXEC);
+    if (connection->wake < 0 || connection->guard < 0 ||
+        epoll_ctl(connection->epoll, EPOLL_CTL_ADD, connection->wake, &event) != 0 ||
+        epoll_ctl(connection->guard, EPOLL_CTL_ADD, connection->epoll, &event) != 0) {
         return -errno;
     }
+    connection->guarded = true;
     return 0;
 }
 
@@ -229,7 +233,8 @@ int connection_new(const struct addr *to, const struct connection_config *config
     connection->config.session.role = SESSION_CLIENT;
     connection->config.session.handshake_timeout = config->connect_timeout;
     connection->user = user;
-    connection->epoll = connection->wake = -1;
+    connection->epoll = connection->wake = connection->guard = -1;
+    connection->alarm = CONNECTION_NEVER;
     TAILQ_INIT(&connection->links);
     set_events(connection, events);
     connection->input = block_new(&connection->blocks);
@@ -270,6 +275,9 @@ void connection_free(struct connection *connection)
     if (connection->wake >= 0) {
         close(connection->wake);
     }
+    if (connection->guard >= 0) {
+        close(connection->guard);
+    }
     free(connection);
 }
 
@@ -287,8 +295,12 @@ int connection_fd(const struct connection *connection)
 
 static uint64_t next_deadline(const struct connection *connection)
 {
-    uint64_t next = connection->wanted ? connection->not_before : LINK_NEVER;
+    uint64_t next = connection->alarm;
     const struct link *link;
+
+    if (connection->wanted && connection->not_before < next) {
+        next = connection->not_before;
+    }
 
     TAILQ_FOREACH (link, &connection->links, entry) {
         uint64_t deadline = link_next_deadline(link);
@@ -297,34 +309,49 @@ static uint64_t next_deadline(const struct connection *connection)
     return next;
 }
 
-int connection_timeout(const struct connection *connection)
+static int timeout_until(uint64_t when)
 {
-    uint64_t next = next_deadline(connection), now = clock_ms();
+    uint64_t now = clock_ms();
 
-    if (next == LINK_NEVER) {
+    if (when == CONNECTION_NEVER) {
         return -1;
     }
-    if (next <= now) {
+    if (when <= now) {
         return 0;
     }
-    return next - now < INT32_MAX ? (int)(next - now) : INT32_MAX;
+    return when - now < INT32_MAX ? (int)(when - now) : INT32_MAX;
+}
+
+int connection_timeout(const struct connection *connection)
+{
+    return timeout_until(next_deadline(connection));
 }
 
 /* Writing fails only if the counter is full, and then it is awake. */
 void connection_wake(struct connection *connection)
 {
     const uint64_t one = 1;
-    ssize_t n = connection->wake >= 0 ? write(connection->wake, &one, sizeof(one)) : 0;
 
-    (void)n;
+    if (connection->waiting || connection->guarded) {
+        ssize_t n = write(connection->wake, &one, sizeof(one));
+        (void)n;
+    }
 }
 
-/* What changed may come sooner than the thread that waits was told. */
+/* What changed may come sooner than the thread that waits for it was told. */
 static void wake_if_sooner(struct connection *connection)
 {
-    if (connection->waiting && next_deadline(connection) < connection->waiting_until) {
+    uint64_t waits_until = connection->waiting ? connection->waiting_until : connection->watching_until;
+
+    if ((connection->waiting || connection->guarded) && next_deadline(connection) < waits_until) {
         connection_wake(connection);
     }
+}
+
+void connection_set_alarm(struct connection *connection, uint64_t at)
+{
+    connection->alarm = at;
+    wake_if_sooner(connection);
 }
 
 static size_t count_links(const struct connection *connection)
@@ -364,14 +391,13 @@ static void begin_link(struct connection *connection)
 
 static int wait_for_events(struct connection *connection, int wait_ms, struct epoll_event *events)
 {
-    int timeout = connection_timeout(connection);
-    int count;
+    uint64_t limit = wait_ms < 0 ? CONNECTION_NEVER : clock_ms() + (uint64_t)wait_ms;
+    uint64_t next = next_deadline(connection);
+    int timeout, count;
 
-    if (timeout < 0 || (wait_ms >= 0 && wait_ms < timeout)) {
-        timeout = wait_ms;
-    }
-    connection->waiting_until = timeout < 0 ? LINK_NEVER : clock_ms() + (uint64_t)timeout;
-    connection->waiting = true;
+    connection->waiting_until = next < limit ? next : limit;
+    connection->waiting = connection->wake >= 0;
+    timeout = timeout_until(connection->waiting_until);
     connection_unlock(connection);
     count = epoll_wait(connection->epoll, events, EVENTS_AT_ONCE, timeout);
     connection_lock(connection);
@@ -388,7 +414,7 @@ static void forget_wakes(struct connection *connection)
     (void)n;
 }
 
-void connection_process(struct connection *connection, int wait_ms)
+void connection_read(struct connection *connection, int wait_ms)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
     int count = wait_for_events(connection, wait_ms, events);
@@ -405,11 +431,51 @@ void connection_process(struct connection *connection, int wait_ms)
     TAILQ_FOREACH (link, &connection->links, entry) {
         link_tick(link, now);
     }
-    if (connection->wanted && now >= connection->not_before) {
-        begin_link(connection);
-    }
     connection_flush(connection);
     bury(connection, false);
+}
+
+void connection_process(struct connection *connection, int wait_ms)
+{
+    connection_read(connection, wait_ms);
+    if (connection->wanted && clock_ms() >= connection->not_before) {
+        begin_link(connection);
+        connection_flush(connection);
+        bury(connection, false);
+    }
+}
+
+/*
+ * Changing what is watched of a descriptor that is in the set needs no memory, and cannot fail. A wake that the keeper had not come
+ * to hear of when the guard went off is the reader's; so the deadlines are looked at anew when it goes on.
+ */
+void connection_guard(struct connection *connection, bool on)
+{
+    struct epoll_event event = {.events = on ? EPOLLIN : 0, .data.ptr = NULL};
+
+    if (connection->guard < 0 || connection->guarded == on) {
+        return;
+    }
+    connection->guarded = epoll_ctl(connection->guard, EPOLL_CTL_MOD, connection->epoll, &event) == 0 && on;
+    wake_if_sooner(connection);
+}
+
+/* What is due while the guard is off is the reader's business, and not to be asked for again and again. */
+void connection_watch(struct connection *connection)
+{
+    struct epoll_event event;
+    uint64_t next = next_deadline(connection);
+    int timeout = timeout_until(next);
+
+    if (!connection->guarded && timeout == 0) {
+        next = CONNECTION_NEVER;
+        timeout = -1;
+    }
+    connection->watching_until = next;
+    connection_unlock(connection);
+    (void)epoll_wait(connection->guard, &event, 1, timeout);
+    connection_lock(connection);
+    connection->watching_until = 0;
 }
 
 void connection_flush(struct connection *connection)

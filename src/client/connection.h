@@ -11,8 +11,8 @@
  * a new session.
  *
  * Rules for the caller, beside those of session.h for channels:
- * - Events come from connection_process() and connection_flush() alone. An event may call anything of
- *   channel.h, and anything here but those two and connection_free().
+ * - Events come from connection_process(), connection_read() and connection_flush() alone. An event may call anything of
+ *   channel.h, and anything here but those three and connection_free().
  * - After channel_*(), connection_open(), _ping() or _drain() outside of an event, call connection_flush().
  * - A channel is released by its user, as channel.h says; after `failed` and `refused` too.
  *
@@ -21,7 +21,9 @@
  *
  * Threads. With `lock` and `unlock` in the configuration several threads may use one connection: every
  * function is called with the lock held, events come with it held, and it is let go only around system
- * calls. connection_process() is one thread's.
+ * calls. One thread at a time reads: it is in connection_process() or connection_read(). For when none does
+ * there is the keeper, a thread that sleeps in connection_watch(). While the guard is on it hears of what
+ * comes and of what is due, and calls connection_process(); while it is off, whoever reads does.
  */
 #ifndef POSTERN_CLIENT_CONNECTION_H
 #define POSTERN_CLIENT_CONNECTION_H
@@ -30,6 +32,8 @@
 #include "client/block.h"
 #include "net/addr.h"
 #include "session/session.h"
+
+#define CONNECTION_NEVER UINT64_MAX
 
 struct connection;
 
@@ -93,8 +97,11 @@ int connection_timeout(const struct connection *connection);
 /* Does what there is to do, after waiting for it for at most `wait_ms` (0: not at all; -1: however long). */
 void connection_process(struct connection *connection, int wait_ms);
 
-/* Has a connection_process() that waits in another thread return. From any thread, without the lock. */
-void connection_wake(struct connection *connection);
+/* The same, but leaves it to connection_process() to begin to connect, which may take until a name is resolved. */
+void connection_read(struct connection *connection, int wait_ms);
+
+/* The user's own deadline, in ms: connection_process() wants to be called then, too. CONNECTION_NEVER: none, as at first. */
+void connection_set_alarm(struct connection *connection, uint64_t at);
 
 /* Writes what sessions have to say. */
 void connection_flush(struct connection *connection);
@@ -123,5 +130,16 @@ bool connection_is_over(const struct connection *connection);
  * block_release() it, before connection_free(). NULL: blocks that are kept take up the whole budget
  * already, copy instead. */
 struct block *connection_block(struct connection *connection);
+
+/* ---- Of several threads ---- */
+
+/* Has whoever waits in connection_read(), or the keeper if the guard is on, look again. */
+void connection_wake(struct connection *connection);
+
+/* It is on at first. Of no meaning for one thread. */
+void connection_guard(struct connection *connection, bool on);
+
+/* The keeper's: waits until connection_process() wants to be called while the guard is on. May come back early. */
+void connection_watch(struct connection *connection);
 
 #endif

@@ -14,15 +14,20 @@ struct connection {
     struct connection_events events;
     struct session_events session_events;
     void *user;
-    int epoll, wake; /* wake: -1 where there is one thread */
+    int epoll;
+    int wake,
+        guard; /* -1 where there is one thread. `guard` is an epoll set with `epoll` in it, while the guard is on */
     struct link_list links;
     struct link *current; /* takes streams, or will; NULL: none does */
     bool wanted;          /* there is to be one */
     bool draining;
-    bool waiting;           /* in connection_process(), in the kernel */
-    uint64_t waiting_until; /* ms */
-    uint64_t not_before;    /* ms; no try may begin sooner */
-    unsigned failures;      /* in a row */
+    bool guarded;
+    bool waiting;            /* a thread that reads is in the kernel ... */
+    uint64_t waiting_until;  /* ... until then, in ms */
+    uint64_t watching_until; /* the same of the keeper; 0: it is not in the kernel */
+    uint64_t alarm;          /* ms; the user's */
+    uint64_t not_before;     /* ms; no try may begin sooner */
+    unsigned failures;       /* in a row */
     enum ping ping;
     uint64_t pinged_at;          /* us */
     struct block *input, *spare; /* owned; nobody else has `input` while it is read into */

@@ -18,7 +18,7 @@
 
 #include <sys/queue.h>
 
-#define LINK_NEVER UINT64_MAX
+#define LINK_NEVER CONNECTION_NEVER
 
 enum link_state { LINK_ATTEMPT, LINK_SESSION, LINK_CLOSING, LINK_DEAD };
 

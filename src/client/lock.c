@@ -1,5 +1,4 @@
-/* The lock, waiting, and the end of a connection's memory: see postern_private.h. */
-#include "client/clock.h"
+/* The lock, and the end of a connection's memory: see postern_private.h. */
 #include "client/postern_private.h"
 
 #include <errno.h>
@@ -46,6 +45,7 @@ void postern_flush(struct postern *postern)
 static void unlock(struct postern *postern)
 {
     if (postern->threaded) {
+        postern_appoint_reader(postern);
         pthread_mutex_unlock(&postern->lock);
     }
 }
@@ -88,64 +88,4 @@ void postern_free(struct postern *postern)
     }
     failure_clear(&postern->loss);
     free(postern);
-}
-
-struct deadline postern_deadline(const struct postern *postern, int timeout_ms)
-{
-    struct deadline deadline = {.timeout_ms = postern->threaded ? timeout_ms : 0};
-
-    if (deadline.timeout_ms <= 0) {
-        return deadline;
-    }
-    (void)clock_gettime(CLOCK_MONOTONIC, &deadline.at);
-    deadline.at.tv_sec += timeout_ms / 1000;
-    deadline.at.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (deadline.at.tv_nsec >= 1000000000) {
-        deadline.at.tv_sec++;
-        deadline.at.tv_nsec -= 1000000000;
-    }
-    return deadline;
-}
-
-static void waiter_init(struct waiter *waiter, unsigned events)
-{
-    pthread_condattr_t attributes;
-
-    /* None of these can fail as they are used here. */
-    (void)pthread_condattr_init(&attributes);
-    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&waiter->wake, &attributes);
-    (void)pthread_condattr_destroy(&attributes);
-    waiter->events = events;
-}
-
-int postern_wait(struct postern *postern, struct waiters *list, unsigned events, const struct deadline *until)
-{
-    struct waiter waiter;
-    int error;
-
-    if (until->timeout_ms == 0) {
-        return -EAGAIN;
-    }
-    waiter_init(&waiter, events);
-    TAILQ_INSERT_TAIL(list, &waiter, entry);
-    if (until->timeout_ms < 0) {
-        error = pthread_cond_wait(&waiter.wake, &postern->lock);
-    } else {
-        error = pthread_cond_timedwait(&waiter.wake, &postern->lock, &until->at);
-    }
-    TAILQ_REMOVE(list, &waiter, entry);
-    (void)pthread_cond_destroy(&waiter.wake);
-    return error == 0 ? 0 : -ETIMEDOUT;
-}
-
-void postern_wake(struct waiters *list, unsigned events)
-{
-    struct waiter *waiter;
-
-    TAILQ_FOREACH (waiter, list, entry) {
-        if (waiter->events & events) {
-            (void)pthread_cond_signal(&waiter->wake);
-        }
-    }
 }

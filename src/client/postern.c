@@ -1,9 +1,7 @@
 /* The functions of include/postern/postern.h that take a connection. */
-#include "client/clock.h"
 #include "client/postern_private.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,7 +24,7 @@ static void on_ready(struct connection *connection)
 
     failure_clear(&postern->loss);
     streams_open_queued(postern);
-    postern_wake(&postern->waiters, POSTERN_CHANGED);
+    postern_wake(postern, &postern->waiters, POSTERN_CHANGED);
 }
 
 static void answer_ping(struct postern *postern, uint64_t microseconds, bool lost)
@@ -54,7 +52,7 @@ static void on_down(struct connection *connection, const struct connection_loss 
         connection_connect(connection);
     }
     postern->losses++;
-    postern_wake(&postern->waiters, POSTERN_CHANGED);
+    postern_wake(postern, &postern->waiters, POSTERN_CHANGED);
 }
 
 static void on_pong(struct connection *connection, uint64_t microseconds)
@@ -62,65 +60,7 @@ static void on_pong(struct connection *connection, uint64_t microseconds)
     struct postern *postern = connection_user(connection);
 
     answer_ping(postern, microseconds, false);
-    postern_wake(&postern->waiters, POSTERN_CHANGED);
-}
-
-/* ---- The turn ---- */
-
-static int until_expiry(const struct postern *postern, int wait_ms)
-{
-    uint64_t now = clock_ms();
-    uint64_t left = postern->expire_at > now ? postern->expire_at - now : 0;
-
-    if (wait_ms >= 0 && (uint64_t)wait_ms < left) {
-        return wait_ms;
-    }
-    return left < INT32_MAX ? (int)left : wait_ms;
-}
-
-static void turn(struct postern *postern, int wait_ms)
-{
-    connection_process(postern->connection, until_expiry(postern, wait_ms));
-    streams_expire(postern, clock_ms());
-    postern_flush(postern);
-    if (connection_is_over(postern->connection)) {
-        postern_wake(&postern->waiters, POSTERN_CHANGED);
-    }
-}
-
-void postern_expire_at(struct postern *postern, uint64_t when)
-{
-    if (when >= postern->expire_at) {
-        return;
-    }
-    postern->expire_at = when;
-    connection_wake(postern->connection);
-}
-
-static void *run(void *arg)
-{
-    struct postern *postern = arg;
-
-    pthread_mutex_lock(&postern->lock);
-    while (!postern->stopping) {
-        turn(postern, -1);
-    }
-    pthread_mutex_unlock(&postern->lock);
-    return NULL;
-}
-
-static void lock(void *user)
-{
-    struct postern *postern = user;
-
-    pthread_mutex_lock(&postern->lock);
-}
-
-static void unlock(void *user)
-{
-    struct postern *postern = user;
-
-    pthread_mutex_unlock(&postern->lock);
+    postern_wake(postern, &postern->waiters, POSTERN_CHANGED);
 }
 
 /* ---- Making ---- */
@@ -137,6 +77,7 @@ static void init(struct postern *postern, bool threaded)
     TAILQ_INIT(&postern->ended);
     TAILQ_INIT(&postern->news);
     TAILQ_INIT(&postern->waiters);
+    TAILQ_INIT(&postern->followers);
     if (threaded) {
         (void)pthread_mutex_init(&postern->lock, NULL); /* cannot fail without attributes */
     }
@@ -161,8 +102,8 @@ static int make(struct postern *postern, const char *address, const struct poste
         return status;
     }
     if (postern->threaded) {
-        config.lock = lock;
-        config.unlock = unlock;
+        config.lock = postern_lock_again;
+        config.unlock = postern_unlock_meanwhile;
     }
     status = connection_new(&to, &config, &events, postern, &postern->connection, &why);
     return status == 0 ? 0 : postern_fail(err, status, why.text);
@@ -196,22 +137,9 @@ int postern_start(const char *address, const struct postern_options *options, st
         return status;
     }
     connection_connect(postern->connection);
-    turn(postern, 0);
+    postern_turn(postern);
     *ret = postern;
     return 0;
-}
-
-/* No signal of the program's is to be handled on a thread that it does not know of. */
-static int start_thread(struct postern *postern, struct postern_error *err)
-{
-    sigset_t all, before;
-    int error;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&postern->thread, NULL, run, postern);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0 ? 0 : postern_fail(err, -error, "cannot connect: no thread could be made");
 }
 
 static int wait_for_first(struct postern *postern, struct postern_error *err)
@@ -239,7 +167,7 @@ int postern_connect(const char *address, const struct postern_options *options, 
         return status;
     }
     connection_connect(postern->connection);
-    status = start_thread(postern, err);
+    status = postern_start_keeper(postern, err);
     if (status != 0) {
         connection_free(postern->connection);
         postern_free(postern);
@@ -248,7 +176,7 @@ int postern_connect(const char *address, const struct postern_options *options, 
     if (!lazy) {
         pthread_mutex_lock(&postern->lock);
         status = wait_for_first(postern, err);
-        pthread_mutex_unlock(&postern->lock);
+        postern_leave(postern);
     }
     if (status == 0) {
         *ret = postern;
@@ -403,15 +331,6 @@ static void drain_and_wait(struct postern *postern, int timeout_ms)
     }
 }
 
-static void stop_thread(struct postern *postern)
-{
-    postern->stopping = true;
-    pthread_mutex_unlock(&postern->lock);
-    connection_wake(postern->connection);
-    pthread_join(postern->thread, NULL);
-    pthread_mutex_lock(&postern->lock);
-}
-
 /* Lingering streams have nothing left that could end them. */
 static void free_lingering(struct postern *postern)
 {
@@ -437,7 +356,7 @@ void postern_disconnect(struct postern *postern, int timeout_ms)
         if (timeout_ms != 0) {
             drain_and_wait(postern, timeout_ms);
         }
-        stop_thread(postern);
+        postern_stop_keeper(postern);
     }
     free_lingering(postern);
     connection_free(postern->connection);
@@ -459,7 +378,7 @@ int postern_timeout(struct postern *postern)
     if (postern_enter(postern, NULL) != 0) {
         return -1;
     }
-    timeout = until_expiry(postern, connection_timeout(postern->connection));
+    timeout = connection_timeout(postern->connection);
     postern_leave(postern);
     return timeout;
 }
@@ -469,7 +388,7 @@ void postern_process(struct postern *postern)
     if (postern->threaded || postern_enter(postern, NULL) != 0) {
         return;
     }
-    turn(postern, 0);
+    postern_turn(postern);
     postern_leave(postern);
 }
 

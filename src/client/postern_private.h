@@ -2,8 +2,8 @@
  * Between the parts of the library.
  *
  * Locks. A threaded connection has one mutex, over all its streams. It is held in every function and every
- * event, and let go only around system calls (connection.h) and while a function waits. A pollable one has
- * none.
+ * event, and let go only around system calls (connection.h) and while a function waits (reading.c, which also
+ * tells who reads the socket). A pollable one has none.
  *
  * Lifetimes. A `struct postern` lives as long as its handle or any of its streams' handles: `references`.
  * Its connection dies in postern_disconnect(); streams then have no channel, and say so. A stream lives as
@@ -34,11 +34,13 @@ struct piece {
     uint8_t copy[];
 };
 
-/* A function that waits: on its thread's stack, in its stream's or its connection's list. */
+/* A function that waits: on its thread's stack, in its stream's or its connection's list, and in that of the followers
+ * unless it reads itself. */
 struct waiter {
-    TAILQ_ENTRY(waiter) entry;
+    TAILQ_ENTRY(waiter) entry, in_followers;
     pthread_cond_t wake;
     unsigned events; /* that it waits for */
+    bool reads;
 };
 
 TAILQ_HEAD(waiters, waiter);
@@ -99,11 +101,13 @@ enum ping_state { PING_IDLE, PING_ASKED, PING_ANSWERED };
 
 struct postern {
     pthread_mutex_t lock;
-    pthread_t thread;
+    pthread_t keeper;
     pid_t owner; /* the process that may use it */
     bool threaded;
     bool inherited; /* by fork(), and now it is being ended */
-    bool stopping;  /* the thread is to end */
+    bool reading;   /* some thread is at it; see reading.c */
+    bool stopping;  /* the keeper is to end, and nobody else begins to read */
+    unsigned away;  /* threads that let go of the lock within the connection's functions */
     size_t references;
     struct connection *connection; /* owned; NULL: postern_disconnect() was called */
     uint32_t open_timeout, max_streams;
@@ -112,7 +116,7 @@ struct postern {
     struct streams ended; /* lingered, and are to be freed where no event can refer to them */
     size_t count;         /* of streams with a handle */
     uint64_t expire_at;   /* ms; no stream's open_by is before it */
-    struct waiters waiters;
+    struct waiters waiters, followers;
     unsigned hopeful; /* functions that wait for the connection */
     struct failure
         loss; /* how the last try or the last session ended; status 0: there is a session, or none was tried */
@@ -144,10 +148,16 @@ void postern_leave_unwritten(struct postern *postern);
 /* Writes what there is to write. May let go of the lock meanwhile. */
 void postern_flush(struct postern *postern);
 
+void postern_reference(struct postern *postern);
+void postern_unreference(struct postern *postern); /* with the lock held, which it lets go */
+void postern_free(struct postern *postern);
+
+/* ---- reading.c ---- */
+
 /* A point in time from now, for postern_wait(). */
 struct deadline {
     int timeout_ms;
-    struct timespec at;
+    uint64_t at; /* us, if timeout_ms is more than 0 */
 };
 struct deadline postern_deadline(const struct postern *postern, int timeout_ms);
 
@@ -155,16 +165,22 @@ struct deadline postern_deadline(const struct postern *postern, int timeout_ms);
  * Flush before looking: the lock is let go in between. */
 int postern_wait(struct postern *postern, struct waiters *list, unsigned events,
                  const struct deadline *until) MUST_CHECK;
-void postern_wake(struct waiters *list, unsigned events);
+void postern_wake(struct postern *postern, struct waiters *list, unsigned events);
 
-void postern_reference(struct postern *postern);
-void postern_unreference(struct postern *postern); /* with the lock held, which it lets go */
-void postern_free(struct postern *postern);
+/* To be called whenever the lock is let go for good. */
+void postern_appoint_reader(struct postern *postern);
 
-/* ---- postern.c ---- */
+/* Does what there is to do, without waiting. For who has no other threads. */
+void postern_turn(struct postern *postern);
 
-/* Some stream wants to be looked at then. */
-void postern_expire_at(struct postern *postern, uint64_t when);
+int postern_start_keeper(struct postern *postern, struct postern_error *err) MUST_CHECK;
+
+/* Lets go of the lock meanwhile. After that nobody is in the connection's functions. All who wait have been woken for good. */
+void postern_stop_keeper(struct postern *postern);
+
+/* For struct connection_config. */
+void postern_lock_again(void *user);
+void postern_unlock_meanwhile(void *user);
 
 /* ---- errors.c ---- */
 
@@ -211,6 +227,8 @@ void streams_open_queued(struct postern *postern);
 
 /* Ends those that waited too long for an answer. */
 void streams_expire(struct postern *postern, uint64_t now);
+void streams_expire_at(struct postern *postern, uint64_t when); /* some stream wants to be looked at then */
+
 void streams_free_ended(struct postern *postern);
 
 /* Puts it into `queued`, `asked` or `ended`, and out of where it was. */

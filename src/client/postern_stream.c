@@ -56,7 +56,7 @@ int postern_open(struct postern *postern, const char *route, const struct poster
     }
     if (status == 0) {
         streams_open_queued(postern);
-        postern_expire_at(postern, (*ret)->open_by);
+        streams_expire_at(postern, (*ret)->open_by);
     }
     postern_leave_unwritten(postern);
     return status;

@@ -64,7 +64,7 @@ static void tell(struct postern_stream *stream, unsigned events)
 {
     unsigned news = stream->wants & events;
 
-    postern_wake(&stream->waiters, events);
+    postern_wake(stream->postern, &stream->waiters, events);
     if (!news) {
         return;
     }
@@ -162,12 +162,23 @@ static void expire_list(struct streams *list, uint64_t now, uint64_t *next)
 
 void streams_expire(struct postern *postern, uint64_t now)
 {
+    uint64_t next = CONNECTION_NEVER;
+
     if (now < postern->expire_at) {
         return;
     }
-    postern->expire_at = UINT64_MAX;
-    expire_list(&postern->queued, now, &postern->expire_at);
-    expire_list(&postern->asked, now, &postern->expire_at);
+    expire_list(&postern->queued, now, &next);
+    expire_list(&postern->asked, now, &next);
+    postern->expire_at = next;
+    connection_set_alarm(postern->connection, next);
+}
+
+void streams_expire_at(struct postern *postern, uint64_t when)
+{
+    if (when < postern->expire_at) {
+        postern->expire_at = when;
+        connection_set_alarm(postern->connection, when);
+    }
 }
 
 /* ---- Ending ---- */
@@ -483,7 +494,7 @@ static size_t take_from_writers(struct postern_stream *stream, uint8_t *buffer, 
         if (writer->left == 0) {
             TAILQ_REMOVE(&stream->writers, writer, entry);
             writer->listed = false;
-            postern_wake(&stream->waiters, POSTERN_WRITABLE);
+            postern_wake(stream->postern, &stream->waiters, POSTERN_WRITABLE);
         }
     }
     return taken;

@@ -315,6 +315,17 @@ void server_drain(struct server *server, uint32_t deadline_ms)
     each(server, drain_one, &deadline_ms);
 }
 
+static void ping_one(struct server_peer *peer, const void *arg)
+{
+    (void)arg;
+    (void)session_ping(peer->session); /* one that is under way will do */
+}
+
+void server_ping(struct server *server)
+{
+    each(server, ping_one, NULL);
+}
+
 struct ending {
     enum code code;
     const char *text;

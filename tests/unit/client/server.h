@@ -73,7 +73,8 @@ struct server {
     unsigned lost;                   /* sessions that ended with an error */
     unsigned last_code;              /* of those */
     unsigned opens, finished, reset; /* streams */
-    char build[80];                  /* of the last client */
+    unsigned pongs;
+    char build[80]; /* of the last client */
 };
 
 void server_start(struct server *server);
@@ -89,6 +90,7 @@ void server_turn(struct server *server, int wait_ms);
 void server_listen(struct server *server, bool listening);
 void server_cut(struct server *server);                         /* closes all connections */
 void server_drain(struct server *server, uint32_t deadline_ms); /* GOAWAY to all */
+void server_ping(struct server *server);                        /* all */
 void server_abort(struct server *server, enum code code, const char *text);
 void server_set_deaf(struct server *server, bool deaf);
 unsigned server_peers(struct server *server); /* that are connected */

@@ -327,6 +327,14 @@ static void on_ready(struct session *session, const struct control_hello *hello)
              hello->build.data ? hello->build.data : "");
 }
 
+static void on_pong(struct session *session, uint64_t rtt_ms)
+{
+    struct server_peer *peer = session_user(session);
+
+    (void)rtt_ms;
+    peer->server->pongs++;
+}
+
 static void on_ended(struct session *session, const struct session_end *end)
 {
     struct server_peer *peer = session_user(session);
@@ -345,5 +353,6 @@ const struct session_events server_events = {
     .reset = on_reset,
     .failed = on_failed,
     .fill = on_fill,
+    .pong = on_pong,
     .ended = on_ended,
 };
