@@ -1,5 +1,4 @@
 """The client's programs from outside: `postern` run to its end, and `postern listen` as it goes on."""
-import contextlib
 import pathlib
 import re
 import shutil
@@ -7,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 
-from postern import FINDING, PATIENCE, PATIENCE, PROGRAMS, connect, wait_until
+from postern import FINDING, PATIENCE, PROGRAMS, connect, end, wait_until
 
 POSTERN = PROGRAMS / "postern"
 
@@ -86,24 +85,6 @@ class Listening:
 
     def finish(self):
         """Ends it and takes the folder away. Returns what was wrong."""
-        problems = []
-        if not self.stopped and self.process.poll() is not None:
-            problems.append(f"postern listen ended by itself, with {self.process.returncode}:\n{self.log()}")
-        elif self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.5)
-            if self.process.poll() is None:
-                self.process.send_signal(signal.SIGTERM)  # connections are still open: now at once
-            try:
-                code = self.process.wait(PATIENCE)
-                if code not in (0, 1):
-                    problems.append(f"postern listen ended with {code}:\n{self.log()}")
-            except subprocess.TimeoutExpired:
-                problems.append(f"postern listen did not end:\n{self.log()}")
-                self.process.kill()
-                self.process.wait()
-        if FINDING.search(self.log()):
-            problems.append(f"a sanitizer found something:\n{self.log()}")
+        problems = end(self, "postern listen")
         shutil.rmtree(self.folder, ignore_errors=True)
         return problems

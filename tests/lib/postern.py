@@ -44,6 +44,30 @@ PATIENT = {"connect_timeout": "10m", "hello_timeout": "10m"}
 FINDING = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 
 
+def end(one, what):
+    """Ends what runs in one.process, unless one.stopped. Returns what was wrong, one.log() with it."""
+    process, problems = one.process, []
+    if not one.stopped and process.poll() is not None:
+        problems.append(f"{what} ended by itself, with {process.returncode}:\n{one.log()}")
+    elif process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)  # streams are still open: now at once
+        try:
+            code = process.wait(PATIENCE)
+            if code not in (0, 1):
+                problems.append(f"{what} ended with {code}:\n{one.log()}")
+        except subprocess.TimeoutExpired:
+            problems.append(f"{what} did not end:\n{one.log()}")
+            process.kill()
+            process.wait()
+    if FINDING.search(one.log()):
+        problems.append(f"a sanitizer found something:\n{one.log()}")
+    return problems
+
+
 def sanitizers():
     """The libraries of the sanitizers that the programs are built with: their memory is not the daemon's."""
     needed = subprocess.run(["ldd", PROGRAMS / "posternd"], check=True, text=True, capture_output=True).stdout
@@ -468,26 +492,7 @@ class Daemon:
 
     def finish(self):
         """Ends it and takes the folder away. Returns what was wrong."""
-        problems = []
-        if self.process is not None:
-            if not self.stopped and self.process.poll() is not None:
-                problems.append(f"the daemon ended by itself, with {self.process.returncode}:\n{self.log()}")
-            elif self.process.poll() is None:
-                self.process.send_signal(signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.wait(0.5)
-                if self.process.poll() is None:
-                    self.process.send_signal(signal.SIGTERM)  # streams are still open: now at once
-                try:
-                    code = self.process.wait(PATIENCE)
-                    if code not in (0, 1):
-                        problems.append(f"the daemon ended with {code}:\n{self.log()}")
-                except subprocess.TimeoutExpired:
-                    problems.append(f"the daemon did not end:\n{self.log()}")
-                    self.process.kill()
-                    self.process.wait()
-            if FINDING.search(self.log()):
-                problems.append(f"a sanitizer found something:\n{self.log()}")
+        problems = end(self, "the daemon") if self.process is not None else []
         with contextlib.suppress(OSError):
             self.notify.shutdown(socket.SHUT_RDWR)  # which ends the thread that reads
         self.notify.close()
