@@ -24,7 +24,8 @@ int http_fields_split(struct http_fields *fields, size_t at, unsigned count)
     if (count == 0) {
         return 0;
     }
-    fields->list = calloc(count, sizeof *fields->list);
+    /* Not calloc(), which does not look at what malloc() keeps at hand. */
+    fields->list = reallocarray(NULL, count, sizeof *fields->list);
     if (fields->list == NULL) {
         return -ENOMEM;
     }
@@ -34,8 +35,10 @@ int http_fields_split(struct http_fields *fields, size_t at, unsigned count)
         const char *colon = memchr(line, ':', (size_t)(end - line));
         const char *cr = memchr(colon, '\r', (size_t)(end - colon));
         struct http_span value = {.data = colon + 1, .size = (size_t)(cr - colon - 1)};
-        fields->list[i].name = (struct http_span){.data = line, .size = (size_t)(colon - line)};
-        fields->list[i].value = http_span_trim(value);
+        fields->list[i] = (struct http_field){
+            .name = {.data = line, .size = (size_t)(colon - line)},
+            .value = http_span_trim(value),
+        };
         line = cr + 2;
     }
     fields->count = count;
@@ -52,19 +55,14 @@ const struct http_field *http_fields_find(const struct http_fields *fields, cons
     return NULL;
 }
 
-static bool is_letter_or_digit(char c)
-{
-    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-}
-
 void http_fold(struct http_span name, struct http_folded *ret)
 {
     bool gap = false, odd = false;
     unsigned size = 0;
     for (size_t i = 0; i < name.size && size < HTTP_FOLDED_MAX; i++) {
         char c = name.data[i];
-        if (is_letter_or_digit(c)) {
-            ret->data[size++] = http_lower(c);
+        if (http_is(c, HTTP_ALNUM)) {
+            ret->data[size++] = (char)(c | 0x20); /* which digits have anyway */
             gap = false;
         } else if (gap || size == 0) {
             odd = true;

@@ -51,12 +51,17 @@ static bool grow(struct http_head *head)
     return true;
 }
 
-static void add_lower(struct text *out, struct http_span name)
+/* In small letters, and terminated. */
+static void add_name(struct text *out, struct http_span name)
 {
-    char *to = text_add_room(out, name.size);
-    for (size_t i = 0; to != NULL && i < name.size; i++) {
+    char *to = text_add_room(out, name.size + 1);
+    if (to == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < name.size; i++) {
         to[i] = http_lower(name.data[i]);
     }
+    to[name.size] = '\0';
 }
 
 void http_head_begin(struct http_head *head, struct http_span name)
@@ -66,9 +71,8 @@ void http_head_begin(struct http_head *head, struct http_span name)
     }
     struct http_head_field *field = &head->fields[head->count];
     field->name_at = head->bytes.length;
-    add_lower(&head->bytes, name);
-    field->name_size = head->bytes.length - field->name_at;
-    text_add_char(&head->bytes, '\0');
+    add_name(&head->bytes, name);
+    field->name_size = name.size;
     field->value_at = head->bytes.length;
 }
 

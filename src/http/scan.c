@@ -52,10 +52,39 @@ static size_t run_of_version(struct http_scan *scan, const char *data, size_t si
     return left;
 }
 
+/* A header line that is there whole and has nothing wrong. Any other is left to be looked at byte by byte, and so is one too many. */
+static size_t run_of_line(struct http_scan *scan, const struct http_scan_limits *limits, const char *data,
+                          size_t size)
+{
+    size_t name = http_run(data, size, HTTP_TOKEN);
+    if (name == 0 || name == size || data[name] != ':' || scan->fields >= limits->fields) {
+        return 0;
+    }
+    size_t end = name + 1 + http_run(data + name + 1, size - name - 1, scan->classes);
+    if (size - end < 2 || data[end] != '\r' || data[end + 1] != '\n') {
+        return 0;
+    }
+    scan->fields++;
+    return end + 2;
+}
+
+static size_t run_of_lines(struct http_scan *scan, const struct http_scan_limits *limits, const char *data,
+                           size_t size)
+{
+    size_t at = 0, run;
+    while ((run = run_of_line(scan, limits, data + at, size - at)) > 0) {
+        at += run;
+    }
+    return at;
+}
+
 /* Bytes that stay in the state. */
-static size_t run_of_state(struct http_scan *scan, const char *data, size_t size)
+static size_t run_of_state(struct http_scan *scan, const struct http_scan_limits *limits, const char *data,
+                           size_t size)
 {
     switch (scan->state) {
+    case HTTP_SCAN_NAME_BEGIN:
+        return run_of_lines(scan, limits, data, size);
     case HTTP_SCAN_VERSION:
         return run_of_version(scan, data, size);
     case HTTP_SCAN_METHOD:
@@ -254,7 +283,7 @@ enum http_refusal http_scan_read(struct http_scan *scan, const struct http_scan_
     size_t at = 0;
     while (at < size && scan->state != HTTP_SCAN_OVER && refusal == HTTP_REFUSED_NONE) {
         size_t left = stretch(scan, limits, size - at);
-        size_t run = run_of_state(scan, data + at, left);
+        size_t run = run_of_state(scan, limits, data + at, left);
         at += run;
         scan->size += run;
         if (scan->state == HTTP_SCAN_TARGET && scan->size - scan->target_at > limits->target) {

@@ -20,6 +20,7 @@ enum http_class {
     HTTP_DIGIT = 1 << 6,
     HTTP_HEX = 1 << 7,
     HTTP_TARGET = 1 << 8, /* of any target: those of queries, and the brackets around IPv6 addresses */
+    HTTP_ALNUM = 1 << 9,  /* letters and digits */
 };
 
 extern const uint16_t http_classes[256];

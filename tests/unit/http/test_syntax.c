@@ -25,6 +25,7 @@ static void the_table_is_the_grammar(void **state)
         {HTTP_DIGIT, DIGIT},
         {HTTP_HEX, DIGIT "abcdefABCDEF"},
         {HTTP_TARGET, PCHAR "?[]"},
+        {HTTP_ALNUM, ALPHA DIGIT},
     };
     for (int byte = 0; byte < 256; byte++) {
         char c = (char)byte;
