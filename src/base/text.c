@@ -117,7 +117,10 @@ void text_add_bytes(struct text *text, const void *data, size_t length)
 
 void text_add_char(struct text *text, char c)
 {
-    text_add_bytes(text, &c, 1);
+    if (reserve(text, 1)) {
+        text->data[text->length++] = c;
+        text->data[text->length] = '\0';
+    }
 }
 
 void text_add_u64(struct text *text, uint64_t number)
