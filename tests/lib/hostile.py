@@ -1,5 +1,6 @@
 """What tests of a hostile peer have in common: frames in short, a clock that they set, and a server that says anything to clients."""
 import contextlib
+import functools
 import mmap
 import os
 import pathlib
@@ -37,8 +38,11 @@ def u32(kind, stream, value):
     return frame(kind, stream, struct.pack(">I", value))
 
 
+open_payload = functools.lru_cache(protocol.open_payload)  # floods are made of hundreds of thousands
+
+
 def opens(stream, route="out"):
-    return frame(protocol.OPEN, stream, protocol.open_payload(route))
+    return frame(protocol.OPEN, stream, open_payload(route))
 
 
 def reset(stream, size=0, code="CANCEL"):

@@ -84,7 +84,7 @@ def test_other_streams_do_not_wait_for_a_slow_name(named, dns, peer):
 def test_a_huge_answer(named, dns, peer):
     """Hundreds of addresses, over TCP: the first are kept, and they are tried until one answers."""
     dns.set(NAME, huge=500)
-    assert is_cut(named(free_port(), route={"connect_timeout": "3s"}))
+    assert is_cut(named(free_port(), route={"connect_timeout": "1s"}))
 
 
 def test_an_answer_over_tcp(named, dns, peer):
