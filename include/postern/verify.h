@@ -31,7 +31,7 @@ struct postern_attest_bytes {
     size_t length;
 };
 
-/* It is valid if it was at the time that it gives itself: for a document that was kept. Who made it chose that time. */
+/* It is valid if it was at the time that it gives itself: for a document that was kept. Who made it chose that time. Not with a max_age_ms. */
 #define POSTERN_ATTEST_AT_ITS_TIME 1u
 /* Of an enclave in debug mode, too, whose console its parent reads: PCR0 is zero then. */
 #define POSTERN_ATTEST_DEBUG_TOO 2u

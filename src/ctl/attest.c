@@ -91,6 +91,7 @@ static bool take_at(const char *text, struct attest_expected *expected)
 
     expected->at_timestamp = strcmp(text, "document") == 0;
     if (expected->at_timestamp || strcmp(text, "now") == 0) {
+        expected->at = time(NULL);
         return true;
     }
     if (units_parse_u64(text, UINT32_MAX, &seconds) != 0) {
@@ -212,6 +213,12 @@ static int take_arguments(struct ctl *ctl, int argc, char **argv, struct request
     if (argc - optind != 2 || strcmp(argv[optind], "verify") != 0) {
         *ret_code =
             ctl_usage_error(ctl, "attest wants `verify FILE`, where FILE may be - for standard input");
+        return CTL_OPTIONS_STOP;
+    }
+    if (request->expected.at_timestamp && request->expected.max_age_ms > 0) {
+        *ret_code =
+            ctl_usage_error(ctl,
+                            "--max-age does not go with --at document: no document is older than itself");
         return CTL_OPTIONS_STOP;
     }
     request->file = argv[optind + 1];

@@ -23,9 +23,9 @@
 #define CLOCK_SLEW_MAX  (CLOCK_SECOND / 2)    /* a larger one is stepped */
 #define CLOCK_DRIFT_PPM 500                   /* no oscillator of a machine that works is worse */
 
-/* One word about the time. */
 struct nsm;
 
+/* One word about the time. */
 struct clock_sample {
     int64_t offset;   /* what has to be added to our clock */
     int64_t error;    /* by how much that may be wrong: half the time that asking took */

@@ -76,6 +76,10 @@ static int read_expected(const struct postern_attest_expected *expected, struct 
         status = error_set(&why, -EINVAL, "a flag is set that this version of libpostern-kms does not know");
         return kms_fail(err, status, NULL, &why);
     }
+    if (status == 0 && (ret->flags & POSTERN_ATTEST_AT_ITS_TIME) != 0 && ret->max_age_ms > 0) {
+        status = error_set(&why, -EINVAL, "at its own time no document is older than a bound");
+        return kms_fail(err, status, NULL, &why);
+    }
     if (status == 0 && lacks_something(ret)) {
         status = error_set(&why, -EINVAL, "something that is expected has a length and no bytes");
         return kms_fail(err, status, NULL, &why);

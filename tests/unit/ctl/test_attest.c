@@ -272,6 +272,11 @@ static void test_usage(void **state)
         assert_contains(ran.err, wrong[i][0]);
         ran_release(&ran);
     }
+    /* Of what is asked about at its own time, no age could be too great. */
+    run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", "document", "--max-age", "1s", NULL);
+    assert_int_equal(ran.code, CTL_USAGE);
+    assert_contains(ran.err, "--max-age");
+    ran_release(&ran);
     run_ctl(&ran, "attest", NULL);
     assert_int_equal(ran.code, CTL_USAGE);
     ran_release(&ran);

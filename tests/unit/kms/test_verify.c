@@ -109,6 +109,9 @@ static void test_whom_and_when(void **state)
     assert_int_equal(verify(), -EKEYEXPIRED);
     expected.flags = POSTERN_ATTEST_AT_ITS_TIME;
     assert_int_equal(verify(), 0);
+    expected.max_age_ms = 1; /* no document is older than itself */
+    assert_int_equal(verify(), -EINVAL);
+    expected.max_age_ms = 0;
     expected.flags = 0;
     expected.at = 0; /* now, which is years later */
     assert_int_equal(verify(), -EKEYEXPIRED);
