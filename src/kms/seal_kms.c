@@ -6,6 +6,7 @@
 #include "kms/call.h"
 #include "kms/seal_stream.h"
 #include "kms/secret.h"
+#include "kms/struct.h"
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -178,27 +179,36 @@ static int seal_under(const struct postern_kms_data_key *key, const struct poste
     return r;
 }
 
-int postern_seal(struct postern_kms *kms, const struct postern_seal_options *options,
+/* Before anybody is asked for anything. */
+static int check_sealing(const struct postern_seal_options *options, struct error *err)
+{
+    if (options->key_id == NULL || (options->flags & ~POSTERN_SEAL_WITHOUT_ATTESTATION) != 0) {
+        return error_set(err, -EINVAL, "the options lack a key_id, or have a flag that is not known");
+    }
+    int r =
+        (options->flags & POSTERN_SEAL_WITHOUT_ATTESTATION) != 0 ? 0 : check_account(options->key_id, err);
+    r = r == 0 ? seal_check_context(options->call.context, options->call.context_count, err) : r;
+    return r == 0 ? check_tokens(&options->call, err) : r;
+}
+
+int postern_seal(struct postern_kms *kms, const struct postern_seal_options *given,
                  const struct postern_seal_io *io, struct postern_error *ret_error)
 {
+    struct postern_seal_options options = {0};
     struct postern_kms_data_key key = {.key_id = NULL};
     struct error err = ERROR_INIT;
-    if (options->size != sizeof *options || options->key_id == NULL ||
-        (options->flags & ~POSTERN_SEAL_WITHOUT_ATTESTATION) != 0) {
-        error_set(&err, -EINVAL,
-                  "the options are not those of postern_seal_options_init(), or lack a key_id");
-        return fail(ret_error, -EINVAL, "cannot seal", &err);
+    int r = kms_read_struct(&options, sizeof options, given, given->size, ret_error);
+    if (r != 0) {
+        return r;
     }
-    bool openly = (options->flags & POSTERN_SEAL_WITHOUT_ATTESTATION) != 0;
-    int r = openly ? 0 : check_account(options->key_id, &err);
-    r = r == 0 ? seal_check_context(options->call.context, options->call.context_count, &err) : r;
-    r = r == 0 ? check_tokens(&options->call, &err) : r;
+    r = check_sealing(&options, &err);
     if (r != 0) {
         return fail(ret_error, r, "cannot seal", &err);
     }
-    r = openly ? ask_openly(kms, options, &key, ret_error) : ask_attested(kms, options, &key, ret_error);
+    bool openly = (options.flags & POSTERN_SEAL_WITHOUT_ATTESTATION) != 0;
+    r = openly ? ask_openly(kms, &options, &key, ret_error) : ask_attested(kms, &options, &key, ret_error);
     if (r == 0) {
-        r = seal_under(&key, options, io, &err);
+        r = seal_under(&key, &options, io, &err);
         r = r == 0 ? 0 : fail(ret_error, r, "cannot seal", &err);
     }
     postern_kms_data_key_release(&key);
@@ -297,28 +307,30 @@ static int read_header(const struct postern_seal_io *io, struct seal_header *ret
     return r;
 }
 
-int postern_unseal(struct postern_kms *kms, const struct postern_unseal_options *options,
+int postern_unseal(struct postern_kms *kms, const struct postern_unseal_options *given,
                    const struct postern_seal_io *io, struct postern_error *ret_error)
 {
+    struct postern_unseal_options options = {0};
     struct postern_secret key = {.data = NULL};
     struct error err = ERROR_INIT;
     struct seal_header header;
     uint8_t *bytes;
     size_t size;
-    if (options->size != sizeof *options || options->flags != 0) {
-        error_set(&err, -EINVAL, "the options are not those of postern_unseal_options_init()");
-        return fail(ret_error, -EINVAL, "cannot open", &err);
+    int r = kms_read_struct(&options, sizeof options, given, given->size, ret_error);
+    if (r != 0) {
+        return r;
     }
-    int r = options->key_id != NULL ? check_account(options->key_id, &err) : 0;
+    r = options.flags != 0 ? error_set(&err, -EINVAL, "the options have a flag that is not known") : 0;
+    r = r == 0 && options.key_id != NULL ? check_account(options.key_id, &err) : r;
     r = r == 0 ? read_header(io, &header, &bytes, &size, &err) : r;
     if (r != 0) {
         return fail(ret_error, r, "cannot open", &err);
     }
-    r = compare_context(&header, &options->call, &err);
+    r = compare_context(&header, &options.call, &err);
     if (r != 0) {
         r = fail(ret_error, r, "cannot open", &err);
     } else {
-        r = decrypt_key(kms, options, &header, &key, ret_error);
+        r = decrypt_key(kms, &options, &header, &key, ret_error);
     }
     if (r == 0) {
         r = open_under(&key, bytes, size, io, &err);

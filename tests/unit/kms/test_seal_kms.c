@@ -234,6 +234,31 @@ static void test_another_key(void **state)
     sealed_free(&sealed);
 }
 
+/* Built with a header that has more in it: that counts only if it is set. */
+static void test_newer_options(void **state)
+{
+    struct {
+        struct postern_seal_options known;
+        size_t more;
+    } sealing = {.known = seal_options(0)};
+    struct {
+        struct postern_unseal_options known;
+        size_t more;
+    } opening = {.known = unseal_options(NULL, 0)};
+    struct sealed_bytes sealed, out;
+
+    (void)state;
+    sealing.known.size = sizeof sealing;
+    opening.known.size = sizeof opening;
+    assert_int_equal(seal_with(&sealing.known, &sealed), 0);
+    assert_int_equal(open_with(&opening.known, sealed, &out), 0);
+    sealed_free(&out);
+    sealing.more = opening.more = 1;
+    assert_int_equal(seal_with(&sealing.known, &out), -EINVAL);
+    assert_int_equal(open_with(&opening.known, sealed, &out), -EINVAL);
+    sealed_free(&sealed);
+}
+
 /* The parent gives the enclave its AWS credentials, and an alias is of their account. */
 static void test_aliases(void **state)
 {
@@ -351,6 +376,7 @@ int main(void)
         TEST(test_attested_keys_of_another_length),
         TEST(test_options),
         TEST(test_another_key),
+        TEST(test_newer_options),
         TEST(test_aliases),
         TEST(test_contexts),
         TEST(test_failing_io),
