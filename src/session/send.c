@@ -11,10 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SMALL_TAIL 512u /* no DATA frame is begun in less room than this, unless nothing stands before it */
+#define PIECES_A_FRAME 3u   /* what is before it with its header, its payload, and what may come after it */
+#define SMALL_TAIL     512u /* no DATA frame is begun in less room than this, unless nothing stands before it */
 
+/* `end` comes nearer by what is lent, so that it bounds all that is to be written. */
 struct output {
     uint8_t *start, *at, *end;
+    struct iovec *pieces;
+    size_t count, most; /* of pieces that are done, and that there may be; 0: all of it lies in the buffer */
+    uint8_t *piece;     /* where the next one begins, in the buffer */
+    size_t lent;        /* bytes */
 };
 
 static size_t room(const struct output *output)
@@ -310,6 +316,50 @@ static void account(struct channel *channel, size_t length, enum channel_more mo
     channel_settle(channel);
 }
 
+static void add_piece(struct output *output, const void *bytes, size_t length)
+{
+    if (length > 0) {
+        output->pieces[output->count++] = (struct iovec){(void *)bytes, length};
+    }
+}
+
+/* What was put into the buffer since the last one. */
+static void end_piece(struct output *output)
+{
+    add_piece(output, output->piece, (size_t)(output->at - output->piece));
+    output->piece = output->at;
+}
+
+/* Bytes that are to go from where they lie; NULL: there are none, or no room to say where they are. */
+static const void *borrow(struct channel *channel, const struct output *output, size_t size,
+                          size_t *ret_length, enum channel_more *more)
+{
+    const struct session_events *events = channel->session->events;
+    const void *bytes = NULL;
+
+    if (events->lend && output->count + PIECES_A_FRAME <= output->most) {
+        *ret_length = events->lend(channel, &bytes, size, more);
+    }
+    return bytes;
+}
+
+static void put_data_header(const struct channel *channel, struct output *output, size_t length, bool fin)
+{
+    frame_encode_header(output->at, (struct frame_header){.type = FRAME_DATA,
+                                                          .flags = fin ? FRAME_FIN : 0,
+                                                          .length = (uint16_t)length,
+                                                          .stream = channel->id});
+    output->at += FRAME_HEADER;
+}
+
+static void put_lent(struct output *output, const void *bytes, size_t length)
+{
+    end_piece(output);
+    add_piece(output, bytes, length);
+    output->lent += length;
+    output->end -= length;
+}
+
 /* One DATA frame of the channel whose turn it is. */
 static void put_data(struct channel *channel, struct output *output)
 {
@@ -318,9 +368,13 @@ static void put_data(struct channel *channel, struct output *output)
     size_t size = (size_t)least(least(room(output) - FRAME_HEADER, session->peer.max_payload),
                                 least(turn_left(session), credit));
     enum channel_more more = CHANNEL_PAUSE;
+    const void *lent = NULL;
     size_t length = 0;
 
     if (!channel->finishing) {
+        lent = borrow(channel, output, size, &length, &more);
+    }
+    if (!channel->finishing && !lent) {
         length = session->events->fill(channel, output->at + FRAME_HEADER, size, &more);
     }
     assert(length <= size);
@@ -334,11 +388,12 @@ static void put_data(struct channel *channel, struct output *output)
         more = CHANNEL_PAUSE;
     }
     if (length > 0 || more == CHANNEL_FIN) {
-        frame_encode_header(output->at, (struct frame_header){.type = FRAME_DATA,
-                                                              .flags = more == CHANNEL_FIN ? FRAME_FIN : 0,
-                                                              .length = (uint16_t)length,
-                                                              .stream = channel->id});
-        output->at += FRAME_HEADER + length;
+        put_data_header(channel, output, length, more == CHANNEL_FIN);
+    }
+    if (lent) {
+        put_lent(output, lent, length);
+    } else {
+        output->at += length;
     }
     account(channel, length, more);
 }
@@ -383,24 +438,46 @@ bool session_has_output(const struct session *session)
            session->goaway == GOAWAY_FINAL || !TAILQ_EMPTY(&session->control) || may_send_data(session);
 }
 
-size_t session_send(struct session *session, uint64_t now, void *buffer, size_t size)
+static void put_all(struct session *session, uint64_t now, struct output *output)
 {
-    struct output output = {buffer, buffer, (uint8_t *)buffer + size};
-
-    assert(size >= SESSION_SEND_MIN);
     session_enter(session, now);
     if (!session->hello_sent) {
-        put_hello(session, &output);
+        put_hello(session, output);
     }
     if (session->owes & OWES_FATAL) {
         session->owes = 0;
-        put_goaway(&output, session_last_peer_id(session), session->end.code, session->end_text, 0);
+        put_goaway(output, session_last_peer_id(session), session->end.code, session->end_text, 0);
     } else if (session_running(session)) {
-        put_session_frames(session, &output);
-        if (put_control(session, &output)) {
-            put_all_data(session, &output);
+        put_session_frames(session, output);
+        if (put_control(session, output)) {
+            put_all_data(session, output);
         }
     }
     session_leave(session);
+}
+
+size_t session_send(struct session *session, uint64_t now, void *buffer, size_t size)
+{
+    struct output output = {.start = buffer, .at = buffer, .end = (uint8_t *)buffer + size};
+
+    assert(size >= SESSION_SEND_MIN);
+    put_all(session, now, &output);
     return (size_t)(output.at - output.start);
+}
+
+size_t session_send_pieces(struct session *session, uint64_t now, void *buffer, size_t size,
+                           struct iovec *pieces, size_t *count)
+{
+    struct output output = {.start = buffer,
+                            .at = buffer,
+                            .end = (uint8_t *)buffer + size,
+                            .pieces = pieces,
+                            .most = *count,
+                            .piece = buffer};
+
+    assert(size >= SESSION_SEND_MIN && *count > 0);
+    put_all(session, now, &output);
+    end_piece(&output);
+    *count = output.count;
+    return (size_t)(output.at - output.start) + output.lent;
 }

@@ -29,6 +29,8 @@
 #include "session/control.h"
 #include "session/limit.h"
 
+#include <sys/uio.h>
+
 #define SESSION_VERSION 1u
 #define SESSION_SEND_MIN \
     4608u /* session_send() needs this much room: a control frame and what may stand before it */
@@ -97,6 +99,10 @@ struct session_events {
      * channel_ready() from within has no effect, since what is returned counts. */
     size_t (*fill)(struct channel *channel, uint8_t *buffer, size_t size, enum channel_more *more);
 
+    /* The same for session_send_pieces(), which asks it first: bytes that lie still until those pieces are written, or copied, and are
+     * written from where they are. 0: there are none, `fill` is asked. Resets and releases nothing. */
+    size_t (*lend)(struct channel *channel, const void **bytes, size_t size, enum channel_more *more);
+
     /* session_open() may succeed again. */
     void (*streams)(struct session *session);
 
@@ -140,6 +146,11 @@ bool session_has_output(const struct session *session);
 
 /* Fills `buffer` (at least SESSION_SEND_MIN bytes) with what is to be written; returns how much that is. */
 size_t session_send(struct session *session, uint64_t now, void *buffer, size_t size) MUST_CHECK;
+
+/* The same, in `*count` pieces at most, which are told in the order of the wire: of `buffer`, and between those what was lent. `size` bounds
+ * all of it. */
+size_t session_send_pieces(struct session *session, uint64_t now, void *buffer, size_t size,
+                           struct iovec *pieces, size_t *count) MUST_CHECK;
 
 uint64_t session_next_deadline(const struct session *session); /* SESSION_NEVER: there is none */
 void session_tick(struct session *session, uint64_t now);

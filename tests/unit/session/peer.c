@@ -116,6 +116,11 @@ static void on_failed(struct channel *channel, uint32_t code, bool retryable)
           retryable ? ",retryable" : "");
 }
 
+static enum channel_more what_follows(const struct peer_channel *place)
+{
+    return place->to_send > 0 || place->more ? CHANNEL_MORE : place->fin ? CHANNEL_FIN : CHANNEL_PAUSE;
+}
+
 static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enum channel_more *more)
 {
     struct peer *peer = owner(channel);
@@ -127,7 +132,25 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     }
     memset(buffer, 'd', length);
     place->to_send -= length;
-    *more = place->to_send > 0 || place->more ? CHANNEL_MORE : place->fin ? CHANNEL_FIN : CHANNEL_PAUSE;
+    *more = what_follows(place);
+    return length;
+}
+
+const uint8_t peer_lent[65536];
+
+static size_t on_lend(struct channel *channel, const void **bytes, size_t size, enum channel_more *more)
+{
+    struct peer *peer = owner(channel);
+    struct peer_channel *place = peer_place(peer, channel_id(channel));
+    size_t length = place->to_send < size ? (size_t)place->to_send : size;
+
+    assert_in_range(size, 1, sizeof(peer_lent));
+    if (!place->lends) {
+        return 0;
+    }
+    *bytes = peer_lent;
+    place->to_send -= length;
+    *more = what_follows(place);
     return length;
 }
 
@@ -163,6 +186,7 @@ const struct session_events peer_events = {
     .stopped = on_stopped,
     .failed = on_failed,
     .fill = on_fill,
+    .lend = on_lend,
     .streams = on_streams,
     .going_away = on_going_away,
     .pong = on_pong,

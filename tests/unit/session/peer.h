@@ -15,12 +15,15 @@
 #define PEER_TEXT_MAX 4000
 #define PEER_CHANNELS 400
 
+extern const uint8_t peer_lent[65536];
+
 /* What a channel's application does. */
 struct peer_channel {
     struct channel *channel;
     uint64_t to_send; /* bytes that `fill` still gives */
     bool fin;         /* after them */
     bool more;        /* `fill` says MORE though it has no more */
+    bool lends;       /* peer_lent, where it is asked for */
 };
 
 struct peer {

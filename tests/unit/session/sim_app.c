@@ -253,6 +253,29 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     return length;
 }
 
+/* As far as the pattern surely goes without a break. */
+static size_t on_lend(struct channel *channel, const void **bytes, size_t size, enum channel_more *more)
+{
+    struct conv *conv = conv_of(channel);
+    struct sim *sim = conv->side->sim;
+    size_t at = (size_t)((key(sim, conv->id, conv->own) + conv->sent) % PATTERN);
+    uint64_t left = conv->to_send - conv->sent;
+    size_t length = size < left ? size : (size_t)left;
+
+    CHECK(sim, size > 0 && !conv->failed && (conv->own || conv->answered));
+    if (length == 0 || rng_chance(&sim->rng, 30)) {
+        return 0;
+    }
+    length = length < PATTERN ? length : PATTERN;
+    *bytes = pattern() + at;
+    conv->sent += length;
+    *more = rng_chance(&sim->rng, 20) ? CHANNEL_PAUSE : CHANNEL_MORE;
+    if (conv->sent == conv->to_send && rng_chance(&sim->rng, 50)) {
+        *more = CHANNEL_FIN;
+    }
+    return length;
+}
+
 static void on_streams(struct session *session)
 {
     struct side *side = session_user(session);
@@ -287,6 +310,7 @@ const struct session_events app_events = {
     .stopped = on_stopped,
     .failed = on_failed,
     .fill = on_fill,
+    .lend = on_lend,
     .streams = on_streams,
     .ended = on_ended,
 };

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_MAX 31744u
+#define BATCH_MAX  31744u
+#define PIECES_MAX 12u
 
 static void put(struct wire *wire, const uint8_t *bytes, size_t length)
 {
@@ -15,6 +16,27 @@ static void put(struct wire *wire, const uint8_t *bytes, size_t length)
         wire->length += piece;
         i += piece;
     }
+}
+
+/* What it has to say, from one buffer or from wherever it lies. */
+static size_t say(struct sim *sim, struct session *session, uint8_t *batch, size_t size)
+{
+    static uint8_t buffer[BATCH_MAX];
+    struct iovec pieces[PIECES_MAX];
+    size_t count = 1 + rng_below(&sim->rng, PIECES_MAX), length, copied = 0;
+
+    if (rng_chance(&sim->rng, 50)) {
+        return session_send(session, sim->now, batch, size);
+    }
+    length = session_send_pieces(session, sim->now, buffer, size, pieces, &count);
+    CHECK(sim, length <= size && count <= PIECES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        CHECK(sim, pieces[i].iov_len > 0);
+        memcpy(batch + copied, pieces[i].iov_base, pieces[i].iov_len);
+        copied += pieces[i].iov_len;
+    }
+    CHECK(sim, copied == length);
+    return length;
 }
 
 bool wire_write(struct sim *sim, unsigned from)
@@ -35,7 +57,7 @@ bool wire_write(struct sim *sim, unsigned from)
     if (size < SESSION_SEND_MIN) {
         return false;
     }
-    size = session_send(session, sim->now, batch, size);
+    size = say(sim, session, batch, size);
     if (size == 0) {
         return true;
     }
