@@ -33,6 +33,8 @@
 #include "net/addr.h"
 #include "session/session.h"
 
+#include <sys/queue.h>
+
 #define CONNECTION_NEVER UINT64_MAX
 
 struct connection;
@@ -42,6 +44,13 @@ struct connection_loss {
     int status;    /* a negative errno value; -ECONNABORTED: the connection was there, and `code` says more */
     uint32_t code; /* enum code, or a reason's; CODE_NO_ERROR: both sides were done */
     const char *message; /* what was tried, on what, why it failed, what to do */
+};
+
+/* Bytes that a `lend` event gave: while it is `out` a thread is writing them, so they must stay as they are. It is so only while the
+ * lock is let go: where there is one thread, nobody ever sees it. */
+struct connection_loan {
+    TAILQ_ENTRY(connection_loan) entry;
+    bool out;
 };
 
 struct connection_events {
@@ -58,6 +67,9 @@ struct connection_events {
 
     /* The answer to connection_ping(). */
     void (*pong)(struct connection *connection, uint64_t microseconds);
+
+    /* What connection_lend() was told of is not needed any more. May be NULL if that is never called. */
+    void (*returned)(struct connection_loan *loan);
 };
 
 struct connection_config {
@@ -116,6 +128,9 @@ bool connection_is_ready(const struct connection *connection);
  * connection_drain() was called; -EINVAL, -ENOMEM. */
 int connection_open(struct connection *connection, const struct control_open *open, void *user,
                     struct channel **ret) MUST_CHECK;
+
+/* From within a `lend` event: what was lent, until it is returned. More may be added to it meanwhile. */
+void connection_lend(const struct channel *channel, struct connection_loan *loan);
 
 /* Asks the daemon to answer; `pong` tells. False: there is no session. If one is under way, its answer
  * counts. */

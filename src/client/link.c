@@ -13,16 +13,25 @@
 
 #define HINT          "is posternd running, and this its framed listener?"
 #define OUT_SIZE      65536u
+#define OUT_TCP       (4 * OUT_SIZE + 4096u)
 #define OUT_VSOCK     31744u /* some kernels corrupt larger ones */
+#define PIECES        33u    /* so many at once */
 #define CLOSING_MS    2000u
 #define READS_AT_ONCE 4 /* before others have their turn */
 #define SENDS_AT_ONCE \
     32 /* the same; and a thread that has written its own does not go on for ever for others */
 
+/* Bytes to be written at once. */
+static size_t out_size(enum addr_kind kind)
+{
+    return kind == ADDR_TCP ? OUT_TCP : kind == ADDR_VSOCK ? OUT_VSOCK : OUT_SIZE;
+}
+
 int link_new(struct connection *connection, struct link **ret)
 {
     struct link *link = calloc(1, sizeof(*link));
-    uint8_t *out = malloc(OUT_SIZE);
+    size_t out_max = out_size(connection->to.kind);
+    uint8_t *out = malloc(out_max);
 
     if (!link || !out) {
         free(link);
@@ -35,9 +44,10 @@ int link_new(struct connection *connection, struct link **ret)
         .fd = -1,
         .watched_fd = -1,
         .deadline = LINK_NEVER,
-        .out_max = connection->to.kind == ADDR_VSOCK ? OUT_VSOCK : OUT_SIZE,
+        .out_max = out_max,
         .out = out,
     };
+    TAILQ_INIT(&link->loans);
     *ret = link;
     return 0;
 }
@@ -196,30 +206,72 @@ static void go_mute(struct link *link)
     (void)shutdown(link->fd, SHUT_RDWR);
 }
 
-/* One system call; false if there is nothing left to do now. */
-static bool send_some(struct link *link)
+/* One system call. Returns what the socket took. */
+static size_t transmit(struct link *link, struct iovec *pieces, size_t count, size_t length)
 {
     struct connection *connection = link->connection;
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
     ssize_t n;
     int error;
 
     connection_unlock(connection);
-    n = send(link->fd, link->out + link->out_at, link->out_end - link->out_at, MSG_NOSIGNAL);
+    n = sendmsg(link->fd, &message, MSG_NOSIGNAL);
     error = errno;
     connection_lock(connection);
     if (n >= 0) {
-        link->out_at += (size_t)n;
-        return true;
-    }
-    if (error == EINTR) {
-        return true;
+        link->blocked = (size_t)n < length;
+        return (size_t)n;
     }
     if (error == EAGAIN) {
         link->blocked = true;
-    } else {
+    } else if (error != EINTR) {
         go_mute(link);
     }
-    return false;
+    return 0;
+}
+
+/* The last `rest` bytes of the pieces go to the end of the buffer. From the last one on: so those that are in the buffer already only move
+ * up, to where nothing lies any more. */
+static void keep_rest(struct link *link, const struct iovec *pieces, size_t count, size_t rest)
+{
+    link->out_at = link->out_end = link->out_max;
+    while (rest > 0) {
+        const struct iovec *last = &pieces[--count];
+        size_t n = last->iov_len < rest ? last->iov_len : rest;
+
+        link->out_at -= n;
+        memmove(link->out + link->out_at, (const uint8_t *)last->iov_base + last->iov_len - n, n);
+        rest -= n;
+    }
+}
+
+static void give_back_loans(struct link *link)
+{
+    struct connection_loan *loan;
+
+    while ((loan = TAILQ_FIRST(&link->loans))) {
+        TAILQ_REMOVE(&link->loans, loan, entry);
+        loan->out = false;
+        link->connection->events.returned(loan);
+    }
+}
+
+static void send_new(struct link *link, uint64_t now)
+{
+    struct iovec pieces[PIECES];
+    size_t count = PIECES;
+    size_t length = session_send_pieces(link->session, now, link->out, link->out_max, pieces, &count);
+    size_t sent = length > 0 ? transmit(link, pieces, count, length) : 0;
+
+    keep_rest(link, pieces, count, length - sent);
+    give_back_loans(link);
+}
+
+static void send_kept(struct link *link)
+{
+    struct iovec piece = {link->out + link->out_at, link->out_end - link->out_at};
+
+    link->out_at += transmit(link, &piece, 1, piece.iov_len);
 }
 
 static void begin_closing(struct link *link)
@@ -236,14 +288,11 @@ void link_flush(struct link *link, uint64_t now)
         return;
     }
     link->sending = true;
-    for (int sends = 0; has_output(link) && sends < SENDS_AT_ONCE;) {
-        if (link->out_at == link->out_end) {
-            link->out_at = 0;
-            link->out_end = session_send(link->session, now, link->out, link->out_max);
-        } else if (send_some(link)) {
-            sends++;
+    for (int sends = 0; has_output(link) && !link->blocked && sends < SENDS_AT_ONCE; sends++) {
+        if (link->out_at < link->out_end) {
+            send_kept(link);
         } else {
-            break;
+            send_new(link, now);
         }
     }
     link->sending = false;
@@ -370,4 +419,14 @@ void link_drain(struct link *link, uint32_t deadline_ms)
     } else if (link->state == LINK_SESSION) {
         session_drain(link->session, deadline_ms);
     }
+}
+
+void connection_lend(const struct channel *channel, struct connection_loan *loan)
+{
+    struct link *link = session_user(channel_session(channel));
+
+    if (!loan->out) {
+        TAILQ_INSERT_TAIL(&link->loans, loan, entry);
+    }
+    loan->out = true;
 }

@@ -8,7 +8,7 @@
  * while, since closing one that has unread bytes may take back what was written. A dead link is freed by
  * connection_process() alone, when its channels are released and nobody is sending on it: while the lock is
  * let go for a system call, `sending` and the one thread of connection_process() keep a link, its descriptor
- * and its buffer where they are.
+ * and its buffer where they are. What was lent for that call goes back before the lock is let go again.
  */
 #ifndef POSTERN_CLIENT_LINK_H
 #define POSTERN_CLIENT_LINK_H
@@ -19,6 +19,8 @@
 #include <sys/queue.h>
 
 #define LINK_NEVER CONNECTION_NEVER
+
+TAILQ_HEAD(loans, connection_loan);
 
 enum link_state { LINK_ATTEMPT, LINK_SESSION, LINK_CLOSING, LINK_DEAD };
 
@@ -40,6 +42,7 @@ struct link {
     size_t out_at, out_end;  /* what is still to be written of `out` */
     size_t out_max;          /* bytes at once */
     uint8_t *out;            /* owned */
+    struct loans loans;      /* whose bytes are being written */
 };
 
 /* -ENOMEM. It does nothing until link_begin(). */

@@ -87,6 +87,7 @@ static int make(struct postern *postern, const char *address, const struct poste
                 struct postern_error *err)
 {
     const struct connection_events events = {.channel = stream_channel_events,
+                                             .returned = stream_on_returned,
                                              .ready = on_ready,
                                              .down = on_down,
                                              .pong = on_pong};

@@ -55,6 +55,8 @@ struct reader {
 /* A postern_write() whose bytes are taken from where they are when it is their turn. */
 struct writer {
     TAILQ_ENTRY(writer) entry;
+    struct postern_stream *stream;
+    struct connection_loan loan; /* of bytes before `at` */
     const uint8_t *at;
     size_t left;
     bool listed; /* in its stream's list: the bytes are still wanted */
@@ -218,6 +220,7 @@ ssize_t postern_write_or_hear(struct postern_stream *stream, const void *data, s
 /* ---- streams.c: what happens to streams ---- */
 
 extern const struct session_events stream_channel_events;
+void stream_on_returned(struct connection_loan *loan);
 
 int stream_new(struct postern *postern, struct postern_stream **ret) MUST_CHECK;
 void stream_free(struct postern_stream *stream); /* with its reference, which is not the last */

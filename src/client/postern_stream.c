@@ -218,6 +218,15 @@ static int may_write(const struct postern_stream *stream, struct postern_error *
     return 0;
 }
 
+/* Another thread may be in the system call that reads the bytes: it does not wait there, so neither does the time count. */
+static void wait_for_loan(struct postern_stream *stream, const struct connection_loan *loan)
+{
+    const struct deadline for_ever = {.timeout_ms = -1};
+
+    while (loan->out && postern_wait(stream->postern, &stream->waiters, POSTERN_WRITABLE, &for_ever) == 0) {
+    }
+}
+
 /* `hear`: or until there is something to be read. */
 static int wait_until_taken(struct postern_stream *stream, struct writer *writer,
                             const struct deadline *until, bool hear)
@@ -239,7 +248,9 @@ static int wait_until_taken(struct postern_stream *stream, struct writer *writer
     }
     if (writer->listed) {
         TAILQ_REMOVE(&stream->writers, writer, entry);
+        writer->listed = false;
     }
+    wait_for_loan(stream, &writer->loan);
     if (stream->finished) { /* it may be the end's turn */
         stream_ask_to_send(stream);
     }
@@ -249,7 +260,7 @@ static int wait_until_taken(struct postern_stream *stream, struct writer *writer
 static ssize_t write_bytes(struct postern_stream *stream, const void *data, size_t size, int timeout_ms,
                            bool hear, struct postern_error *err)
 {
-    struct writer writer = {.at = data, .left = size};
+    struct writer writer = {.stream = stream, .at = data, .left = size};
     struct deadline until = postern_deadline(stream->postern, timeout_ms);
     int status = wait_until_taken(stream, &writer, &until, hear);
 

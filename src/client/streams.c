@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define REFER_MIN 4096u /* fewer bytes are copied: a block would be kept for little */
+#define LEND_MIN  4096u /* fewer bytes are copied: a piece of a write costs about as much */
 #define COPY_MIN  1024u /* room for what comes next, so that a byte a frame does not cost a piece each */
 
 int stream_new(struct postern *postern, struct postern_stream **ret)
@@ -478,8 +479,18 @@ static void on_failed(struct channel *channel, uint32_t code, bool retryable)
     stream_fail(channel_user(channel), &why);
 }
 
-/* A writer whose bytes are all taken leaves the list, since nothing holds it on its thread's stack any
+/* A writer whose bytes are all taken leaves the list, since nothing but a loan holds it on its thread's stack any
  * longer. */
+static void take_from_writer(struct writer *writer, size_t n)
+{
+    writer->at += n;
+    writer->left -= n;
+    if (writer->left == 0) {
+        TAILQ_REMOVE(&writer->stream->writers, writer, entry);
+        writer->listed = false;
+    }
+}
+
 static size_t take_from_writers(struct postern_stream *stream, uint8_t *buffer, size_t size)
 {
     size_t taken = 0;
@@ -489,15 +500,21 @@ static size_t take_from_writers(struct postern_stream *stream, uint8_t *buffer, 
         size_t n = writer->left < size - taken ? writer->left : size - taken;
         memcpy(buffer + taken, writer->at, n);
         taken += n;
-        writer->at += n;
-        writer->left -= n;
-        if (writer->left == 0) {
-            TAILQ_REMOVE(&stream->writers, writer, entry);
-            writer->listed = false;
+        take_from_writer(writer, n);
+        if (!writer->listed) {
             postern_wake(stream->postern, &stream->waiters, POSTERN_WRITABLE);
         }
     }
     return taken;
+}
+
+static enum channel_more what_follows(struct postern_stream *stream)
+{
+    if (!TAILQ_EMPTY(&stream->writers)) {
+        return CHANNEL_MORE;
+    }
+    stream->end_sent = stream->finished;
+    return stream->finished ? CHANNEL_FIN : CHANNEL_PAUSE;
 }
 
 static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enum channel_more *more)
@@ -505,14 +522,36 @@ static size_t on_fill(struct channel *channel, uint8_t *buffer, size_t size, enu
     struct postern_stream *stream = channel_user(channel);
     size_t taken = take_from_writers(stream, buffer, size);
 
-    if (!TAILQ_EMPTY(&stream->writers)) {
-        *more = CHANNEL_MORE;
-        return taken;
+    *more = what_follows(stream);
+    if (*more != CHANNEL_MORE) {
+        tell(stream, POSTERN_WRITABLE);
     }
-    *more = stream->finished ? CHANNEL_FIN : CHANNEL_PAUSE;
-    stream->end_sent = stream->finished;
-    tell(stream, POSTERN_WRITABLE);
     return taken;
+}
+
+static size_t on_lend(struct channel *channel, const void **bytes, size_t size, enum channel_more *more)
+{
+    struct postern_stream *stream = channel_user(channel);
+    struct writer *writer = TAILQ_FIRST(&stream->writers);
+    size_t n = writer && writer->left < size ? writer->left : size;
+
+    if (!writer || n < LEND_MIN) {
+        return 0;
+    }
+    *bytes = writer->at;
+    connection_lend(channel, &writer->loan);
+    take_from_writer(writer, n);
+    *more = what_follows(stream);
+    return n;
+}
+
+void stream_on_returned(struct connection_loan *loan)
+{
+    struct writer *writer = CONTAINER_OF(loan, struct writer, loan);
+
+    if (!writer->listed) {
+        tell(writer->stream, POSTERN_WRITABLE);
+    }
 }
 
 const struct session_events stream_channel_events = {
@@ -524,4 +563,5 @@ const struct session_events stream_channel_events = {
     .stopped = on_stopped,
     .failed = on_failed,
     .fill = on_fill,
+    .lend = on_lend,
 };

@@ -34,8 +34,8 @@ int __real_socket(int family, int type, int protocol);
 int __wrap_socket(int family, int type, int protocol);
 int __real_connect(int fd, const struct sockaddr *to, socklen_t length);
 int __wrap_connect(int fd, const struct sockaddr *to, socklen_t length);
-ssize_t __real_send(int fd, const void *data, size_t size, int flags);
-ssize_t __wrap_send(int fd, const void *data, size_t size, int flags);
+ssize_t __real_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags);
 int __real_setsockopt(int fd, int level, int name, const void *value, socklen_t size);
 int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t size);
 ssize_t __real_recv(int fd, void *data, size_t size, int flags);
@@ -93,11 +93,13 @@ ssize_t __wrap_getrandom(void *data, size_t size, unsigned flags)
     return -1;
 }
 
-ssize_t __wrap_send(int fd, const void *data, size_t size, int flags)
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {
+    size_t size = 0;
+
     assert_true(flags & MSG_NOSIGNAL);
     if (spared) {
-        return __real_send(fd, data, size, flags);
+        return __real_sendmsg(fd, message, flags);
     }
     if (played.interrupted > 0) {
         played.interrupted--;
@@ -109,8 +111,11 @@ ssize_t __wrap_send(int fd, const void *data, size_t size, int flags)
         errno = EAGAIN;
         return -1;
     }
+    for (size_t i = 0; i < message->msg_iovlen; i++) {
+        size += message->msg_iov[i].iov_len;
+    }
     played.longest_send = size > played.longest_send ? size : played.longest_send;
-    return __real_send(fd, data, size, flags);
+    return __real_sendmsg(fd, message, flags);
 }
 
 ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)

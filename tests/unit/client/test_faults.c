@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -22,14 +23,14 @@
 static struct server server;
 static struct postern *door;
 
-ssize_t __real_send(int fd, const void *data, size_t size, int flags);
-ssize_t __wrap_send(int fd, const void *data, size_t size, int flags);
+ssize_t __real_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags);
 
 /* FAULT_WRITE would have shutdown() fail for good, too, and each run wait for a deadline. */
-ssize_t __wrap_send(int fd, const void *data, size_t size, int flags)
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     if (!fault_strikes(FAULT_OWN)) {
-        return __real_send(fd, data, size, flags);
+        return __real_sendmsg(fd, message, flags);
     }
     errno = EIO;
     return -1;
