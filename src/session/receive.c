@@ -122,6 +122,9 @@ static void receive_pong(struct session *session, const struct frame *frame)
     session->ping_under_way = false;
     session->ping_number++;
     session->rtt = session->now - session->ping_sent_at;
+    if (session->rtt < session->rtt_least) {
+        session->rtt_least = session->rtt;
+    }
     session->pong_by = SESSION_NEVER;
     session->ping_at = session->now + session->config.ping_interval;
     if (session->goaway == GOAWAY_BARRIER) {

@@ -132,7 +132,7 @@ struct session *session_new(const struct session_config *config, const struct se
     session->user = user;
     session->now = session->started_at = now;
     session->frame_since = session->blocked_since = session->drain_by = SESSION_NEVER;
-    session->ping_at = session->pong_by = SESSION_NEVER;
+    session->ping_at = session->pong_by = session->rtt_least = SESSION_NEVER;
     session->turn = TURN;
     session->peer_allowed = config->max_streams;
     session->peer_last = CONTROL_LAST_WARNING;

@@ -131,6 +131,7 @@ struct session {
     uint64_t ping_number; /* of the next PING, or of the one under way */
     bool ping_under_way;
     uint64_t ping_at, pong_by, ping_sent_at, rtt;
+    uint64_t rtt_least; /* SESSION_NEVER: there was none yet */
 
     enum goaway goaway;
     bool peer_warned, peer_final;

@@ -11,13 +11,17 @@
  * many others stand still: no stalled stream can starve another.
  *
  * A window is told anew when half of it is used. If that half was gone within two round trips, the window was what
- * limited the peer, and it doubles, as far as S goes and to half of S at most. But where the application holds much, it is
+ * limited the peer, and it doubles, as far as S goes, to half of S at most, and to no more than a fast connection has under way in a
+ * round trip: beyond that, bytes lie in buffers longer than they stay in the processor's caches. But where the application holds much, it is
  * the application that limits the peer, and more credit would only have more bytes wait here: then a large window is halved.
  * When S is nearly gone, one of more than an equal share is halved, too, so that those who came late get theirs.
  */
 #include "session/session_private.h"
 
 #define BEHIND 262144u /* bytes that the application holds: half of what a pipe of the daemon takes */
+
+#define FULL_MS \
+    1048576u /* bytes of a window for each millisecond of a round trip (measured: docs/performance.md) */
 
 static void set_window(struct channel *channel, uint64_t window)
 {
@@ -59,12 +63,22 @@ static void shrink(struct channel *channel, uint64_t least)
     set_window(channel, at_least(at_least(channel->window / 2, outstanding), least));
 }
 
+/* How much of the shared bytes one window may have. The shortest round trip counts: others were in part waits for what was sent before. */
+static uint64_t most_excess(const struct session *session)
+{
+    uint64_t rtt = session->rtt_least == SESSION_NEVER ? 1 : at_least(session->rtt_least, 1);
+    uint64_t full = at_least(FULL_MS * rtt, session->reserve) - session->reserve;
+
+    return at_most(session->shared / 2, full);
+}
+
 /* `shared_given` is the sum of what windows have beyond the reserve; set_window() keeps it by differences. */
 static void resize(struct channel *channel)
 {
     struct session *session = channel->session;
     uint64_t excess = channel->window - session->reserve;
     uint64_t left = session->shared - session->shared_given;
+    uint64_t most = most_excess(session);
 
     if (left < session->shared / 8 && excess > session->shared / (session->holders + 1)) {
         shrink(channel, session->reserve);
@@ -79,9 +93,8 @@ static void resize(struct channel *channel)
     if (session->now - channel->granted_at > 2 * at_least(session->rtt, 1)) {
         return;
     }
-    if (excess < session->shared / 2) {
-        set_window(channel,
-                   channel->window + at_most(at_most(channel->window, session->shared / 2 - excess), left));
+    if (excess < most) {
+        set_window(channel, channel->window + at_most(at_most(channel->window, most - excess), left));
     }
 }
 

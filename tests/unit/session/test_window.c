@@ -73,6 +73,15 @@ static void put_much(uint32_t id, size_t bytes)
     put_data(&peer, id, bytes, false);
 }
 
+static void use_half(struct channel *channel)
+{
+    size_t half = window(1) / 2;
+
+    put_much(1, half);
+    channel_consumed(channel, half);
+    peer_said(&peer);
+}
+
 /* A stream whose window was let grow to 1 MiB. */
 static struct channel *start_large(void)
 {
@@ -87,13 +96,50 @@ static struct channel *start_large(void)
     peer_said(&peer);
     channel = peer_channel(&peer, 1);
     while (window(1) < 1U << 20) {
-        size_t half = window(1) / 2;
-        put_much(1, half);
-        channel_consumed(channel, half);
-        peer_said(&peer);
+        use_half(channel);
     }
     assert_int_equal(window(1), 1U << 20);
     return channel;
+}
+
+/* More would not be under way any sooner. */
+static void test_as_much_as_a_round_trip_takes(void **state)
+{
+    struct channel *channel;
+
+    (void)state;
+    channel = start_large();
+    use_half(channel);
+    assert_int_equal(window(1), 1U << 20);
+    peer.session->rtt_least = 3;
+    use_half(channel);
+    assert_int_equal(window(1), 2U << 20);
+    use_half(channel);
+    assert_int_equal(window(1), 3U << 20);
+    peer.session->rtt_least = 1000;
+    for (unsigned i = 0; i < 4; i++) {
+        use_half(channel);
+    }
+    assert_int_equal(window(1), peer.session->shared / 2 + peer.session->reserve);
+    peer_stop(&peer);
+}
+
+/* A long wait for an answer may be one for what was sent before the question. */
+static void test_shortest_round_trip(void **state)
+{
+    (void)state;
+    start();
+    assert_int_equal(peer.session->rtt_least, 0);
+    peer.session->rtt_least = 7;
+    for (unsigned ms = 9; ms >= 5; ms -= 4) {
+        assert_true(session_ping(peer.session));
+        peer_said(&peer);
+        peer.now += ms;
+        put_pong(&peer);
+        assert_int_equal(peer.session->rtt, ms);
+        assert_int_equal(peer.session->rtt_least, ms < 7 ? ms : 7);
+    }
+    peer_stop(&peer);
 }
 
 /* Whose application holds much already is not sent more at once, however soon half of the window was gone; rather less. */
@@ -258,6 +304,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_growth),
         cmocka_unit_test(test_no_growth),
+        cmocka_unit_test(test_as_much_as_a_round_trip_takes),
+        cmocka_unit_test(test_shortest_round_trip),
         cmocka_unit_test(test_application_behind),
         cmocka_unit_test(test_least_of_one_behind),
         cmocka_unit_test(test_shares),
