@@ -100,7 +100,7 @@ static void on_end(struct exchange *exchange, const struct exchange_end *end)
 {
     struct slot *slot = of_exchange(exchange);
     struct verdict verdict;
-    slot->attempt.whole = slot->ended;
+    slot->attempt.whole = end->sent; /* what was given may have been thrown away: see exchange_body() */
     slot->attempt.why = end->why;
     slot->attempt.reached = end->reached;
     slot->attempt.detail = slot->err.text[0] != '\0' ? slot->err.text : end->detail;

@@ -118,6 +118,7 @@ static void end(struct exchange *exchange)
         .detail = detail,
         .answered = exchange->answered,
         .reached = exchange->reached,
+        .sent = exchange->sent,
         .retry_after_s = exchange->retry_after_s,
     };
     struct http_response response = exchange->response;

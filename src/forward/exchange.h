@@ -50,6 +50,7 @@ struct exchange_end {
     const char *detail;     /* what was tried and what happened, without secrets; NULL: the word says all */
     bool answered;          /* head() was told: the client has half an answer, unless it is whole */
     bool reached;           /* false: nothing of the request can have reached the upstream */
+    bool sent;              /* all of the request was written; else an answer is to what it had until then */
     unsigned retry_after_s; /* for a Retry-After; 0: none */
 };
 

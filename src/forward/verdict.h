@@ -39,7 +39,7 @@ const char *verdict_word(enum verdict_outcome outcome);
 struct verdict_attempt {
     unsigned status;         /* of the final answer; 0: none came */
     uint64_t retry_after_ms; /* it asked for; 0: it did not */
-    bool whole;              /* all of the request was given to the upstream */
+    bool whole;              /* all of the request was written to the upstream */
     enum http_refusal why;   /* NONE: the answer was whole */
     const char *detail;      /* NULL */
     bool reached;            /* anything of the request may have come to the upstream */

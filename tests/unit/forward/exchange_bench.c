@@ -232,6 +232,7 @@ static void on_end(struct exchange *exchange, const struct exchange_end *end)
     owner->why = end->why;
     owner->answered = end->answered;
     owner->reached = end->reached;
+    owner->sent = end->sent;
     owner->retry_after_s = end->retry_after_s;
     owner->reused = exchange->reused;
     snprintf(owner->detail, sizeof owner->detail, "%s", end->detail != NULL ? end->detail : "");

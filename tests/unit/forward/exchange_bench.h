@@ -65,7 +65,7 @@ struct owner {
     enum http_refusal why;
     unsigned retry_after_s;
     char detail[512];
-    bool answered, reached, reused;
+    bool answered, reached, reused, sent;
 };
 
 /* The request's head; the body by owner->body. */

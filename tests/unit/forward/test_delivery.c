@@ -20,6 +20,7 @@ struct played {
 static struct played played[RECORDS_MAX];
 static unsigned playing; /* begun, since the test's start */
 static size_t takes;     /* bytes at a time */
+static bool sends_all;   /* what it takes goes out */
 
 static struct played *of_exchange(const struct exchange *exchange)
 {
@@ -153,6 +154,7 @@ static void open_world(struct world *world, unsigned in_flight)
     memset(world, 0, sizeof *world);
     playing = 0;
     takes = SIZE_MAX;
+    sends_all = true;
     fixture_open(&world->fixture);
     world->worker.loop = &world->fixture.loop;
     deliveries_init(&world->deliveries, &world->worker, &world->fixture.spool, &delivery_ops, world);
@@ -216,7 +218,7 @@ static uint64_t keep(struct world *world, const char *head, size_t size)
 
 static void answer(struct world *world, unsigned number, unsigned status)
 {
-    const struct exchange_end end = {.answered = true, .reached = true};
+    const struct exchange_end end = {.answered = true, .reached = true, .sent = sends_all};
     struct http_limits limits = HTTP_LIMITS_INIT;
     struct http_response response;
     http_response_init(&response, &limits, false);
@@ -278,6 +280,23 @@ static void a_record_is_delivered(void **state)
     assert_int_equal(world.reports[VERDICT_DONE], 1);
     assert_int_equal(in_state(&world, SPOOL_READY) + in_state(&world, SPOOL_WAITING), 0);
     free(body);
+    close_world(&world);
+}
+
+/* An exchange takes all, and throws it away, when its connection takes no more. */
+static void an_answer_to_half_a_record(void **state)
+{
+    struct world world;
+    (void)state;
+    open_world(&world, 1);
+    keep(&world, HEAD, 200000);
+    assert_true(played[0].over);
+    sends_all = false;
+    answer(&world, 0, 200);
+    assert_int_equal(world.reports[VERDICT_DONE], 0);
+    assert_int_equal(world.reports[VERDICT_RETRY], 1);
+    assert_string_equal(world.cause, "the upstream answered 200 before it had the whole request");
+    assert_int_equal(in_state(&world, SPOOL_READY) + in_state(&world, SPOOL_WAITING), 1);
     close_world(&world);
 }
 
@@ -474,6 +493,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_is_delivered),
+        cmocka_unit_test(an_answer_to_half_a_record),
         cmocka_unit_test(so_many_at_once),
         cmocka_unit_test(an_upstream_that_is_down_is_probed),
         cmocka_unit_test(rules_of_now_count),

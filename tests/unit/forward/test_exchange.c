@@ -26,6 +26,7 @@ static void test_body_of_a_length(void **state)
                         "POST /v1/r?a=1 HTTP/1.1\r\nhost: results.test\r\ncontent-length: 4\r\n\r\ndata");
     far_say(&bench, &far, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n");
     assert_whole(201, "");
+    assert_true(owner.sent);
 }
 
 static void test_chunked_both_ways(void **state)
@@ -146,7 +147,29 @@ static void test_early_answer(void **state)
     WAIT_FOR(&bench.net, far_heard(&far, "a part"));
     far_say(&bench, &far, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
     assert_whole(413, "no");
+    assert_false(owner.sent);
     assert_int_equal(bench.worker.stats.open, 0);
+}
+
+/* What is given then is taken all the same, and thrown away. */
+static void test_early_answer_and_a_reset(void **state)
+{
+    (void)state;
+    owner_init(&owner, &bench, POST_HEAD("Content-Length: 4000000\r\n"));
+    text_add(&owner.body, "000000000\n");
+    owner.open_ended = true;
+    owner_start(&owner);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "000000000\n"));
+    far_say(&bench, &far, OK);
+    far_reset(&far);
+    for (unsigned i = 1; i < 400000; i++) { /* more than fits into the sockets */
+        text_addf(&owner.body, "%09u\n", i);
+    }
+    owner.open_ended = false;
+    owner_give(&owner);
+    assert_whole(200, "ok");
+    assert_false(owner.sent);
 }
 
 static void test_cut_off(void **state)
@@ -410,6 +433,7 @@ int main(void)
         T(test_slow_owner),
         T(test_until_end),
         T(test_early_answer),
+        T(test_early_answer_and_a_reset),
         T(test_cut_off),
         T(test_reset),
         T(test_no_answer),
