@@ -9,7 +9,8 @@
 /* Bytes of an answer's body that are read and dropped, so that the connection can be kept. */
 #define SLOT_ANSWER_MAX ((uint64_t)64 * 1024)
 
-/* What is added to a request's head at the intake is not to put it over the route's bounds. */
+/* What is added to a request's head at the intake is not to put it over the route's bounds: a key and a host; and a blank behind
+ * each field's colon, which comes on top of this. */
 #define SLOT_HEAD_MORE   1024U
 #define SLOT_FIELDS_MORE 4U
 

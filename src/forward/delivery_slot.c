@@ -157,8 +157,8 @@ static void prepare(struct slot *slot, const struct spool_record *record)
     slot->config = config_ref(delivery->config);
     slot->route = delivery->route;
     slot->rules = delivery->route->forward->rules;
-    slot->rules.limits.head.bytes += SLOT_HEAD_MORE;
     slot->rules.limits.head.fields += SLOT_FIELDS_MORE;
+    slot->rules.limits.head.bytes += SLOT_HEAD_MORE + slot->rules.limits.head.fields;
     http_request_init(&slot->request, &slot->rules);
     slot->began_at = loop_now(delivery->set->worker->loop);
     slot->last = record->body_size == 0;

@@ -1,5 +1,6 @@
 """`delivery: spool`: what was answered with 202 arrives, once under one key; what its store says counts, and what operators do."""
 import contextlib
+import http.client
 import json
 import os
 import random
@@ -77,6 +78,28 @@ def test_bodies_of_any_size(store, spooling, size, chunked):
     assert request.body == body
     assert "Transfer-Encoding" not in request.headers
     daemon.wait_empty()
+
+
+def test_a_head_that_grows_as_it_is_kept(store, spooling, monkeypatch):
+    """Written anew it has a blank behind each colon, and a key: what was let in goes out, however near to its bounds it was."""
+    monkeypatch.setattr(http.client, "_MAXHEADERS", 2000)  # of the store
+    daemon = spooling(store.start(), start=False)
+    daemon.configure(max_head="8KiB", max_headers=1000).start()
+    head = b"POST /r HTTP/1.1\r\nhost:x\r\ncontent-length:1\r\n" + b"".join(b"x%03d:v\r\n" % i for i in range(997))
+    with connect(daemon.at) as connection:
+        connection.sendall(head + b"pad:" + b"p" * (8192 - len(head) - 8) + b"\r\n\r\nx")
+        assert read_until_answer(connection).startswith(b"HTTP/1.1 202 ")
+    daemon.wait_event(event="record delivered")
+    [request] = store.requests
+    assert (request.body, request.headers["x000"], request.headers["x996"]) == (b"x", "v", "v")
+    daemon.wait_empty()
+
+
+def read_until_answer(connection):
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(4096)
+    return answer
 
 
 def test_trailers_are_refused(store, spooling):
