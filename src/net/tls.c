@@ -104,13 +104,25 @@ static int fail(struct tls_stream *tls, int code)
 
 /* ---- Records, between OpenSSL and the socket ---- */
 
+/* What TLS has to say of its own (tickets, new keys) OpenSSL takes in for as long as there is some, without coming back: it is
+ * told that there is none when a turn is over. */
+static void end_turn(struct tls_stream *tls)
+{
+    if (tls->turn_left == 0 && !tls->drained) {
+        tls->drained = true;
+        stream_again(&tls->sock.stream, STREAM_READABLE);
+    }
+}
+
 static int bio_read(BIO *bio, char *data, int size)
 {
     struct tls_stream *tls = BIO_get_data(bio);
     const struct stream *sock = &tls->sock.stream;
     BIO_clear_retry_flags(bio);
+    end_turn(tls);
     ssize_t n = tls->drained ? -EAGAIN : stream_read(&tls->sock.stream, data, (size_t)size);
     if (n > 0) {
+        tls->turn_left -= (size_t)n < tls->turn_left ? (size_t)n : tls->turn_left;
         tls->drained = n < size && !sock->hung_up && !sock->patchy;
         return (int)n;
     }
@@ -349,6 +361,7 @@ static void on_sock_ready(struct stream *sock, unsigned events)
     struct tls_stream *tls = of_sock(sock);
     if ((events & STREAM_READABLE) != 0) {
         tls->drained = false;
+        tls->turn_left = TLS_TURN;
     }
     if ((events & STREAM_WRITABLE) != 0 && tls->kept != NULL) {
         int r = flush_kept(tls);
@@ -385,6 +398,7 @@ int tls_stream_adopt(struct tls_stream *tls, struct tls_client *client, struct p
     tls->sock.poller = poller;
     tls->client = client;
     tls->shaken_cb = shaken;
+    tls->turn_left = TLS_TURN;
     tls->ssl = method != NULL ? tls_client_connection(client, tls) : NULL;
     BIO *bio = tls->ssl != NULL ? BIO_new(method) : NULL;
     if (bio == NULL) {

@@ -47,6 +47,8 @@ void tls_client_free(struct tls_client *client); /* harmless on NULL */
  * value with the file and the reason in `err`. */
 int tls_client_refresh(struct tls_client *client, struct error *err) MUST_CHECK;
 
+#define TLS_TURN ((size_t)256 * 1024) /* bytes of the peer's after which other streams have their turn */
+
 struct tls_stream;
 
 /* `code` is 0, and the stream can be used; or a negative errno value. */
@@ -62,7 +64,8 @@ struct tls_stream {
     SSL *ssl;
     tls_shaken_cb shaken_cb; /* NULL: has been called */
     time_t verified_at;      /* when the certificate of the session that was offered was looked at */
-    bool drained;            /* the socket has nothing more for now */
+    bool drained;            /* the socket has nothing more for now, or the turn is over */
+    size_t turn_left;        /* bytes that may be read of the socket in this turn */
     bool closed;             /* a close_notify came */
     int write_error;
     char *kept; /* owned: of records, what the socket did not take; NULL: nothing */

@@ -2,9 +2,11 @@
 #include "certificates.h"
 #include "exchange_fixture.h"
 
+#include <errno.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +23,54 @@ time_t __wrap_time(time_t *ret)
         *ret = now;
     }
     return now;
+}
+
+/* ---- An upstream that is always faster ---- */
+
+#define FLOOD_MOST ((size_t)4 * 1024 * 1024)
+
+static BIO *flood;     /* what it says comes from here, and not from the socket; NULL: there is none */
+static bool flooding;  /* there is always more: tickets, and no data */
+static size_t flooded; /* bytes that were read of it in this turn */
+
+static ssize_t take_flooded(void *data, size_t size)
+{
+    while (flooding && flooded < FLOOD_MOST && BIO_ctrl_pending(flood) < size) {
+        assert_int_equal(SSL_new_session_ticket(far.ssl), 1);
+        assert_int_equal(SSL_do_handshake(far.ssl), 1);
+    }
+    int n = BIO_read(flood, data, (int)size);
+    flooded += n > 0 ? (size_t)n : 0;
+    errno = EAGAIN;
+    return n;
+}
+
+/* What was said before is in the socket still. */
+ssize_t __real_recv(int fd, void *data, size_t size, int flags);
+ssize_t __wrap_recv(int fd, void *data, size_t size, int flags);
+ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
+{
+    ssize_t n = __real_recv(fd, data, size, flags);
+    return n < 0 && errno == EAGAIN && flood != NULL ? take_flooded(data, size) : n;
+}
+
+/* The upstream, which has shaken hands, writes there from now on. */
+static void begin_flood(void)
+{
+    flood = BIO_new(BIO_s_mem());
+    assert_non_null(flood);
+    assert_int_equal(BIO_up_ref(flood), 1);
+    SSL_set0_wbio(far.ssl, flood);
+    flooding = true;
+}
+
+static int end_flood(void **state)
+{
+    flooding = false;
+    int r = tear_down(state);
+    BIO_free(flood);
+    flood = NULL;
+    return r;
 }
 
 static int set_up_all(void **state)
@@ -142,6 +192,29 @@ static void test_used_again_after_tickets(void **state)
     far_say(&bench, &far, OK);
     assert_whole("ok");
     assert_true(owner.reused);
+}
+
+/* No socket reports what comes from elsewhere. */
+static void look(void)
+{
+    stream_again(owner.exchange.conn->stream, STREAM_READABLE);
+}
+
+/* Tickets without end are no reason to let the others on the loop wait. */
+static void test_tickets_without_end(void **state)
+{
+    (void)state;
+    connect_and_hear();
+    begin_flood();
+    for (unsigned i = 0; i < 5; i++) {
+        flooded = 0;
+        WAIT_FOR(&bench.net, (look(), flooded > 0));
+        assert_in_range(flooded, 1, FLOOD_MOST / 4);
+    }
+    flooding = false;
+    far_say(&bench, &far, OK);
+    look();
+    assert_whole("ok");
 }
 
 static void test_idle_closes(void **state)
@@ -516,6 +589,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_get),
         T(test_used_again_after_tickets),
+        cmocka_unit_test_setup_teardown(test_tickets_without_end, set_up, end_flood),
         T(test_idle_closes),
         T(test_resumed),
         T(test_resumed_under_tls_1_2),
