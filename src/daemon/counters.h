@@ -109,6 +109,7 @@ struct enclave_counters {
     counter lines_dropped;  /* over lines_per_second */
     counter lines_unsaid;   /* of those, not yet told in the log */
     counter line_tokens;    /* the state of that bound, see log_take_token() */
+    counter say_tokens;     /* the same, of the lines that tell of those */
     struct enclave_counters *next;
 };
 

@@ -25,9 +25,18 @@ static void tag(const struct log_stream *log, struct log_line *line)
     log_str(line, "name", log->name[0] != '\0' ? log->name : NULL);
 }
 
+/* What is told has a bound of its own, or streams that come and go would buy a line each. */
+static bool may_say(struct log_stream *log)
+{
+    return log_take_token(&log->counters->say_tokens, 1, LOG_STREAM_SAYS, loop_now(log->loop) * 1000000);
+}
+
 static void say_dropped(struct log_stream *log)
 {
     struct log_line line;
+    if (counter_get(&log->counters->lines_unsaid) == 0 || !may_say(log)) {
+        return;
+    }
     uint64_t unsaid = atomic_exchange_explicit(&log->counters->lines_unsaid, 0, memory_order_relaxed);
     if (unsaid == 0) {
         return;
@@ -40,7 +49,11 @@ static void say_dropped(struct log_stream *log)
 
 static void on_say_dropped(uv_timer_t *timer)
 {
-    say_dropped(timer->data);
+    struct log_stream *log = timer->data;
+    say_dropped(log);
+    if (counter_get(&log->counters->lines_unsaid) > 0) {
+        uv_timer_start(timer, on_say_dropped, LOG_STREAM_SAY_MS, 0);
+    }
 }
 
 static void drop_line(struct log_stream *log)

@@ -6,7 +6,8 @@
  * `name` is what the opener of a framed stream gave as meta `name`. A line that does not fit into one of the log's is
  * continued in the next (field `continues`). Lines over the route's lines_per_second, counted for the enclave over
  * all of its streams, are dropped; how many is told by the enclave's next line that passes (field `dropped`), or,
- * when none comes, a second later in a line of its own.
+ * when none comes, a second later in a line of its own, and at the stream's end. Such lines have a bound, too: what an end
+ * does not tell is left for the next.
  *
  * Nothing is ever sent the other way but the end: when the daemon drains, so that the enclave says what it still has to
  * say, and ends its side. The loop is never held up: the log has a queue of its own, and drops, too, rather than wait.
@@ -35,6 +36,8 @@
 #define LOG_STREAM_NAME_MAX 32u
 #define LOG_STREAM_BURST    5u    /* seconds' worth of lines that may come at once */
 #define LOG_STREAM_SAY_MS   1000u /* after which dropped lines are told without another line */
+#define LOG_STREAM_SAYS \
+    10u /* times that they may be told so at once; then one a second, of the enclave's streams together */
 
 struct log_stream;
 
