@@ -249,25 +249,28 @@ static ssize_t tls_read(struct stream *stream, void *data, size_t size)
     return (ssize_t)done;
 }
 
+/* Records that went out before one that did not are told of first: they may have been acted on. */
 static ssize_t tls_write(struct stream *stream, const void *data, size_t size)
 {
     struct tls_stream *tls = of(stream);
     size_t done = 0;
-    if (tls->failure != NULL) {
-        return -EPIPE;
-    }
-    while (done < size && tls->kept == NULL && tls->write_error == 0) {
+    int error = tls->failure != NULL ? -EPIPE : tls->write_error;
+    while (done < size && tls->kept == NULL && error == 0) {
         size_t n;
         ERR_clear_error();
-        if (SSL_write_ex(tls->ssl, (const char *)data + done, size - done, &n) != 1) {
-            return tls->write_error != 0 ? tls->write_error : fail(tls, 0);
+        if (SSL_write_ex(tls->ssl, (const char *)data + done, size - done, &n) == 1) {
+            done += n;
+        } else {
+            error = tls->write_error != 0 ? tls->write_error : fail(tls, 0);
         }
-        done += n;
     }
-    if (done > 0) {
-        return (ssize_t)done;
+    if (done == 0) {
+        return error != 0 ? error : -EAGAIN;
     }
-    return tls->write_error != 0 ? tls->write_error : -EAGAIN;
+    if (error != 0) {
+        stream_again(&tls->sock.stream, STREAM_WRITABLE); /* the next write tells */
+    }
+    return (ssize_t)done;
 }
 
 /* HTTP/1.1 has no half-closed requests: the peer is told, and the socket is left as it is for the answer. */

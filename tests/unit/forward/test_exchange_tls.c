@@ -54,6 +54,22 @@ ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
     return n < 0 && errno == EAGAIN && flood != NULL ? take_flooded(data, size) : n;
 }
 
+/* ---- A connection that breaks between two records ---- */
+
+static int sends_left = -1; /* before one fails; negative: none does */
+
+ssize_t __real_send(int fd, const void *data, size_t size, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t size, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t size, int flags)
+{
+    if (sends_left == 0) {
+        errno = ECONNRESET;
+        return -1;
+    }
+    sends_left -= sends_left > 0;
+    return __real_send(fd, data, size, flags);
+}
+
 /* The upstream, which has shaken hands, writes there from now on. */
 static void begin_flood(void)
 {
@@ -93,6 +109,7 @@ static int set_up(void **state)
 {
     (void)state;
     seconds = 0;
+    sends_left = -1;
     open_fixture();
     bench.tls = certified_server(&certified);
     bench.forward->tls = true;
@@ -192,6 +209,25 @@ static void test_used_again_after_tickets(void **state)
     far_say(&bench, &far, OK);
     assert_whole("ok");
     assert_true(owner.reused);
+}
+
+/* What one record took out is out: no request that may have been acted on is sent again. */
+static void test_broken_between_two_records(void **state)
+{
+    (void)state;
+    use_once();
+    owner_release(&owner);
+    owner_init(&owner, &bench, "POST /r HTTP/1.1\r\nHost: postern\r\nContent-Length: 16384\r\n\r\n");
+    for (unsigned i = 0; i < 16384; i++) {
+        text_add_char(&owner.body, 'x');
+    }
+    sends_left = 1;
+    owner_start(&owner);
+    WAIT_FOR(&bench.net, owner.ends > 0);
+    sends_left = -1;
+    assert_true(owner.reused && owner.reached);
+    assert_int_equal(owner.why, HTTP_REFUSED_UPSTREAM_RESET);
+    assert_int_equal(bench.worker.stats.retried, 0);
 }
 
 /* No socket reports what comes from elsewhere. */
@@ -589,6 +625,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_get),
         T(test_used_again_after_tickets),
+        T(test_broken_between_two_records),
         cmocka_unit_test_setup_teardown(test_tickets_without_end, set_up, end_flood),
         T(test_idle_closes),
         T(test_resumed),
