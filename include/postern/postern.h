@@ -15,9 +15,9 @@
  *     postern_disconnect(door, 1000);
  *
  * TWO STYLES, one set of functions. postern_connect() makes a *threaded* connection: functions wait as long
- * as they are told to, and all of them may be called from any thread. One that waits reads the connection
- * itself, for all; while none does, one thread of the library's answers the daemon, whatever the program
- * does. postern_start() makes a *pollable* one: there is no thread, nothing ever waits, and the program's own
+ * as they are told to, and all of them may be called from any thread. One that waits for something to come
+ * reads the connection itself, for all; while none does, one thread of the library's answers the daemon,
+ * whatever the program does. postern_start() makes a *pollable* one: there is no thread, nothing ever waits, and the program's own
  * loop calls postern_process(); see the last part of this file.
  *
  * ROUTES are names in the daemon's configuration; where they lead is decided there.

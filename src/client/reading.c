@@ -4,9 +4,10 @@
  * At most one thread at a time is the reader (`reading`): it waits for the socket, takes what comes, and puts it where it is
  * waited for. It is one of two:
  *
- * - A function that has to wait becomes the reader if nobody is, so that its answer comes without a switch of threads. It
- *   reads for all, until what it waits for has come or its time is over. A function that finds a reader there *follows*:
- *   it sleeps until it is woken.
+ * - A function that waits for something to come becomes the reader if nobody is, so that its answer comes without a
+ *   switch of threads. It reads for all, until what it waits for is there or its time is over. A function that finds a reader
+ *   there *follows*: it sleeps until it is woken. So does one that waits for room alone: it has bytes to send, and what
+ *   comes for others is not to wait meanwhile.
  * - The keeper, the library's own thread, reads when something comes, or is due, while no function reads. It alone
  *   connects: to look up a name may take longer than a caller has time. So while there is no session, functions follow.
  *
@@ -50,6 +51,26 @@ static bool may_functions_read(const struct postern *postern)
     return connection_is_ready(postern->connection) && !postern->stopping;
 }
 
+static bool wants_room_alone(unsigned events)
+{
+    return events == POSTERN_WRITABLE;
+}
+
+static struct waiter *next_reader(const struct postern *postern)
+{
+    struct waiter *waiter;
+
+    if (!may_functions_read(postern)) {
+        return NULL;
+    }
+    TAILQ_FOREACH (waiter, &postern->followers, in_followers) {
+        if (!wants_room_alone(waiter->events)) {
+            return waiter;
+        }
+    }
+    return NULL;
+}
+
 /* In a child process there is nobody. */
 void postern_appoint_reader(struct postern *postern)
 {
@@ -58,7 +79,7 @@ void postern_appoint_reader(struct postern *postern)
     if (postern->reading || !postern->connection || postern->inherited) {
         return;
     }
-    next = may_functions_read(postern) ? TAILQ_FIRST(&postern->followers) : NULL;
+    next = next_reader(postern);
     connection_guard(postern->connection, next == NULL);
     if (next) {
         (void)pthread_cond_signal(&next->wake);
@@ -141,7 +162,7 @@ int postern_wait(struct postern *postern, struct waiters *list, unsigned events,
     }
     waiter_init(&waiter, events);
     TAILQ_INSERT_TAIL(list, &waiter, entry);
-    if (postern->reading || !may_functions_read(postern)) {
+    if (postern->reading || !may_functions_read(postern) || wants_room_alone(events)) {
         status = follow(postern, &waiter, until);
     } else {
         status = read_and_wait(postern, &waiter, until);

@@ -160,6 +160,41 @@ static void test_who_leaves_hands_over(void **state)
     wait_until(nobody_reads, NULL);
 }
 
+static bool keeper_reads(const struct caller *caller)
+{
+    return follows(caller) && !door->reading && door->connection->guarded;
+}
+
+static void *fill_up(void *arg)
+{
+    struct caller *caller = arg;
+    static const char bytes[1 << 20];
+
+    while ((caller->result = postern_write(caller->stream, bytes, sizeof bytes, LONG_MS, NULL)) > 0) {
+    }
+    return NULL;
+}
+
+/* Who waits for room leaves the reading to others, also when it is the only one left. */
+static void test_who_waits_for_room_follows(void **state)
+{
+    struct caller writer = {.stream = NULL}, reader;
+
+    (void)state;
+    connect_door();
+    writer.stream = open_route("stall");
+    assert_int_equal(postern_wait_opened(writer.stream, LONG_MS, &err), 0);
+    assert_int_equal(pthread_create(&writer.thread, NULL, fill_up, &writer), 0);
+    wait_until(keeper_reads, &writer);
+    start_caller(&reader, "echo", LONG_MS, reads);
+    say(&reader, "hello");
+    join_told(&reader, "hello");
+    wait_until(keeper_reads, &writer);
+    postern_reset(writer.stream, 0);
+    join(&writer, -ESHUTDOWN);
+    postern_close(writer.stream);
+}
+
 static void test_a_follower_out_of_time(void **state)
 {
     struct caller reader, follower;
@@ -456,6 +491,7 @@ int main(void)
         TEST(test_who_waits_reads_itself),
         TEST(test_one_reads_for_two),
         TEST(test_who_leaves_hands_over),
+        TEST(test_who_waits_for_room_follows),
         TEST(test_a_follower_out_of_time),
         TEST(test_a_reader_out_of_time),
         TEST(test_a_reader_out_of_time_while_bytes_come),
