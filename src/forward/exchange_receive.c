@@ -171,8 +171,9 @@ static bool read_once(struct exchange *exchange)
     struct loop *loop = exchange->worker->loop;
     struct stream *stream = exchange->conn->stream;
     ssize_t n = stream_read(stream, loop->scratch, LOOP_SCRATCH_SIZE);
-    if (n == -EAGAIN && exchange->broken && !exchange->answered) {
-        /* A peer that is gone would have been read to its end: the fault is on this side. */
+    if (n == -EAGAIN && exchange->broken && !http_response_begun(&exchange->response)) {
+        /* A peer that is gone would have been read to its end: the fault is on this side. An answer that has begun
+         * may still come whole, and no other may be read as the rest of it. */
         exchange_connection_lost(exchange, HTTP_REFUSED_UPSTREAM_RESET,
                                  "the connection to the upstream cannot be written to");
         return false;

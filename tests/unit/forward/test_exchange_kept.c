@@ -1,6 +1,24 @@
 /* Connections to an upstream that are kept: used again, found dead, closed, and given up. */
 #include "exchange_plain.h"
 
+#include <errno.h>
+#include <sys/socket.h>
+
+/* Whether the daemon's next write fails; what its peer says comes all the same. */
+static bool write_fails;
+
+ssize_t __real_send(int fd, const void *data, size_t size, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t size, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t size, int flags)
+{
+    if (write_fails && fd != far.fd) {
+        write_fails = false;
+        errno = EPIPE;
+        return -1;
+    }
+    return __real_send(fd, data, size, flags);
+}
+
 static void again(const char *head)
 {
     owner_release(&owner);
@@ -108,6 +126,61 @@ static void test_a_post_finds_connections_that_spoke(void **state)
     a_post_finds_dead_connections(speak);
 }
 
+/* On a connection that was kept, a request's first bytes are out, a part of an answer's head has come, and then the connection
+ * takes no more. */
+static void break_within_a_head(void)
+{
+    use_once();
+    owner_release(&owner);
+    owner_init(&owner, &bench, "PUT /r HTTP/1.1\r\nHost: postern\r\nContent-Length: 8\r\n\r\n");
+    text_add(&owner.body, "data");
+    owner.open_ended = true;
+    owner_start(&owner);
+    WAIT_FOR(&bench.net, far_heard(&far, "data"));
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nx-");
+    WAIT_FOR(&bench.net, http_response_begun(&owner.exchange.response));
+    write_fails = true;
+    text_add(&owner.body, "more");
+    owner_give(&owner);
+    WAIT_FOR(&bench.net, !write_fails);
+    loopback_turn(&bench.net);
+}
+
+/* The answer is one of that request, which is not sent again: what came next would be read as the rest of this head. */
+static void test_broken_within_a_head(void **state)
+{
+    (void)state;
+    break_within_a_head();
+    assert_int_equal(bench.worker.stats.retried, 0);
+    far_say(&bench, &far, "a: 1\r\nContent-Length: 2\r\n\r\nok");
+    assert_whole(200, "ok");
+    assert_int_equal(bench.worker.stats.open, 0);
+}
+
+static void test_broken_within_a_head_that_stays(void **state)
+{
+    (void)state;
+    bench.forward->response_timeout_ms = 20;
+    break_within_a_head();
+    wait_end();
+    assert_int_equal(owner.why, HTTP_REFUSED_RESPONSE_TIMEOUT);
+    assert_int_equal(bench.worker.stats.retried, 0);
+}
+
+static void test_broken_before_a_head(void **state)
+{
+    (void)state;
+    use_once();
+    write_fails = true;
+    again(GET);
+    WAIT_FOR(&bench.net, bench.worker.stats.retried > 0);
+    far_release(&far);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+    far_say(&bench, &far, OK);
+    assert_whole(200, "ok");
+}
+
 static void test_idle_connection_closes(void **state)
 {
     (void)state;
@@ -170,6 +243,9 @@ int main(void)
         T(test_a_post_finds_closed_connections),
         T(test_a_post_finds_reset_connections),
         T(test_a_post_finds_connections_that_spoke),
+        T(test_broken_within_a_head),
+        T(test_broken_within_a_head_that_stays),
+        T(test_broken_before_a_head),
         T(test_idle_connection_closes),
         T(test_idle_connection_speaks),
         T(test_unread_bytes_are_not_kept),
