@@ -328,17 +328,43 @@ static int parse_with(struct reading *reading, const char *data, size_t size,
     return rc;
 }
 
-static bool may_end_line(char c)
+/* Whether what begins there ends a line to libyaml alone: U+0085, U+2028, U+2029. */
+static bool is_odd_line_end(const char *data, size_t size)
 {
-    return c == '\n' || c == '\r' || (unsigned char)c >= 0x80; /* U+0085, U+2028, U+2029 */
+    static const char *const ends[] = {"\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9"};
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        size_t length = strlen(ends[i]);
+        if (length <= size && memcmp(data, ends[i], length) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
-/* Lines that are directives, or might be. A file needs none. */
+/* The tool whose file this is takes what follows for more of the same line, as do people: a comment could hide an entry. */
+static int check_line_ends(const struct reading *reading, const char *data, size_t size)
+{
+    yaml_mark_t mark = {.line = 0};
+    for (size_t i = 0; i < size; i++) {
+        if (is_odd_line_end(data + i, size - i)) {
+            return refuse(reading, "Bad yaml format", mark,
+                          "a line break that is none to other readers (U+0085, U+2028 or U+2029): remove it");
+        }
+        mark.column += ((unsigned char)data[i] & 0xc0) != 0x80;
+        if (data[i] == '\n') {
+            mark.line++;
+            mark.column = 0;
+        }
+    }
+    return 0;
+}
+
+/* Lines that are directives. A file needs none. */
 static int count_directives(const char *data, size_t size)
 {
     int count = 0;
     for (size_t i = 0; i < size; i++) {
-        count += data[i] == '%' && (i == 0 || may_end_line(data[i - 1]));
+        count += data[i] == '%' && (i == 0 || data[i - 1] == '\n' || data[i - 1] == '\r');
     }
     return count;
 }
@@ -353,7 +379,8 @@ static int read_data(struct allowlist *list, const char *data, size_t size, stru
     if (count_directives(data, size) > ALLOWLIST_DIRECTIVES_MAX) {
         return refuse_size(&reading, "directives (%)", ALLOWLIST_DIRECTIVES_MAX);
     }
-    int rc = parse_with(&reading, data, size, survey_stream);
+    int rc = check_line_ends(&reading, data, size);
+    rc = rc == 0 ? parse_with(&reading, data, size, survey_stream) : rc;
     return rc != 0 ? rc : parse_with(&reading, data, size, build_document);
 }
 

@@ -417,7 +417,7 @@ static bool has_directives(const char *data, size_t size, struct diags *diags)
 {
     unsigned line = 1;
     for (size_t i = 0; i < size; i++) {
-        if (data[i] == '%' && (i == 0 || data[i - 1] == '\n' || data[i - 1] == '\r')) {
+        if (data[i] == '%' && (i == 0 || data[i - 1] == '\n')) {
             diags_add(diags, (struct place){line, 1},
                       "directives (%%YAML, %%TAG) are not used in this file: remove the line");
             return true;

@@ -30,12 +30,14 @@ static unsigned decode(const unsigned char *data, size_t size, uint32_t *ret)
     return length;
 }
 
+/* NEL and the separators of lines and paragraphs end a line to libyaml, while an editor shows what follows as more of the
+ * same line: a comment could hide a key. */
 static bool allowed(uint32_t value)
 {
     if (value < 0x20) {
         return value == '\t' || value == '\n' || value == '\r';
     }
-    return value != 0x7f && (value < 0x80 || value > 0x9f || value == 0x85) && value != 0xfeff &&
+    return (value < 0x7f || value > 0x9f) && value != 0x2028 && value != 0x2029 && value != 0xfeff &&
            value != 0xfffe && value != 0xffff;
 }
 
@@ -69,8 +71,14 @@ bool utf8_check(const char *data, size_t size, struct diags *diags)
                       (unsigned)value);
             return false;
         }
-        step(&place, value);
         i += length;
+        if (value == '\r' && (i == size || data[i] != '\n')) {
+            diags_add(diags, place,
+                      "a carriage return without a line feed, which ends a line to some readers and not to "
+                      "others: remove it");
+            return false;
+        }
+        step(&place, value);
     }
     return true;
 }

@@ -1,6 +1,7 @@
 /*
  * Which characters a configuration file may hold. Checked before libyaml sees the file, since its reader
- * knows no line and column; the set is the one that libyaml accepts.
+ * knows no line and column; the set is the one that libyaml accepts, but for what ends a line to libyaml and not to
+ * everybody: a line ends with a line feed, maybe behind a carriage return.
  */
 #ifndef POSTERN_CONFIG_UTF8_H
 #define POSTERN_CONFIG_UTF8_H

@@ -289,6 +289,22 @@ static void test_costly_files_are_refused(void **state)
     }
 }
 
+/* To libyaml these end a line; to the tool whose file this is, and to whoever reads it, they stand in a comment. */
+static void test_a_comment_hides_no_entry(void **state)
+{
+    static const char *const ends[] = {"\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        struct allowlist list;
+        struct error err = ERROR_INIT;
+        char text[128];
+        snprintf(text, sizeof text,
+                 "allowlist:\n- {address: a, port: 1}\n# as before%s- {address: b, port: 2}\n", ends[i]);
+        assert_int_equal(parse(text, &list, &err), -EINVAL);
+        assert_starts(err.text, "Bad yaml format: list.yaml:3:12: ");
+    }
+}
+
 /* ---- Files ---- */
 
 static void test_loads_a_file(void **state)
@@ -563,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_a_port_is_a_number),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_costly_files_are_refused),
+        cmocka_unit_test(test_a_comment_hides_no_entry),
         cmocka_unit_test(test_loads_a_file),
         cmocka_unit_test(test_says_why_a_file_cannot_be_read),
         cmocka_unit_test(test_failing_calls),

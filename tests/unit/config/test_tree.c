@@ -334,8 +334,14 @@ static void test_utf8(void **state)
         {"plain\r\n\ttext", true},
         {"\x7f", false},
         {"\x1f", false},
-        {"\xc2\x80", false}, /* C1 controls, but for NEL, which libyaml takes for a line break */
-        {"\xc2\x85", true},
+        {"a\rb", false}, /* what ends a line to some readers, and not to others */
+        {"a\r", false},
+        {"\xc2\x85", false},
+        {"\xe2\x80\xa7", true},
+        {"\xe2\x80\xa8", false},
+        {"\xe2\x80\xa9", false},
+        {"\xe2\x80\xaa", true},
+        {"\xc2\x80", false}, /* C1 controls */
         {"\xc2\x9f", false},
         {"\xc2\xa0", true},
         {"\xc1\xbf", false}, /* one byte in two */
