@@ -20,8 +20,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define FETCH_REQUEST_MAX (CREDENTIALS_TARGET_MAX + FETCH_HEADERS_MAX * (FETCH_HEADER_MAX + 64) + 256)
-
 struct fetch {
     struct loop *loop;
     fetch_cb cb;
@@ -37,24 +35,6 @@ struct fetch {
     uint64_t timeout_ms;
 };
 
-static void wipe(struct text *text)
-{
-    if (text->data != NULL) {
-        OPENSSL_cleanse(text->data, text->capacity);
-    }
-    text_release(text);
-}
-
-/* So that it does not move as it grows, and leaves nothing behind where it was. */
-static void reserve(struct text *text, size_t size)
-{
-    static const char zeros[1024];
-    while (text->length < size && !text->failed) {
-        text_add_bytes(text, zeros, sizeof zeros);
-    }
-    text_clear(text);
-}
-
 static void on_closed(uv_handle_t *handle)
 {
     free(handle->data);
@@ -66,10 +46,7 @@ static void leave(struct fetch *fetch)
     dial_cancel(fetch->dial);
     fetch->dial = NULL;
     poller_drop(&fetch->loop->poller, &fetch->watcher);
-    wipe(&fetch->request);
-    if (fetch->answer.body.data != NULL) {
-        OPENSSL_cleanse(fetch->answer.body.data, fetch->answer.body.capacity);
-    }
+    text_release(&fetch->request);
     http_message_release(&fetch->answer);
     uv_close((uv_handle_t *)&fetch->timer, on_closed);
 }
@@ -232,14 +209,15 @@ static struct fetch *make(struct loop *loop, const struct fetch_options *options
     fetch->data = data;
     fetch->watcher.fd = -1;
     fetch->timeout_ms = options->timeout_ms;
+    fetch->request = (struct text)TEXT_SECRET_INIT; /* a token is in it */
     memcpy(fetch->where, options->url->authority, sizeof options->url->authority);
     if (make_request(&fetch->request, options, err) != 0) {
-        wipe(&fetch->request);
+        text_release(&fetch->request);
         free(fetch);
         return NULL;
     }
     http_message_init(&fetch->answer, HTTP_MESSAGE_RESPONSE, FETCH_HEAD_MAX, FETCH_BODY_MAX);
-    reserve(&fetch->answer.body, FETCH_BODY_MAX);
+    fetch->answer.body.wiped = true;
     (void)uv_timer_init(&loop->uv, &fetch->timer); /* cannot fail */
     fetch->timer.data = fetch;
     (void)uv_timer_start(&fetch->timer, on_timer, options->timeout_ms, 0);

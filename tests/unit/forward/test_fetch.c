@@ -6,6 +6,7 @@
 #include "fault.h"
 #include "loopback.h"
 #include <errno.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -85,6 +86,20 @@ static void test_near(void **state)
     assert_false(credentials_url_is_near(&name));
 }
 
+/* ---- What memory that grows leaves behind ---- */
+
+#define SECRET "secret=="
+
+static bool left_behind;
+
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size)
+{
+    left_behind |= old != NULL && memmem(old, malloc_usable_size(old), SECRET, strlen(SECRET)) != NULL;
+    return __real_realloc(old, size);
+}
+
 /* ---- Requests ---- */
 
 struct bench {
@@ -135,7 +150,7 @@ static struct fetch *start(struct bench *bench, const char *method, const char *
     assert_int_equal(credentials_url_parse(endpoint_url(&bench->endpoint, path, text), &url, &bench->err), 0);
     const struct fetch_options options = {.method = method,
                                           .url = &url,
-                                          .headers = {{"x-token", "secret=="}},
+                                          .headers = {{"x-token", SECRET}},
                                           .timeout_ms = timeout_ms};
     return fetch_start(&bench->loopback.loop, &options, ended, bench, &bench->err);
 }
@@ -158,7 +173,7 @@ static void test_gets_an_answer(void **state)
     assert_int_equal(bench.status, 200);
     assert_string_equal(bench.body, "hello");
     assert_non_null(strstr(bench.endpoint.last, "GET /a?b HTTP/1.1\r\nhost: 127.0.0.1:"));
-    assert_non_null(strstr(bench.endpoint.last, "\r\nx-token: secret==\r\n"));
+    assert_non_null(strstr(bench.endpoint.last, "\r\nx-token: " SECRET "\r\n"));
     bench.answer = "HTTP/1.0 404 Not Found\r\n\r\nuntil the end";
     fetch(&bench, "PUT", "", 60000);
     assert_int_equal(bench.status, 404);
@@ -236,6 +251,27 @@ static struct fetch *start_with(struct bench *bench, const char *url_text, const
     return fetch_start(&bench->loopback.loop, &options, ended, bench, &bench->err);
 }
 
+/* Wherever the block ends in which a request grows, and in which an answer does. */
+static void test_leaves_no_secret_behind(void **state)
+{
+    struct bench bench;
+    char answer[1200] = "", target[256] = "/", url[128];
+    (void)state;
+    open_bench(&bench, answer);
+    int length = snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: 1008\r\n\r\n%s", SECRET);
+    memset(answer + length, 'x', 1000);
+    left_behind = false;
+    while (strlen(target) < sizeof target - 1) {
+        strcat(target, "x");
+        unsigned before = bench.ends;
+        assert_non_null(start_with(&bench, endpoint_url(&bench.endpoint, "", url), target, SECRET));
+        WAIT_FOR(&bench.loopback, bench.ends > before);
+        assert_int_equal(bench.code, 0);
+    }
+    assert_false(left_behind);
+    close_bench(&bench);
+}
+
 static void test_refuses_to_ask(void **state)
 {
     struct bench bench;
@@ -285,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_near),
         cmocka_unit_test(test_gets_an_answer),
+        cmocka_unit_test(test_leaves_no_secret_behind),
         cmocka_unit_test(test_takes_no_bad_answer),
         cmocka_unit_test(test_does_not_wait_for_ever),
         cmocka_unit_test(test_can_be_cancelled),
