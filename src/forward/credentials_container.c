@@ -51,5 +51,5 @@ int credentials_container_start(struct credentials_load *load, struct error *err
     if (rv < 0) {
         error_prefix(err, "the container's credentials endpoint");
     }
-    return rv;
+    return rv == -ENOENT ? -EIO : rv; /* it is set up: its token's file is what is not there */
 }

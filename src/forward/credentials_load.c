@@ -49,12 +49,16 @@ void credentials_load_fail(struct credentials_load *load, const struct error *er
 
 /* ---- The places ---- */
 
+/* What the route names is set up by that: its keys are meant, and no others in their place. */
 static int load_file(struct credentials_load *load, struct credentials_keys *ret, struct error *err)
 {
     char path[PATH_MAX];
+    bool named = load->file != NULL || load->profile != NULL;
     int rv = credentials_file_path(load->file, path, sizeof path, err);
-    return rv == 0 ? credentials_file_read(path, credentials_profile(load->profile), ret, &load->stamp, err)
-                   : rv;
+    if (rv == 0) {
+        rv = credentials_file_read(path, credentials_profile(load->profile), ret, &load->stamp, err);
+    }
+    return rv == -ENOENT && named ? -EIO : rv;
 }
 
 bool credentials_load_changed(const struct credentials_load *load, enum config_credentials from)

@@ -18,14 +18,17 @@ static int look_given(const struct kms_look *look, struct credentials_keys *ret,
                                 err);
 }
 
+/* What the options name is set up by that: its keys are meant, and no others in their place. */
 static int look_at_file(const struct kms_look *look, struct kms_keys *ret, struct error *err)
 {
     char path[PATH_MAX];
     int status = credentials_file_path(look->file, path, sizeof path, err);
 
-    return status == 0
-               ? credentials_file_read(path, credentials_profile(look->profile), &ret->keys, &ret->stamp, err)
-               : status;
+    if (status == 0) {
+        status =
+            credentials_file_read(path, credentials_profile(look->profile), &ret->keys, &ret->stamp, err);
+    }
+    return status == -ENOENT && (look->file || look->profile) ? -EIO : status;
 }
 
 bool kms_look_changed(const struct kms_look *look, const struct kms_keys *keys)

@@ -230,6 +230,47 @@ static void test_order(void **state)
     bench_close(&bench);
 }
 
+/* What a route names is set up, whether it is there or not. */
+static void name_in_route(struct bench *bench, const char *file, const char *profile)
+{
+    credentials_source_put(bench->source);
+    bench->sign.credentials_file = file;
+    bench->sign.profile = profile;
+    bench->source = credentials_source_get(&bench->store, &bench->sign);
+    assert_non_null(bench->source);
+}
+
+/* The instance has a role, which is not the one that was meant. */
+static void test_what_is_set_up_is_not_passed_over(void **state)
+{
+    struct bench bench;
+    struct asker asker;
+    char path[] = "/tmp/postern-keys-XXXXXX";
+    int fd = mkstemp(path);
+    (void)state;
+    assert_true(fd >= 0);
+    close(fd);
+    write_token(path, "[default]\naws_access_key_id = FILE\naws_secret_access_key = S\n");
+    bench_open(&bench, CONFIG_CREDENTIALS_AUTO);
+    use_container(&bench, "authorization: one");
+    bench_set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nonexistent");
+    assert_refused(&bench, "/nonexistent");
+    bench_close(&bench);
+
+    bench_open(&bench, CONFIG_CREDENTIALS_AUTO);
+    name_in_route(&bench, "/nonexistent/keys", NULL);
+    assert_refused(&bench, "/nonexistent/keys");
+    name_in_route(&bench, path, "other");
+    assert_refused(&bench, "there is no profile [other] in it");
+    name_in_route(&bench, NULL, "other");
+    assert_refused(&bench, "neither AWS_SHARED_CREDENTIALS_FILE nor HOME is set");
+    name_in_route(&bench, path, NULL);
+    assert_string_equal(bench_get(&bench, &asker), "FILE");
+    assert_int_equal(unlink(path), 0);
+    assert_refused(&bench, path);
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_a_container_that_does_not_answer),
         cmocka_unit_test(test_where_a_container_may_lead),
         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_what_is_set_up_is_not_passed_over),
     };
     log_set(LOG_LEVEL_ERROR, LOG_FORMAT_JSON);
     credentials_prepare();

@@ -321,6 +321,11 @@ static void test_the_chain(void **state)
     assert_gives("KEY1");
     kms_keys_put(credentials.keys);
     credentials.keys = NULL;
+    credentials.look.file = strdup("/nonexistent/keys"); /* those are meant, and not the instance's */
+    assert_fails("/nonexistent/keys");
+    forget_the_failure();
+    free(credentials.look.file);
+    credentials.look.file = NULL;
     setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/token", 1);
     assert_fails("AWS_WEB_IDENTITY_TOKEN_FILE is set, which is not followed");
     forget_the_failure();
