@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define DRAIN_MAX_MS (UINT64_C(30) * 24 * 3600 * 1000) /* as of drain_timeout */
+
 typedef void (*answer_fn)(struct server *server, const struct http_message *request,
                           struct http_answer *response);
 
@@ -97,9 +99,10 @@ static void answer_drain(struct server *server, const struct http_message *reque
         r = units_parse_duration(value, &deadline_ms);
         deadline_ms = deadline_ms > 0 ? deadline_ms : 1; /* 0 would be the default */
     }
-    if (r < 0) {
+    if (r < 0 || deadline_ms > DRAIN_MAX_MS) {
         response->status = 400;
-        text_add(&response->body, "/drain takes one parameter, deadline, a duration: /drain?deadline=30s\n");
+        text_add(&response->body,
+                 "/drain takes one parameter, deadline, a duration up to 30d: /drain?deadline=30s\n");
         return;
     }
     server_drain(server, deadline_ms);

@@ -168,13 +168,16 @@ static void drain_takes_a_deadline(void **state)
     ask(ADMIN_ROLE_ADMIN, "POST", "/drain");
     assert_int_equal(server.drain_deadline_ms, 0);
     assert_int_equal(server.drains, 2);
-    static const char *const wrong[] = {"/drain?deadline=30", "/drain?deadline=", "/drain?x=1s",
-                                        "/drain?deadline=1s&x=1"};
+    static const char *const wrong[] = {
+        "/drain?deadline=30",     "/drain?deadline=",       "/drain?x=1s",
+        "/drain?deadline=1s&x=1", "/drain?deadline=30d1ms", "/drain?deadline=18446744073709551615ms"};
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         ask(ADMIN_ROLE_ADMIN, "POST", wrong[i]);
         assert_int_equal(response.status, 400);
     }
     assert_int_equal(server.drains, 2);
+    ask(ADMIN_ROLE_ADMIN, "POST", "/drain?deadline=30d");
+    assert_int_equal(response.status, 202);
 }
 
 static void ready_only_while_streams_are_opened(void **state)
