@@ -85,7 +85,7 @@ def test_the_end_of_output_is_a_half_close(parent, peer):
         process.stdin.write(b"but not from here")
         process.stdin.close()
         assert process.wait(PATIENCE) == 0
-    assert heard == [b"but not from here"]
+    assert wait_until(lambda: heard) == [b"but not from here"]
 
 
 def test_standard_input_and_output_may_be_one_socket(parent, peer):

@@ -119,7 +119,7 @@ def test_the_destination_may_end_first(daemon, peer):
         client.sendall(b"still here")
         client.shutdown(socket.SHUT_WR)
         one.wait_event(reason="finished")
-    assert heard == [b"still here"]
+    assert wait_until(lambda: heard) == [b"still here"]
 
 
 def test_the_world_reaches_an_enclave(daemon, peer):

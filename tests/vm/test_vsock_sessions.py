@@ -10,7 +10,7 @@ import pytest
 
 from client import Listening, postern
 from framed import CODES, Client
-from postern import PATIENCE, PATIENT, connect, echo, echo_until_cut, free_port, http_ok, read_all, receive, reply_after_end
+from postern import PATIENCE, PATIENT, connect, echo, echo_until_cut, free_port, http_ok, read_all, receive, reply_after_end, wait_until
 from traffic import Pattern, exchange
 
 SESSION = "vsock://local:7000"
@@ -123,7 +123,7 @@ def test_the_destination_may_end_first(parent, peer):
         assert stream.receive_all() == b"that is all" and stream.ended
         stream.finish(b"but not from here")
         daemon.wait_ended("finished")
-    assert heard == [b"but not from here"]
+    assert wait_until(lambda: heard) == [b"but not from here"]
 
 
 def test_refusals_say_why(parent):
