@@ -122,10 +122,16 @@ static void on_going_away(struct session *session, const struct control_goaway *
 static void on_ended(struct session *session, const struct session_end *end)
 {
     struct link *link = session_user(session);
+    char text[ERROR_TEXT_MAX];
 
     link_on_end(link);
-    lost_session(link, end->code, end->by_peer ? "the session was ended by" : "the session was lost with",
-                 end->text);
+    if (link->ready_at != 0 || end->by_peer) {
+        lost_session(link, end->code, end->by_peer ? "the session was ended by" : "the session was lost with",
+                     end->text);
+        return;
+    }
+    snprintf(text, sizeof(text), "%s%s", end->text, link_greeting_advice(end->code));
+    lost_session(link, end->code, "cannot begin a session with", text);
 }
 
 static void send_ping(struct connection *connection)

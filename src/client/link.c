@@ -388,6 +388,24 @@ void link_on_end(struct link *link)
     link->deadline = clock_ms() + CLOSING_MS;
 }
 
+const char *link_greeting_advice(uint32_t code)
+{
+    switch (code) {
+    case CODE_PROTOCOL:
+        return "; the other end does not speak the framed protocol: see that a listener with `protocol: "
+               "framed` "
+               "is there";
+    case CODE_LOST:
+        return "; see that a listener with `protocol: framed` is there, whose `allow` has this enclave, and "
+               "look "
+               "at the daemon's log";
+    case CODE_TIMEOUT:
+        return "; see that posternd runs there, and a listener with `protocol: framed`";
+    default:
+        return "";
+    }
+}
+
 bool link_is_done(const struct link *link)
 {
     struct session_stats stats = {.channels = 0};

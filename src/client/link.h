@@ -64,6 +64,9 @@ uint64_t link_next_deadline(const struct link *link);
 /* Its session is over: from now on it has a little time to say so. */
 void link_on_end(struct link *link);
 
+/* What to do about an other end that never said HELLO, by the code of the session's end. */
+const char *link_greeting_advice(uint32_t code);
+
 /* Streams finish, no new ones come. */
 void link_drain(struct link *link, uint32_t deadline_ms);
 

@@ -52,7 +52,8 @@ GREETINGS = [
 def test_no_daemon_at_all(false_daemon, command, rule, name, said):
     server = false_daemon(said, greets=False)
     told = run(server, *command.split())
-    assert rule in told and RULES[rule].lower() in told and server.address in told
+    assert rule in told and RULES[rule].lower() in told and f"cannot begin a session with {server.address}: " in told
+    assert ("with `protocol: framed` is there" in told) == (RULES[rule] == "PROTOCOL")
     caller, = server.callers
     goodbye = caller.wait(caller.goodbye)
     assert goodbye[2] == CODES[RULES[rule]] and goodbye[3].startswith(f"{rule}: ")
@@ -63,7 +64,13 @@ def test_it_closes_before_it_said_hello(false_daemon, said):
     def close(caller):
         caller.say(said)
         raise ConnectionError
-    run(false_daemon(close, greets=False), "pipe", "out")
+    told = run(false_daemon(close, greets=False), "pipe", "out")
+    assert "see that a listener with `protocol: framed` is there, whose `allow` has this enclave" in told
+
+
+def test_it_never_says_hello(false_daemon):
+    told = run(false_daemon(b"", greets=False), "ping", "--timeout", "1s")
+    assert "H-6" in told and "see that posternd runs there, and a listener with `protocol: framed`" in told
 
 
 # ---- What only who is asked for streams can break, and more: after HELLO, on the stream that the client opened
