@@ -1,5 +1,6 @@
 /* Mistakes in a file, collected in the order of their place. */
 #include "base/diag.h"
+#include "base/units.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -81,8 +82,9 @@ void diags_format(struct diags *diags, struct text *out)
         }
         text_addf(out, ": %s\n", diag->message);
     }
-    if (diags->total > diags->count) {
-        text_addf(out, "%s: %zu more mistakes are not shown\n", diags->file, diags->total - diags->count);
+    size_t more = diags->total - diags->count;
+    if (more > 0) {
+        text_addf(out, "%s: %zu more mistake%s not shown\n", diags->file, more, units_plural(more));
     }
 }
 

@@ -221,3 +221,8 @@ const char *units_human_duration(uint64_t ms, char buffer[UNITS_TEXT_MAX])
     }
     return buffer;
 }
+
+const char *units_plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}

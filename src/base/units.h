@@ -29,4 +29,7 @@ const char *units_format_size(uint64_t bytes, char buffer[UNITS_TEXT_MAX]);
 const char *units_human_size(uint64_t bytes, char buffer[UNITS_TEXT_MAX]);
 const char *units_human_duration(uint64_t ms, char buffer[UNITS_TEXT_MAX]);
 
+/* What follows the noun that is counted: "s", or nothing behind "1 stream". */
+const char *units_plural(uint64_t count);
+
 #endif

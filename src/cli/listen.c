@@ -137,7 +137,8 @@ static void on_signal(struct cli_loop *loop, int signal UNUSED)
         return;
     }
     listening->draining = true;
-    notes_say(&listening->notes, "letting %u connections finish", listening->service.guests);
+    notes_say(&listening->notes, "letting %u connection%s finish", listening->service.guests,
+              units_plural(listening->service.guests));
     /* To the session, 0 would be for ever. */
     service_drain(&listening->service, listening->drain_ms > 0 ? (uint32_t)listening->drain_ms : 1, on_over);
 }

@@ -1,6 +1,7 @@
 /* Lines on standard error: see notes.h. */
 #include "cli/notes.h"
 
+#include "base/units.h"
 #include "cli/loop.h"
 #include <poll.h>
 #include <stdarg.h>
@@ -32,8 +33,8 @@ static void say(struct notes *notes, const char *format, va_list args)
         return;
     }
     if (notes->left_out > 0) {
-        fprintf(notes->out, "%s%s (%ju lines were left out before)\n", notes->prefix, line,
-                (uintmax_t)notes->left_out);
+        fprintf(notes->out, "%s%s (%ju line%s left out before)\n", notes->prefix, line,
+                (uintmax_t)notes->left_out, units_plural(notes->left_out));
     } else {
         fprintf(notes->out, "%s%s\n", notes->prefix, line);
     }

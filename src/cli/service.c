@@ -1,6 +1,7 @@
 /* Local sockets on one session: see service.h. */
 #include "cli/service.h"
 
+#include "base/units.h"
 #include "cli/guest.h"
 #include "cli/why.h"
 #include <errno.h>
@@ -92,8 +93,8 @@ static void on_entered(struct door *door, int fd)
     service->guests++;
     if (service->guests >= service->options.streams) {
         notes_say_some(service->notes,
-                       "%u connections are open, and no more are allowed: others wait (--max-streams)",
-                       service->guests);
+                       "%u connection%s open, and no more allowed: others wait (--max-streams)",
+                       service->guests, units_plural(service->guests));
         hold_doors(service, true);
     }
     bool first = TAILQ_EMPTY(&service->waiting);
@@ -109,8 +110,8 @@ static void on_door_failed(struct door *door, int status, unsigned shed)
     addr_format(&door->at, at);
     if (shed > 0) {
         notes_say_some(service->notes,
-                       "%s: %u connections were cut: %s; raise the limit of open files (ulimit -n)", at, shed,
-                       error_words(status));
+                       "%s: %u connection%s cut: %s; raise the limit of open files (ulimit -n)", at, shed,
+                       units_plural(shed), error_words(status));
     } else {
         notes_say_some(service->notes, "%s: cannot take connections: %s; trying on", at, error_words(status));
     }
@@ -197,8 +198,8 @@ static void on_ready(struct connection *connection)
 static void say_down(struct service *service, const struct connection_loss *loss)
 {
     if (service->up && service->lost > 0) {
-        notes_say(service->notes, "%s; %u connections were cut; making another session", loss->message,
-                  service->lost);
+        notes_say(service->notes, "%s; %u connection%s cut; making another session", loss->message,
+                  service->lost, units_plural(service->lost));
     } else if (service->up) {
         notes_say(service->notes, "%s; making another session", loss->message);
     } else if (strncmp(service->trouble, loss->message, sizeof service->trouble - 1) != 0) {

@@ -2,6 +2,7 @@
 #include "ctl/doctor.h"
 
 #include "base/text.h"
+#include "base/units.h"
 #include "ctl/doctor_process.h"
 #include "ctl/view.h"
 #include <errno.h>
@@ -145,9 +146,9 @@ static int print_checks(const struct doctor *doctor)
     {
         print_check(ctl, check);
     }
-    fprintf(ctl->out, "\n%zu checks: %zu failed, %zu warnings, %zu skipped\n",
-            json_array_size(doctor->checks), fails, count_verdicts(doctor->checks, "warn"),
-            count_verdicts(doctor->checks, "skipped"));
+    size_t checks = json_array_size(doctor->checks), warnings = count_verdicts(doctor->checks, "warn");
+    fprintf(ctl->out, "\n%zu check%s: %zu failed, %zu warning%s, %zu skipped\n", checks, units_plural(checks),
+            fails, warnings, units_plural(warnings), count_verdicts(doctor->checks, "skipped"));
     return fails > 0 ? CTL_FAILED : CTL_DONE;
 }
 

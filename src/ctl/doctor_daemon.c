@@ -19,8 +19,10 @@ void doctor_check_config(struct doctor *doctor)
     int r = load_config_quietly(doctor->ctl, &doctor->config, &mistakes);
     if (r == 0) {
         const struct config *config = doctor->config;
-        doctor_tell(doctor, FINDING_OK, "config", file, "valid: %u enclaves, %u listeners, %u routes",
-                    config->enclave_count, config->listener_count, config->route_count);
+        doctor_tell(doctor, FINDING_OK, "config", file, "valid: %u enclave%s, %u listener%s, %u route%s",
+                    config->enclave_count, units_plural(config->enclave_count), config->listener_count,
+                    units_plural(config->listener_count), config->route_count,
+                    units_plural(config->route_count));
         if (config->listener_count == 0) {
             doctor_tell(doctor, FINDING_WARN, "config", file, "it has no listener, so nobody can connect");
             doctor_next(doctor, "sudoedit %s   # see postern.yaml(5) for an example", file);

@@ -1,4 +1,5 @@
 /* The doctor's look at where the routes lead: names, connections, certificates. For forward routes: doctor_forward.c. */
+#include "base/units.h"
 #include "ctl/doctor.h"
 #include "ctl/doctor_reach.h"
 #include "ctl/probe.h"
@@ -145,7 +146,8 @@ static void check_hosts(struct doctor *doctor, const struct config_route *route)
         doctor_tell(doctor, FINDING_SKIPPED, "connect", route->name,
                     "only wildcards: there is no one host to try");
     } else if (left > 0) {
-        doctor_tell(doctor, FINDING_SKIPPED, "connect", route->name, "%u more hosts were not tried", left);
+        doctor_tell(doctor, FINDING_SKIPPED, "connect", route->name, "%u more host%s not tried", left,
+                    units_plural(left));
     }
 }
 

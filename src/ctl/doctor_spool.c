@@ -266,11 +266,13 @@ static void check_records(struct doctor *doctor, const json_t *spool, const char
         bytes += view_u64(spool, states[i]);
     }
     if (dead > 0) {
-        doctor_tell(doctor, FINDING_WARN, "spool", path, "%" PRIu64 " records were given up", dead);
+        doctor_tell(doctor, FINDING_WARN, "spool", path, "%" PRIu64 " record%s given up", dead,
+                    units_plural(dead));
         doctor_next(doctor, "posternctl spool list --state dead   # then spool retry or spool drop");
     }
     if (damaged > 0) {
-        doctor_tell(doctor, FINDING_WARN, "spool", path, "%" PRIu64 " records are damaged", damaged);
+        doctor_tell(doctor, FINDING_WARN, "spool", path, "%" PRIu64 " damaged record%s", damaged,
+                    units_plural(damaged));
         doctor_next(doctor, "posternctl spool list --state damaged   # and see what the disk has: dmesg");
     }
     if (max_bytes > 0 && bytes >= max_bytes / 10 * 9) {

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "ctl/client.h"
+#include "ctl/view.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,8 +154,8 @@ static int tell_changed(const struct ctl *ctl, const char *command, json_t *answ
     if (ctl->json) {
         return ctl_print_json(ctl, answer);
     }
-    fprintf(ctl->out, "%" JSON_INTEGER_FORMAT " records %s\n",
-            json_integer_value(json_object_get(answer, "changed")),
+    uint64_t changed = view_u64(answer, "changed");
+    fprintf(ctl->out, "%" PRIu64 " record%s %s\n", changed, units_plural(changed),
             strcmp(command, "drop") == 0 ? "removed" : "ready to be delivered");
     json_decref(answer);
     return CTL_DONE;

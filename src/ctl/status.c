@@ -37,14 +37,16 @@ static void print_state(const struct ctl *ctl, const json_t *status)
 static void print_resources(const struct ctl *ctl, const json_t *status)
 {
     char memory[UNITS_TEXT_MAX], round_trip[UNITS_TEXT_MAX];
-    fprintf(ctl->out, "streams  %" PRIu64 " open, at most %" PRIu64 "; %zu workers\n",
-            view_u64(status, "streams/active"), view_u64(status, "streams/limit"),
-            json_array_size(view_at(status, "workers")));
+    size_t workers = json_array_size(view_at(status, "workers"));
+    uint64_t pings = view_u64(status, "sessions/round_trip/count");
+    fprintf(ctl->out, "streams  %" PRIu64 " open, at most %" PRIu64 "; %zu worker%s\n",
+            view_u64(status, "streams/active"), view_u64(status, "streams/limit"), workers,
+            units_plural(workers));
     fprintf(ctl->out,
-            "sessions %" PRIu64 " open, at most %" PRIu64 "; round trip %s over %" PRIu64 " PINGs\n",
+            "sessions %" PRIu64 " open, at most %" PRIu64 "; round trip %s over %" PRIu64 " PING%s\n",
             view_u64(status, "sessions/active"), view_u64(status, "sessions/limit"),
-            units_human_duration(view_u64(status, "sessions/round_trip/mean_us") / 1000, round_trip),
-            view_u64(status, "sessions/round_trip/count"));
+            units_human_duration(view_u64(status, "sessions/round_trip/mean_us") / 1000, round_trip), pings,
+            units_plural(pings));
     fprintf(ctl->out, "memory   %s resident; %" PRIu64 " of %" PRIu64 " file descriptors\n",
             units_human_size(view_u64(status, "process/resident_bytes"), memory),
             view_u64(status, "process/open_fds"), view_u64(status, "process/max_fds"));

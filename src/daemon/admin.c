@@ -108,9 +108,9 @@ static void answer_drain(struct server *server, const struct http_message *reque
     server_drain(server, deadline_ms);
     const struct server_view *view = server_view(server);
     response->status = 202;
-    text_addf(&response->body, "draining: %llu streams have at most %s to finish\n",
-              (unsigned long long)counter_get(&view->counters->active),
-              units_human_duration(view->drain_left_ms, value));
+    unsigned long long streams = counter_get(&view->counters->active);
+    text_addf(&response->body, "draining: %llu stream%s with at most %s to finish\n", streams,
+              units_plural(streams), units_human_duration(view->drain_left_ms, value));
 }
 
 #define SPOOL_ANSWER(name)                                                                         \

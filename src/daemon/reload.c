@@ -6,6 +6,7 @@
  * Streams that are open keep the rules they were opened under; what sessions open from now on is judged by the new.
  */
 #include "base/log.h"
+#include "base/units.h"
 #include "daemon/door.h"
 #include "daemon/server_private.h"
 #include <assert.h>
@@ -288,8 +289,10 @@ int server_apply(struct server *server, struct config *config, struct text *verd
     plan.rules->no_spool = server->spool.why;
     spool_keeper_apply(&server->spool, config);
     commit(server, &plan);
-    text_addf(verdict, "%u listeners (%u opened, %u closed), %u routes, %u enclaves", config->listener_count,
-              plan.opened, plan.closed, config->route_count, config->enclave_count);
+    text_addf(verdict, "%u listener%s (%u opened, %u closed), %u route%s, %u enclave%s",
+              config->listener_count, units_plural(config->listener_count), plan.opened, plan.closed,
+              config->route_count, units_plural(config->route_count), config->enclave_count,
+              units_plural(config->enclave_count));
     tell_restart(server, config, verdict);
     /* Whoever is told goes by it: nothing is to follow the old rules from then on. */
     (void)server_await_orders(server, verdict);

@@ -8,6 +8,7 @@
 #include "daemon/server.h"
 
 #include "base/log.h"
+#include "base/units.h"
 #include "daemon/door.h"
 #include "daemon/server_private.h"
 #include <errno.h>
@@ -61,10 +62,12 @@ struct spool_keeper *server_spool(struct server *server)
 void server_status_line(const struct server *server, char *buffer, size_t size)
 {
     const struct config *config = server->rules->config;
-    snprintf(buffer, size, "%s: %u listeners, %u routes, %llu streams, %llu sessions%s%s",
+    unsigned long long streams = counter_get(&server->counters.active);
+    unsigned long long sessions = counter_get(&server->counters.sessions);
+    snprintf(buffer, size, "%s: %u listener%s, %u route%s, %llu stream%s, %llu session%s%s%s",
              server->state == SERVER_DRAINING ? "draining" : "ready", config->listener_count,
-             config->route_count, (unsigned long long)counter_get(&server->counters.active),
-             (unsigned long long)counter_get(&server->counters.sessions),
+             units_plural(config->listener_count), config->route_count, units_plural(config->route_count),
+             streams, units_plural(streams), sessions, units_plural(sessions),
              server->last_error[0] != '\0' ? "; last reload refused: " : "", server->last_error);
 }
 
@@ -72,9 +75,10 @@ static void on_deadline(uv_timer_t *timer)
 {
     struct server *server = timer->data;
     unsigned long long streams = counter_get(&server->counters.active);
+    unsigned long long sessions = counter_get(&server->counters.sessions);
     log_event(streams > 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "drain deadline passed",
-              "%llu streams and %llu sessions are ended", streams,
-              (unsigned long long)counter_get(&server->counters.sessions));
+              "ending %llu stream%s and %llu session%s", streams, units_plural(streams), sessions,
+              units_plural(sessions));
     uv_stop(&server->loop);
 }
 
@@ -102,9 +106,9 @@ void server_drain(struct server *server, uint64_t deadline_ms)
     bool done = server_await_orders(server, &late);
     server_status_line(server, status, sizeof status);
     notify_stopping(status);
-    log_event(done ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "draining", "%llu streams may finish within %llu ms%s",
-              (unsigned long long)counter_get(&server->counters.active), (unsigned long long)wait,
-              text_string(&late));
+    unsigned long long streams = counter_get(&server->counters.active);
+    log_event(done ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "draining", "%llu stream%s may finish within %llu ms%s",
+              streams, units_plural(streams), (unsigned long long)wait, text_string(&late));
     text_release(&late);
     /* Set first, asked second: a stream that ends in between is seen by one or the other. */
     atomic_store(&server->workers.draining, true);
@@ -286,7 +290,7 @@ static int start_workers(struct server *server, const struct config *config, str
     unsigned count = config->workers > 0 ? config->workers : uv_available_parallelism();
     server->worker_views = calloc(count, sizeof *server->worker_views);
     if (server->worker_views == NULL) {
-        return error_errno(err, -ENOMEM, "cannot start %u workers", count);
+        return error_errno(err, -ENOMEM, "cannot start %u worker%s", count, units_plural(count));
     }
     server->workers.counters = &server->counters;
     server->workers.emptied = tell_emptied;
@@ -334,8 +338,8 @@ static int start(struct server *server, struct error *err)
     server->began = config_ref(config);
     rv = server_apply(server, config, &verdict, err);
     if (rv == 0) {
-        log_event(LOG_LEVEL_INFO, "started", "posternd %s, %u workers: %s", POSTERN_VERSION,
-                  server->workers.count, text_string(&verdict));
+        log_event(LOG_LEVEL_INFO, "started", "posternd %s, %u worker%s: %s", POSTERN_VERSION,
+                  server->workers.count, units_plural(server->workers.count), text_string(&verdict));
         warn_unclaimed(server);
         warn_nothing_to_do(config);
     }
@@ -418,8 +422,8 @@ int server_run(const struct server_options *options)
     if (rv == 0) {
         become_ready(server);
         (void)uv_run(&server->loop, UV_RUN_DEFAULT);
-        log_event(LOG_LEVEL_INFO, "stopped", "%llu streams were still open",
-                  (unsigned long long)counter_get(&server->counters.active));
+        unsigned long long streams = counter_get(&server->counters.active);
+        log_event(LOG_LEVEL_INFO, "stopped", "%llu stream%s still open", streams, units_plural(streams));
     } else {
         tell_start_failed(options, err.text);
     }

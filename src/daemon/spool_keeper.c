@@ -2,6 +2,7 @@
 #include "daemon/spool_keeper.h"
 
 #include "base/log.h"
+#include "base/units.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -113,10 +114,10 @@ static void tell_open(const struct spool_keeper *keeper)
     struct spool_stats stats;
     spool_stats(keeper->spool, NULL, &stats);
     log_event(LOG_LEVEL_INFO, "spool opened",
-              "%s: %" PRIu64 " records to deliver, %" PRIu64 " waiting to be tried again, %" PRIu64
+              "%s: %" PRIu64 " record%s to deliver, %" PRIu64 " waiting to be tried again, %" PRIu64
               " dead, %" PRIu64 " damaged",
-              keeper->path, stats.records[SPOOL_READY], stats.records[SPOOL_WAITING],
-              stats.records[SPOOL_DEAD], stats.records[SPOOL_DAMAGED]);
+              keeper->path, stats.records[SPOOL_READY], units_plural(stats.records[SPOOL_READY]),
+              stats.records[SPOOL_WAITING], stats.records[SPOOL_DEAD], stats.records[SPOOL_DAMAGED]);
 }
 
 void spool_keeper_open(struct spool_keeper *keeper, const struct config *config)
@@ -190,12 +191,13 @@ static void tell_orphans(struct spool_keeper *keeper, const struct config *confi
     struct orphans orphans = {.config = config};
     spool_each_route(keeper->spool, count_orphans, &orphans);
     if (orphans.routes > 0) {
-        log_event(
-            LOG_LEVEL_WARN, "spooled records without a route",
-            "%" PRIu64 " records are of %u routes that the configuration does not have, or not with "
-            "`delivery: spool`: %s%s. They are kept: give the route back, or `posternctl spool export` and "
-            "`posternctl spool drop`",
-            orphans.records, orphans.routes, orphans.route, orphans.routes > 1 ? " and others" : "");
+        log_event(LOG_LEVEL_WARN, "spooled records without a route",
+                  "%" PRIu64 " record%s of %u route%s that the configuration does not have, or not with "
+                  "`delivery: spool`: %s%s. Nothing of it is lost: give the route back, or `posternctl spool "
+                  "export` and "
+                  "`posternctl spool drop`",
+                  orphans.records, units_plural(orphans.records), orphans.routes,
+                  units_plural(orphans.routes), orphans.route, orphans.routes > 1 ? " and others" : "");
     }
 }
 

@@ -1,6 +1,7 @@
 /* A worker's thread, loop and jobs: see worker.h. */
 #include "daemon/worker.h"
 
+#include "base/units.h"
 #include "daemon/door.h"
 #include "daemon/sessions.h"
 #include "daemon/spool_worker.h"
@@ -268,7 +269,7 @@ int worker_set_start(struct worker_set *set, unsigned count, const struct config
     counter_set(&set->session_number, 0);
     set->workers = calloc(count, sizeof *set->workers);
     if (set->workers == NULL) {
-        return error_errno(err, -ENOMEM, "cannot start %u workers", count);
+        return error_errno(err, -ENOMEM, "cannot start %u worker%s", count, units_plural(count));
     }
     while (rv == 0 && set->count < count) {
         rv = start(&set->workers[set->count], set, count, config, err);

@@ -1,5 +1,6 @@
 /* Splitting, keeping, dropping. The ring holds lines with their newlines, and nothing else. */
 #include "init/lines.h"
+#include "base/units.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -121,8 +122,9 @@ static void refill(struct lines *lines)
 {
     lines->out_at = lines->out_length = 0;
     if (lines->gap > 0) {
-        lines->out_length = (size_t)snprintf(lines->out, sizeof lines->out,
-                                             "postern: %" PRIu64 " lines were dropped here\n", lines->gap);
+        lines->out_length =
+            (size_t)snprintf(lines->out, sizeof lines->out, "postern: %" PRIu64 " line%s dropped here\n",
+                             lines->gap, units_plural(lines->gap));
         lines->gap = 0;
     }
     while (lines->used > 0) {

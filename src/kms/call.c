@@ -9,6 +9,7 @@
  * of which anything was sent only if the operation may be carried out twice (repeat.h).
  */
 #include "base/text.h"
+#include "base/units.h"
 #include "kms/answer.h"
 #include "kms/clock.h"
 #include "kms/exchange.h"
@@ -294,7 +295,8 @@ static int carry_out(struct job *job, struct kms_answer *ret, struct error *err)
     }
     if (status == -EBUSY && tries > 0) {
         struct error told = *err;
-        error_set(err, status, "%.400s; given up after %u tries", told.text, tries);
+        error_set(err, status, "%.400s; given up after %u %s", told.text, tries,
+                  tries == 1 ? "try" : "tries");
     }
     return status;
 }

@@ -1,6 +1,7 @@
 /* The proxy's connections and their threads: see proxy.h. */
 #include "kms/proxy.h"
 
+#include "base/units.h"
 #include "client/clock.h"
 #include "kms/proxy_private.h"
 #include "net/sock.h"
@@ -340,7 +341,8 @@ int kms_proxy_serve(struct postern_kms *kms, int listener, int stop_fd,
     }
     if (r == -ETIMEDOUT) {
         leave_guests(proxy); /* and the proxy, which they use */
-        return error_set(err, r, "%u connections were not over in time", proxy->count);
+        return error_set(err, r, "%u connection%s not over in time", proxy->count,
+                         units_plural(proxy->count));
     }
     kms_proxy_release(proxy);
     free(proxy);

@@ -121,7 +121,7 @@ def test_a_drain_that_was_asked_for(relay, peer):
     with daemon.connect() as client:
         assert hello(client)
         code, said = daemon.request("POST", "/drain?deadline=10m")
-        assert code == 202 and "1 streams" in said
+        assert code == 202 and "1 stream with" in said
         daemon.stopped = True
         assert hello(client)
         assert daemon.status()["drain_left_ms"] <= 600000

@@ -161,7 +161,7 @@ def test_what_it_will_never_take_is_dead_at_once(store, spooling, status):
     store.answer = lambda request: 200
     _, other = daemon.keep(b"good")
     store.wait(2)
-    assert "1 records ready" in daemon.ctl("spool", "retry", str(identity)).stdout
+    assert "1 record ready" in daemon.ctl("spool", "retry", str(identity)).stdout
     store.wait(3)
     assert [request.key for request in store.requests] == [key, other, key]
     daemon.wait_empty()
@@ -270,7 +270,7 @@ def test_operators_see_and_change_it(store, spooling):
     assert "there is no record 4711: `posternctl spool list` shows" in daemon.ctl("spool", "show", "4711", check=False).stderr
     wait_until(lambda: daemon.ctl("spool", "drop", str(first), check=False).returncode == 0, what="the first dropped")
     assert [record["id"] for record in daemon.records()] == [second]
-    wait_until(lambda: "1 records removed" in daemon.ctl("spool", "drop", "--all", "--route", "results").stdout,
+    wait_until(lambda: "1 record removed" in daemon.ctl("spool", "drop", "--all", "--route", "results").stdout,
                what="the second dropped")
     daemon.wait_empty()
     assert daemon.request("GET", "/spool/drop")[0] == 405

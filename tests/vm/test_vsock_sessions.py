@@ -179,7 +179,7 @@ def test_listen_survives_the_daemons_restart(parent, listening, peer):
         assert exchanged(old)
         daemon.kill()
         assert is_reset(old)
-    client.wait_said("1 connections were cut; making another session")
+    client.wait_said("1 connection cut; making another session")
     with client.connect() as waiting:  # it is let in, and has to wait
         waiting.sendall(b"hello")
         client.wait_said("; trying on$")

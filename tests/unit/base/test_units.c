@@ -265,6 +265,14 @@ static void test_human_durations(void **state)
     check_shown(cases, ARRAY_SIZE(cases), units_human_duration);
 }
 
+static void test_plurals(void **state)
+{
+    (void)state;
+    assert_string_equal(units_plural(0), "s");
+    assert_string_equal(units_plural(1), "");
+    assert_string_equal(units_plural(2), "s");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_human_sizes),
         cmocka_unit_test(test_human_durations),
         cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_plurals),
     };
 
     return cmocka_run_group_tests_name("units", tests, NULL, NULL);

@@ -60,7 +60,7 @@ static void test_survives_the_daemon(void **state)
     far_stop(&far);
     WAIT_FOR(&loop, hear(&old));
     WAIT_FOR(&loop, service.guests == 0 && !service.up);
-    ASSERT_SAID("; 1 connections were cut; making another session\n");
+    ASSERT_SAID("; 1 connection cut; making another session\n");
     far_start(&far, &loop, path("daemon"));
     struct program new = enter("echo");
     echoes(&new, 100);
@@ -138,7 +138,7 @@ static void test_no_more_guests_than_allowed(void **state)
     }
     assert_int_equal(service.guests, 2);
     assert_false(has_got(&three, 1));
-    ASSERT_SAID("2 connections are open, and no more are allowed: others wait (--max-streams)\n");
+    ASSERT_SAID("2 connections open, and no more allowed: others wait (--max-streams)\n");
     close(one.fd);
     WAIT_FOR(&loop, has_got(&three, 10));
     close(two.fd);

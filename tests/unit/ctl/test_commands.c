@@ -76,7 +76,7 @@ static void drain_takes_a_deadline(void **state)
     start();
     run_ctl(&ran, "drain", "--deadline", "5s", "--socket", daemon_.address, NULL);
     assert_int_equal(ran.code, CTL_DONE);
-    assert_string_equal(ran.out, "draining: 0 streams have at most 5s to finish\n");
+    assert_string_equal(ran.out, "draining: 0 streams with at most 5s to finish\n");
     ran_release(&ran);
     run_ctl(&ran, "drain", "--json", "--socket", daemon_.address, NULL);
     assert_int_equal(ran.code, CTL_DONE);

@@ -41,7 +41,7 @@ static void the_page_is_for_people(void **state)
     assert_non_null(strstr(out, "FAIL  config "));
     assert_non_null(strstr(out, "WARN  metadata "));
     assert_non_null(strstr(out, "\n      next: posternd --check --config "));
-    assert_non_null(strstr(out, " failed, 1 warnings, "));
+    assert_non_null(strstr(out, " failed, 1 warning, "));
     free(out);
 }
 

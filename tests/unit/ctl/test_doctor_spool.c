@@ -292,7 +292,7 @@ static void what_the_daemon_says(void **state)
     bury(spool, port);
     examine_daemon(fixture, &daemon);
     expect_ok(fixture, "spool", spot.path, "the daemon keeps requests in it");
-    expect_fault(fixture, "warn", "spool", spot.path, "1 records were given up", "--state dead");
+    expect_fault(fixture, "warn", "spool", spot.path, "1 record given up", "--state dead");
     expect_fault(fixture, "warn", "spool", spot.path, " of at most 550 B", "posternctl spool stats");
     spool_port_close(port);
     spool_close(spool);

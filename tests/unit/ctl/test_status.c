@@ -46,7 +46,7 @@ static void status_is_a_page(void **state)
     assert_contains(ran.out, "kms   denied_sni       7\n");
     assert_contains(ran.out, "vsock://any:8000");
     assert_null(strstr(ran.out, "finished"));
-    assert_contains(ran.out, "sessions 5 open, at most 100; round trip 2ms over 1 PINGs\n");
+    assert_contains(ran.out, "sessions 5 open, at most 100; round trip 2ms over 1 PING\n");
     assert_contains(ran.out, " 3/8 ");
     assert_contains(ran.out, "(framed)");
     assert_contains(ran.out, "ended        lost            12\n");

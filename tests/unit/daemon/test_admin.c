@@ -162,7 +162,7 @@ static void drain_takes_a_deadline(void **state)
     (void)state;
     counter_set(&server.counters.active, 3);
     assert_string_equal(ask(ADMIN_ROLE_ADMIN, "POST", "/drain?deadline=30s"),
-                        "draining: 3 streams have at most 30s to finish\n");
+                        "draining: 3 streams with at most 30s to finish\n");
     assert_int_equal(response.status, 202);
     assert_int_equal(server.drain_deadline_ms, 30000);
     ask(ADMIN_ROLE_ADMIN, "POST", "/drain");

@@ -52,8 +52,8 @@ static const char *told(void)
 static void test_what_it_is_told(void **state)
 {
     (void)state;
-    notify_ready("ready: 1 listeners");
-    assert_string_equal(told(), "READY=1\nSTATUS=ready: 1 listeners");
+    notify_ready("ready: 1 listener");
+    assert_string_equal(told(), "READY=1\nSTATUS=ready: 1 listener");
     notify_reloading();
     const char *reloading = told();
     assert_int_equal(strncmp(reloading, "RELOADING=1\nMONOTONIC_USEC=", 27), 0);

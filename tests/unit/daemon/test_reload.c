@@ -23,7 +23,7 @@ static void change_listeners(void)
     assert_false(ping(bench.ports[0]));
     assert_true(ping(bench.ports[1]));
     write_config("a", bench.admin_line); /* and back */
-    assert_int_equal(reload("1 listeners (1 opened, 2 closed)"), 0);
+    assert_int_equal(reload("1 listener (1 opened, 2 closed)"), 0);
     assert_true(ping(bench.ports[0]));
     assert_false(exists("sock"));
     assert_int_equal(counter_get(&bench.server->counters.reloads_ok), 2);
@@ -53,7 +53,7 @@ static void refuse_reloads(void)
     write_config("a", "nonsense: 1\n");
     assert_int_equal(reload("nonsense"), -EINVAL);
     write_config("a", bench.admin_line);
-    assert_int_equal(reload("1 listeners (0 opened, 0 closed)"), 0);
+    assert_int_equal(reload("1 listener (0 opened, 0 closed)"), 0);
     assert_string_equal(server_view(bench.server)->last_error, "");
     assert_int_equal(counter_get(&bench.server->counters.reloads_failed), 3);
     assert_true(ping(bench.ports[0]));
@@ -142,13 +142,13 @@ static void reload_while_a_worker_hangs(void)
     bench.server->orders_ms = 50;
     worker_post(&bench.server->workers.workers[1], &hanging);
     write_config("abu", bench.admin_line);
-    assert_int_equal(reload("(1 opened, 0 closed), 1 routes, 1 enclaves; worker 1 is busy, and until"), 0);
+    assert_int_equal(reload("(1 opened, 0 closed), 1 route, 1 enclave; worker 1 is busy, and until"), 0);
     assert_true(ping(bench.ports[0]));
     uv_sem_post(&let_go);
     assert_true(ping(bench.ports[1])); /* whoever came meanwhile had to wait */
     bench.server->orders_ms = PATIENCE_MS;
     write_config("au", bench.admin_line);
-    assert_int_equal(reload("2 listeners (0 opened, 1 closed), 1 routes, 1 enclaves"), 0);
+    assert_int_equal(reload("2 listeners (0 opened, 1 closed), 1 route, 1 enclave"), 0);
     assert_false(ping(bench.ports[1]));
     bench.server->orders_ms = 50;
     worker_post(&bench.server->workers.workers[1], &hanging);

@@ -99,7 +99,7 @@ static void test_the_oldest_are_dropped_and_the_gap_is_said(void **state)
     }
     assert_int_equal(lines.dropped, 7);
     drain(&lines, out, 77);
-    snprintf(expected, sizeof expected, "postern: 7 lines were dropped here\n%049u\n", 7);
+    snprintf(expected, sizeof expected, "postern: 7 lines dropped here\n%049u\n", 7);
     assert_memory_equal(out, expected, strlen(expected));
     assert_string_equal(out + strlen(out) - 50, line);
     /* Said once. */
@@ -130,7 +130,7 @@ static void test_a_line_that_is_being_sent_is_not_dropped(void **state)
     }
     assert_int_equal(lines.dropped, 1);
     drain(&lines, out, 100000);
-    assert_memory_equal(out, "le\npostern: 1 lines were dropped here\nfff", 41);
+    assert_memory_equal(out, "le\npostern: 1 line dropped here\nfff", 35);
     lines_release(&lines);
 }
 

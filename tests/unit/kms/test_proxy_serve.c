@@ -323,9 +323,8 @@ static void test_what_is_under_way_is_answered_at_the_end(void **state)
 static int serve_and_leave(void)
 {
     bench.result = kms_proxy_serve(NULL, bench.listener, bench.stop[0], &bench.options, &bench.err);
-    return bench.result == -ETIMEDOUT && strcmp(bench.err.text, "1 connections were not over in time") == 0
-               ? 42
-               : 1;
+    return bench.result == -ETIMEDOUT && strcmp(bench.err.text, "1 connection not over in time") == 0 ? 42
+                                                                                                      : 1;
 }
 
 static void expect_leave(bool twice)
