@@ -100,7 +100,7 @@ static int shake_hands(struct tls_probe *probe, struct tls_client *client, int f
 {
     const struct sock_kind_options kind = {.kind = ADDR_TCP};
     uint64_t now = dial_now_ms();
-    int r = poller_add(&probe->loop.poller, &probe->watcher, fd, on_early);
+    int r = poller_add(&probe->loop.poller, &probe->watcher, fd, ROOM_REPORTED, on_early);
     if (r != 0) {
         close(fd);
         return error_errno(probe->err, r, "TLS");

@@ -45,6 +45,9 @@ void exchange_flush_pipe(struct exchange *exchange)
         exchange->progress_at = loop_now(exchange->worker->loop);
     }
     exchange->blocked = n == -EAGAIN;
+    if (exchange->blocked) {
+        stream_await_room(exchange->conn->stream);
+    }
     if (n < 0 && n != -EAGAIN) {
         exchange_note_broken(exchange);
     }

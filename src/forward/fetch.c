@@ -150,7 +150,7 @@ static void on_dialed(void *data, enum reason why, const struct dialed *dialed, 
         finish(fetch, code_of(why), NULL, err);
         return;
     }
-    int rv = poller_move(&fetch->loop->poller, dialed->watcher, &fetch->watcher, on_ready);
+    int rv = poller_move(&fetch->loop->poller, dialed->watcher, &fetch->watcher, ROOM_REPORTED, on_ready);
     if (rv != 0) {
         fail(fetch, rv, error_words(rv));
     }

@@ -177,7 +177,7 @@ static void attempt_begin(struct dial *dial, unsigned index)
     int rv = fd;
     if (fd >= 0) {
         /* Connected or not, the poller's first report says so. */
-        rv = poller_add(&dial->loop->poller, &attempt->watcher, fd, on_attempt_ready);
+        rv = poller_add(&dial->loop->poller, &attempt->watcher, fd, ROOM_REPORTED, on_attempt_ready);
         if (rv != 0) {
             close(fd);
         }

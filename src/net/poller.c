@@ -14,6 +14,31 @@ static int control(struct poller *poller, int operation, int fd, uint32_t events
     return epoll_ctl(poller->epoll_fd, operation, fd, &event) == 0 ? 0 : -errno;
 }
 
+static uint32_t interest(const struct watcher *watcher)
+{
+    uint32_t without = watcher->muted ? TO_READ : 0;
+    if (watcher->on_demand && !watcher->watched) {
+        without |= EPOLLOUT;
+    }
+    return EVERYTHING & ~without;
+}
+
+/* Changing what is already watched needs no memory, and cannot fail. What is so now is reported anew. */
+static void change(struct poller *poller, struct watcher *watcher)
+{
+    (void)control(poller, EPOLL_CTL_MOD, watcher->fd, interest(watcher), watcher);
+}
+
+/* Room that nobody waits for is no longer asked for: whoever writes all the time waits for it again and again, and pays for no change. */
+static void note_room(struct poller *poller, struct watcher *watcher)
+{
+    if (watcher->watched && !watcher->awaited) {
+        watcher->watched = false;
+        change(poller, watcher);
+    }
+    watcher->awaited = false;
+}
+
 static void report(struct watcher *watcher, uint32_t events)
 {
     watcher->cb(watcher, events);
@@ -25,9 +50,14 @@ static void report_batch(struct poller *poller)
 {
     while (poller->batch_next < poller->batch_count) {
         const struct epoll_event *event = &poller->batch[poller->batch_next++];
-        if (event->data.ptr != NULL) {
-            report(event->data.ptr, event->events);
+        struct watcher *watcher = event->data.ptr;
+        if (watcher == NULL) {
+            continue;
         }
+        if ((event->events & EPOLLOUT) != 0) {
+            note_room(poller, watcher);
+        }
+        report(watcher, event->events);
     }
     poller->batch_next = poller->batch_count = 0;
 }
@@ -125,27 +155,34 @@ int poller_init(struct poller *poller, uv_loop_t *loop)
     return rv;
 }
 
-static int add(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb, uint32_t events)
+static void set_up(struct watcher *watcher, int fd, enum poller_room room, watcher_cb cb)
 {
     watcher->cb = cb;
     watcher->fd = fd;
     watcher->again = 0;
-    watcher->due = false;
-    int rv = control(poller, EPOLL_CTL_ADD, fd, events, watcher);
+    watcher->due = watcher->muted = watcher->awaited = watcher->watched = false;
+    watcher->on_demand = room == ROOM_ON_DEMAND;
+}
+
+static int add(struct poller *poller, struct watcher *watcher, uint32_t events)
+{
+    int rv = control(poller, EPOLL_CTL_ADD, watcher->fd, events, watcher);
     if (rv != 0) {
         watcher->fd = -1;
     }
     return rv;
 }
 
-int poller_add(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb)
+int poller_add(struct poller *poller, struct watcher *watcher, int fd, enum poller_room room, watcher_cb cb)
 {
-    return add(poller, watcher, fd, cb, EVERYTHING);
+    set_up(watcher, fd, room, cb);
+    return add(poller, watcher, interest(watcher));
 }
 
 int poller_add_listener(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb)
 {
-    return add(poller, watcher, fd, cb, EPOLLIN);
+    set_up(watcher, fd, ROOM_REPORTED, cb);
+    return add(poller, watcher, EPOLLIN);
 }
 
 static void forget_reports(struct poller *poller, struct watcher *watcher)
@@ -160,17 +197,16 @@ static void forget_reports(struct poller *poller, struct watcher *watcher)
     }
 }
 
-int poller_move(struct poller *poller, struct watcher *from, struct watcher *to, watcher_cb cb)
+int poller_move(struct poller *poller, struct watcher *from, struct watcher *to, enum poller_room room,
+                watcher_cb cb)
 {
-    int rv = control(poller, EPOLL_CTL_MOD, from->fd, EVERYTHING, to);
+    set_up(to, from->fd, room, cb);
+    int rv = control(poller, EPOLL_CTL_MOD, to->fd, interest(to), to);
     if (rv != 0) {
+        to->fd = -1;
         return rv;
     }
     forget_reports(poller, from);
-    to->cb = cb;
-    to->fd = from->fd;
-    to->again = 0;
-    to->due = false;
     from->fd = -1;
     return 0;
 }
@@ -197,8 +233,21 @@ void poller_drop(struct poller *poller, struct watcher *watcher)
 
 void poller_mute(struct poller *poller, struct watcher *watcher, bool muted)
 {
-    /* Changing what is already watched needs no memory, and cannot fail. */
-    (void)control(poller, EPOLL_CTL_MOD, watcher->fd, muted ? EVERYTHING & ~TO_READ : EVERYTHING, watcher);
+    watcher->muted = muted;
+    change(poller, watcher);
+}
+
+/* The change is reported at once if there is room by now. */
+void poller_await_room(struct poller *poller, struct watcher *watcher)
+{
+    if (!watcher->on_demand) {
+        return;
+    }
+    watcher->awaited = true;
+    if (!watcher->watched) {
+        watcher->watched = true;
+        change(poller, watcher);
+    }
 }
 
 /* A full batch may have left some behind; and who is in it may have said more since. */

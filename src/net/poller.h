@@ -10,6 +10,9 @@
  * Edge-triggered means: after a report, read or write until EAGAIN (or a short count), or no further
  * report comes. A watcher that stops early for fairness calls poller_again().
  *
+ * Room to write is reported to some only when they ask (ROOM_ON_DEMAND). A TCP socket tells of room when it had none. A unix or vsock
+ * one tells each time that the peer has read something, and would wake the loop for that once a message.
+ *
  * Lifetimes: the caller embeds the watcher. After poller_remove() no report comes, not even one already
  * fetched from the kernel, so the memory may be freed at once, from inside any report. Remove before
  * closing the descriptor.
@@ -30,11 +33,17 @@ struct watcher;
  * gave them. */
 typedef void (*watcher_cb)(struct watcher *watcher, uint32_t events);
 
+enum poller_room { ROOM_REPORTED, ROOM_ON_DEMAND };
+
 struct watcher {
     watcher_cb cb;
     int fd;         /* -1 when not added */
     uint32_t again; /* events to report once more on the next turn */
     bool due;       /* that turn has come, and others are reported first */
+    bool muted;     /* poller_mute() */
+    bool on_demand; /* ROOM_ON_DEMAND; then: */
+    bool awaited;   /* room was asked for, and not reported since */
+    bool watched;   /* the kernel tells of room */
     TAILQ_ENTRY(watcher) again_link;
 };
 
@@ -62,14 +71,16 @@ void poller_close(struct poller *poller, void (*cb)(void *data), void *data);
 
 /* Adds `fd` for reading and writing, edge-triggered; its present state is reported on the next turn.
  * Returns 0 or a negative errno value. */
-int poller_add(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb) MUST_CHECK;
+int poller_add(struct poller *poller, struct watcher *watcher, int fd, enum poller_room room,
+               watcher_cb cb) MUST_CHECK;
 
 /* Adds a listening `fd`: reading only, level-triggered, so that an accept which failed is tried again. */
 int poller_add_listener(struct poller *poller, struct watcher *watcher, int fd, watcher_cb cb) MUST_CHECK;
 
 /* The descriptor of `from` becomes `to`'s, and its present state is reported to `to`. `from` is idle
  * after. */
-int poller_move(struct poller *poller, struct watcher *from, struct watcher *to, watcher_cb cb) MUST_CHECK;
+int poller_move(struct poller *poller, struct watcher *from, struct watcher *to, enum poller_room room,
+                watcher_cb cb) MUST_CHECK;
 
 /* Harmless when not added. */
 void poller_remove(struct poller *poller, struct watcher *watcher);
@@ -81,6 +92,9 @@ void poller_drop(struct poller *poller, struct watcher *watcher);
 /* While muted, that there is something to read is not reported: a source whose sink is full would wake the
  * loop with each packet. Its end still is. Unmuting reports what has come meanwhile. */
 void poller_mute(struct poller *poller, struct watcher *watcher, bool muted);
+
+/* The descriptor took less than was written: reports EPOLLOUT when it takes more, once. For ROOM_REPORTED there is nothing to do. */
+void poller_await_room(struct poller *poller, struct watcher *watcher);
 
 /* Whether nothing had come for the watcher that it was not told of, when the kernel was last asked, and that is at most `within_ns`
  * ago. False may mean that it is not known, as it never is but from inside of a report. */

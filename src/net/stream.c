@@ -40,9 +40,8 @@ static ssize_t write_once(int fd, const void *data, size_t size)
     return n >= 0 ? n : -errno;
 }
 
-static ssize_t sock_write(struct stream *stream, const void *data, size_t size)
+static ssize_t write_pieces(const struct sock_stream *sock, const void *data, size_t size)
 {
-    struct sock_stream *sock = of(stream);
     size_t done = 0;
     if (sock->write_max == 0) {
         return write_once(sock->watcher.fd, data, size);
@@ -59,6 +58,20 @@ static ssize_t sock_write(struct stream *stream, const void *data, size_t size)
         }
     }
     return (ssize_t)done;
+}
+
+static void sock_await_room(struct stream *stream)
+{
+    poller_await_room(of(stream)->poller, &of(stream)->watcher);
+}
+
+static ssize_t sock_write(struct stream *stream, const void *data, size_t size)
+{
+    ssize_t n = write_pieces(of(stream), data, size);
+    if (n == -EAGAIN || (n >= 0 && (size_t)n < size)) {
+        sock_await_room(stream);
+    }
+    return n;
 }
 
 static int sock_finish(struct stream *stream)
@@ -105,6 +118,7 @@ static const struct stream_ops sock_ops = {
     .finish = sock_finish,
     .again = sock_again,
     .mute = sock_mute,
+    .await_room = sock_await_room,
     .close = sock_close,
 };
 
@@ -124,6 +138,11 @@ static void on_ready(struct watcher *watcher, uint32_t poll_events)
     sock->stream.gone |= (poll_events & (EPOLLHUP | EPOLLERR)) != 0;
     sock->stream.failed |= (poll_events & EPOLLERR) != 0;
     sock->stream.cb(&sock->stream, events);
+}
+
+static enum poller_room room_of(const struct sock_kind_options *kind)
+{
+    return kind->kind == ADDR_TCP ? ROOM_REPORTED : ROOM_ON_DEMAND;
 }
 
 static void init(struct sock_stream *sock, struct poller *poller, int fd,
@@ -146,12 +165,12 @@ int sock_stream_open(struct sock_stream *sock, struct poller *poller, int fd,
                      const struct sock_kind_options *kind, stream_cb cb)
 {
     init(sock, poller, fd, kind, cb);
-    return poller_add(poller, &sock->watcher, fd, on_ready);
+    return poller_add(poller, &sock->watcher, fd, room_of(kind), on_ready);
 }
 
 int sock_stream_adopt(struct sock_stream *sock, struct poller *poller, struct watcher *watcher,
                       const struct sock_kind_options *kind, stream_cb cb)
 {
     init(sock, poller, watcher->fd, kind, cb);
-    return poller_move(poller, watcher, &sock->watcher, on_ready);
+    return poller_move(poller, watcher, &sock->watcher, room_of(kind), on_ready);
 }

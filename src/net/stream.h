@@ -35,6 +35,7 @@ struct stream_ops {
     int (*finish)(struct stream *stream);                                   /* no more writes: half-close */
     void (*again)(struct stream *stream, unsigned events);
     void (*mute)(struct stream *stream, bool muted);
+    void (*await_room)(struct stream *stream); /* NULL without a splice_fd */
     void (*close)(struct stream *stream, bool abort);
 
     /* Both or neither. Bytes that lie ready, for `*data` to point to until the next call for this stream, or the end of the
@@ -96,6 +97,12 @@ static inline void stream_mute(struct stream *stream, bool muted)
         stream->muted = muted;
         stream->ops->mute(stream, muted);
     }
+}
+
+/* splice(2) to the stream's `splice_fd` found it full: it reports when it has room. Its own write knows. */
+static inline void stream_await_room(struct stream *stream)
+{
+    stream->ops->await_room(stream);
 }
 
 static inline bool stream_can_borrow(const struct stream *stream)

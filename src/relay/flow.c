@@ -66,20 +66,24 @@ static int deliver_held(struct flow *flow)
     return 0;
 }
 
-static ssize_t empty_pipe(const struct pipe *pipe, int fd)
+static ssize_t empty_pipe(const struct pipe *pipe, struct stream *to)
 {
     ssize_t n;
     do {
-        n = splice(pipe->read_fd, NULL, fd, NULL, pipe->held, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        n = splice(pipe->read_fd, NULL, to->splice_fd, NULL, pipe->held, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     } while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
+    n = n < 0 ? -errno : n;
+    if (n == -EAGAIN) {
+        stream_await_room(to);
+    }
+    return n;
 }
 
 static int deliver_pipe(struct flow *flow)
 {
     struct pipe *pipe = flow->pipe;
     while (pipe->held > 0) {
-        ssize_t n = empty_pipe(pipe, flow->to->splice_fd);
+        ssize_t n = empty_pipe(pipe, flow->to);
         if (n < 0) {
             return (int)n;
         }
@@ -217,7 +221,7 @@ static enum flow_result step_copy(struct flow *flow, const struct flow_tools *to
 /* One step from a pipe that the source lends. FLOW_TIRED: go on. */
 static enum flow_result step_piped(struct flow *flow, const struct pipe *pipe, uint32_t *moved)
 {
-    ssize_t n = empty_pipe(pipe, flow->to->splice_fd);
+    ssize_t n = empty_pipe(pipe, flow->to);
     if (n < 0 && n != -EAGAIN) {
         return sink_failed(flow, (int)n);
     }

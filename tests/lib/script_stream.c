@@ -71,6 +71,11 @@ static void script_mute(struct stream *stream, bool muted)
     (void)muted;
 }
 
+static void script_await_room(struct stream *stream)
+{
+    of(stream)->awaited++;
+}
+
 static void script_close(struct stream *stream, bool abort)
 {
     (void)abort;
@@ -83,6 +88,7 @@ static const struct stream_ops script_ops = {
     .finish = script_finish,
     .again = script_again,
     .mute = script_mute,
+    .await_room = script_await_room,
     .close = script_close,
 };
 
@@ -146,6 +152,7 @@ static const struct stream_ops lending_ops = {
     .finish = script_finish,
     .again = script_again,
     .mute = script_mute,
+    .await_room = script_await_room,
     .close = script_close,
     .borrow = script_borrow,
     .consumed = script_consumed,

@@ -25,7 +25,7 @@ struct script_stream {
     unsigned char wanted_byte; /* what is written must count up from here */
     size_t written;
     int finish_result;
-    unsigned finished, again, closed;
+    unsigned finished, again, awaited, closed;
     unsigned char memory[SCRIPT_MEMORY]; /* of a stream that lends it */
     struct pipe *pipe;                   /* what of that comes first, until it is empty */
 };

@@ -154,8 +154,8 @@ static void on_dialed(void *data, enum reason why, const struct dialed *dialed, 
     } else if (dialed != NULL && bench->then == THEN_REMOVE) {
         bench->fd = dialed->watcher->fd;
         poller_remove(&bench->loopback.loop.poller, dialed->watcher);
-    } else if (dialed != NULL &&
-               poller_move(&bench->loopback.loop.poller, dialed->watcher, &bench->watcher, on_nothing) == 0) {
+    } else if (dialed != NULL && poller_move(&bench->loopback.loop.poller, dialed->watcher, &bench->watcher,
+                                             ROOM_REPORTED, on_nothing) == 0) {
         bench->fd = bench->watcher.fd;
     }
     bench->dial = NULL;

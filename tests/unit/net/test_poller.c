@@ -81,14 +81,19 @@ static void on_report(struct watcher *watcher, uint32_t events)
     }
 }
 
-static void seen_open(struct seen *seen)
+static void seen_open_with(struct seen *seen, enum poller_room room)
 {
     int fds[2];
     memset(seen, 0, sizeof *seen);
     pair_of_unix(fds);
     seen->fd = fds[0];
     peer_init(&seen->peer, fds[1]);
-    assert_int_equal(poller_add(&bench.loop.poller, &seen->watcher, fds[0], on_report), 0);
+    assert_int_equal(poller_add(&bench.loop.poller, &seen->watcher, fds[0], room, on_report), 0);
+}
+
+static void seen_open(struct seen *seen)
+{
+    seen_open_with(seen, ROOM_REPORTED);
 }
 
 static void seen_close(struct seen *seen)
@@ -378,6 +383,76 @@ static void test_mute_holds_back_bytes_but_not_the_end(void **state)
     seen_close(&one);
 }
 
+/* A unix socket has room again with each read of its peer. */
+static void exchange(struct seen *seen)
+{
+    char byte;
+    assert_int_equal(write(seen->fd, "x", 1), 1);
+    assert_int_equal(read(seen->peer.fd, &byte, 1), 1);
+    settle();
+}
+
+static void test_room_is_reported_on_demand(void **state)
+{
+    struct seen one;
+    (void)state;
+    seen_open_with(&one, ROOM_ON_DEMAND);
+    exchange(&one);
+    assert_int_equal(one.calls, 0);
+    poller_await_room(&bench.loop.poller, &one.watcher);
+    settle();
+    assert_int_equal(one.calls, 1); /* there is room already */
+    assert_int_equal(one.events, EPOLLOUT);
+    poller_await_room(&bench.loop.poller, &one.watcher);
+    exchange(&one);
+    assert_int_equal(one.calls, 2);
+    exchange(&one);
+    assert_int_equal(one.calls, 3); /* nobody asked: the last of them */
+    exchange(&one);
+    assert_int_equal(one.calls, 3);
+    poller_await_room(&bench.loop.poller, &one.watcher);
+    settle();
+    assert_int_equal(one.calls, 4);
+    seen_close(&one);
+}
+
+static void test_what_comes_is_reported_without_a_demand_for_room(void **state)
+{
+    struct seen one;
+    (void)state;
+    seen_open_with(&one, ROOM_ON_DEMAND);
+    poller_mute(&bench.loop.poller, &one.watcher, true);
+    poller_await_room(&bench.loop.poller, &one.watcher);
+    settle();
+    assert_int_equal(one.events, EPOLLOUT);
+    peer_say(&one.peer, 1);
+    settle();
+    assert_int_equal(one.calls, 1); /* muted it stays */
+    poller_mute(&bench.loop.poller, &one.watcher, false);
+    settle();
+    assert_int_equal(one.events & EPOLLIN, EPOLLIN);
+    peer_finish(&one.peer);
+    settle();
+    assert_int_equal(one.events & EPOLLRDHUP, EPOLLRDHUP);
+    seen_close(&one);
+}
+
+static void test_to_await_room_where_it_is_reported_changes_nothing(void **state)
+{
+    struct seen one;
+    (void)state;
+    seen_open(&one);
+    settle();
+    poller_await_room(&bench.loop.poller, &one.watcher);
+    settle();
+    assert_int_equal(one.calls, 1);
+    exchange(&one);
+    assert_int_equal(one.calls, 2);
+    exchange(&one);
+    assert_int_equal(one.calls, 3);
+    seen_close(&one);
+}
+
 static void test_a_socket_moves_with_its_reports(void **state)
 {
     struct seen from, to = {.calls = 0};
@@ -386,7 +461,8 @@ static void test_a_socket_moves_with_its_reports(void **state)
     settle();
     from.calls = 0;
     poller_again(&bench.loop.poller, &from.watcher, EPOLLIN);
-    assert_int_equal(poller_move(&bench.loop.poller, &from.watcher, &to.watcher, on_report), 0);
+    assert_int_equal(poller_move(&bench.loop.poller, &from.watcher, &to.watcher, ROOM_REPORTED, on_report),
+                     0);
     from.watcher.cb = NULL;
     assert_int_equal(from.watcher.fd, -1);
     assert_int_equal(to.watcher.fd, from.fd);
@@ -402,7 +478,9 @@ static struct watcher moved_to;
 static void move_other(struct seen *seen)
 {
     seen->then = NULL;
-    assert_int_equal(poller_move(&bench.loop.poller, &seen->other->watcher, &moved_to, seen->watcher.cb), 0);
+    assert_int_equal(poller_move(&bench.loop.poller, &seen->other->watcher, &moved_to, ROOM_REPORTED,
+                                 seen->watcher.cb),
+                     0);
 }
 
 static unsigned moved_reports;
@@ -497,12 +575,12 @@ static void test_what_cannot_be_watched(void **state)
     struct watcher watcher, to = {.fd = -1};
     int fds[2];
     (void)state;
-    assert_int_equal(poller_add(&bench.loop.poller, &watcher, -1, on_report), -EBADF);
+    assert_int_equal(poller_add(&bench.loop.poller, &watcher, -1, ROOM_REPORTED, on_report), -EBADF);
     assert_int_equal(watcher.fd, -1);
     pair_of_unix(fds);
-    assert_int_equal(poller_add(&bench.loop.poller, &watcher, fds[0], on_report), 0);
+    assert_int_equal(poller_add(&bench.loop.poller, &watcher, fds[0], ROOM_REPORTED, on_report), 0);
     fault_arm(FAULT_OWN, 1);
-    assert_int_equal(poller_move(&bench.loop.poller, &watcher, &to, on_report), -ENOSPC);
+    assert_int_equal(poller_move(&bench.loop.poller, &watcher, &to, ROOM_REPORTED, on_report), -ENOSPC);
     fault_disarm();
     assert_int_equal(watcher.fd, fds[0]);
     assert_int_equal(to.fd, -1);
@@ -542,7 +620,7 @@ static void whole_life(void *arg)
     pair_of_unix(fds);
     int rv = poller_init(&poller, loop);
     if (rv == 0) {
-        if (poller_add(&poller, &watcher, fds[0], on_report) == 0) {
+        if (poller_add(&poller, &watcher, fds[0], ROOM_REPORTED, on_report) == 0) {
             poller_mute(&poller, &watcher, true);
             poller_remove(&poller, &watcher);
         }
@@ -582,6 +660,9 @@ int main(void)
         TEST(test_what_was_fetched_tells_who_is_quiet),
         TEST(test_who_was_told_in_this_batch_is_not_known_to_be_quiet),
         TEST(test_mute_holds_back_bytes_but_not_the_end),
+        TEST(test_room_is_reported_on_demand),
+        TEST(test_what_comes_is_reported_without_a_demand_for_room),
+        TEST(test_to_await_room_where_it_is_reported_changes_nothing),
         TEST(test_a_socket_moves_with_its_reports),
         TEST(test_what_was_fetched_for_the_old_watcher_is_dropped),
         TEST(test_a_listener_is_level_triggered),

@@ -217,6 +217,14 @@ static void test_interrupted_calls_are_made_again(void **state)
     release(&bench);
 }
 
+static bool hear_any(struct bench *bench)
+{
+    char buffer[65536];
+    while (recv(bench->peer.fd, buffer, sizeof buffer, 0) > 0) {
+    }
+    return true;
+}
+
 static void test_a_sink_that_takes_no_more(void **state)
 {
     static char data[1 << 20];
@@ -228,6 +236,37 @@ static void test_a_sink_that_takes_no_more(void **state)
         n = stream_write(&bench.sock.stream, data, sizeof data);
     } while (n > 0);
     assert_int_equal(n, -EAGAIN);
+    settle(&bench);
+    assert_int_equal(bench.calls, 0);
+    WAIT_FOR(&bench.loopback, hear_any(&bench) && (bench.events & STREAM_WRITABLE) != 0);
+    release(&bench);
+}
+
+/* A part of what was to be written says the same as none. */
+static void test_a_sink_that_takes_a_part(void **state)
+{
+    static char data[1 << 24];
+    struct bench bench;
+    (void)state;
+    open_stream(&bench, ADDR_UNIX, pair_of_unix);
+    ssize_t n = stream_write(&bench.sock.stream, data, sizeof data);
+    assert_in_range(n, 1, sizeof data - 1);
+    WAIT_FOR(&bench.loopback, hear_any(&bench) && (bench.events & STREAM_WRITABLE) != 0);
+    release(&bench);
+}
+
+/* Who splices to it says itself that it is full. */
+static void test_room_is_awaited(void **state)
+{
+    struct bench bench;
+    (void)state;
+    open_stream(&bench, ADDR_UNIX, pair_of_unix);
+    settle(&bench);
+    assert_int_equal(bench.calls, 0);
+    stream_await_room(&bench.sock.stream);
+    settle(&bench);
+    assert_int_equal(bench.calls, 1);
+    assert_int_equal(bench.events, STREAM_WRITABLE);
     release(&bench);
 }
 
@@ -315,7 +354,7 @@ static void test_adopting_a_watched_socket(void **state)
     pair_of_unix(fds);
     peer_init(&bench.peer, fds[1]);
     struct poller *poller = &bench.loopback.loop.poller;
-    assert_int_equal(poller_add(poller, &watcher, fds[0], on_nobody), 0);
+    assert_int_equal(poller_add(poller, &watcher, fds[0], ROOM_REPORTED, on_nobody), 0);
     bench.sock.watcher.fd = -1;
     fault_arm(FAULT_EPOLL, 1);
     assert_int_equal(sock_stream_adopt(&bench.sock, poller, &watcher, &options, on_ready), -ENOMEM);
@@ -323,6 +362,7 @@ static void test_adopting_a_watched_socket(void **state)
     assert_int_equal(watcher.fd, fds[0]); /* still the caller's */
     assert_int_equal(bench.sock.watcher.fd, -1);
     assert_int_equal(sock_stream_adopt(&bench.sock, poller, &watcher, &options, on_ready), 0);
+    peer_say(&bench.peer, 1);
     settle(&bench);
     assert_int_equal(bench.calls, 1);
     release(&bench);
@@ -356,6 +396,8 @@ int main(void)
         cmocka_unit_test(test_again_and_mute),
         cmocka_unit_test(test_interrupted_calls_are_made_again),
         cmocka_unit_test(test_a_sink_that_takes_no_more),
+        cmocka_unit_test(test_a_sink_that_takes_a_part),
+        cmocka_unit_test(test_room_is_awaited),
         cmocka_unit_test(test_vsock_is_not_spliced),
         cmocka_unit_test(test_vsock_writes_are_bounded),
         cmocka_unit_test(test_a_vsock_write_that_fails_in_the_middle),

@@ -373,6 +373,7 @@ static void test_a_pipe_with_a_blocked_sink_stays(void **state)
     assert_int_equal(run(&sockets.bench), FLOW_WAITING);
     assert_true(sockets.bench.flow.blocked);
     assert_non_null(sockets.bench.flow.pipe);
+    assert_int_equal(sockets.bench.sink.awaited, 1);
     junk = 0;
     empty(sockets.sink[1], &junk);
     size_t received = 0;
