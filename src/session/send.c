@@ -360,6 +360,15 @@ static void put_lent(struct output *output, const void *bytes, size_t length)
     output->end -= length;
 }
 
+/* Credit that could wait goes with what is sent now anyway: who asks and answers in turns needs no frame of its own for it. */
+static void put_credit_along(struct channel *channel, struct output *output)
+{
+    if (window_is_due(channel) && !(channel->pending & PENDING_CREDIT) &&
+        room(output) >= FRAME_HEADER + 8 + FRAME_HEADER + SMALL_TAIL) {
+        (void)put_credit(channel, output);
+    }
+}
+
 /* One DATA frame of the channel whose turn it is. */
 static void put_data(struct channel *channel, struct output *output)
 {
@@ -417,6 +426,7 @@ static void put_all_data(struct session *session, struct output *output)
             }
             return;
         }
+        put_credit_along(channel, output);
         put_data(channel, output);
     }
 }

@@ -198,6 +198,9 @@ void window_consumed(struct channel *channel, uint64_t bytes);
 void window_close(struct channel *channel); /* no more credit will be given */
 void window_release(struct channel *channel);
 
+/* Whether a grant is worth a frame that something else goes along with. */
+bool window_is_due(const struct channel *channel);
+
 /* Sets receive_max for the MAX_STREAM_DATA that is sent now; false: none is due, since the window shrank. */
 bool window_grant(struct channel *channel) MUST_CHECK;
 

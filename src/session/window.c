@@ -10,10 +10,11 @@
  * The sum of all windows is at most 3B/4, so a stream that has credit of its own always has the session's too, however
  * many others stand still: no stalled stream can starve another.
  *
- * A window is told anew when half of it is used. If that half was gone within two round trips, the window was what
- * limited the peer, and it doubles, as far as S goes, to half of S at most, and to no more than a fast connection has under way in a
- * round trip: beyond that, bytes lie in buffers longer than they stay in the processor's caches. But where the application holds much, it is
- * the application that limits the peer, and more credit would only have more bytes wait here: then a large window is halved.
+ * A window is told anew when half of it is used: at once if that half was gone within two round trips, else together with the
+ * stream's own next bytes, or when three quarters are used. In the first case the window was what limited the peer, and it doubles,
+ * as far as S goes, to half of S at most, and to no more than a fast connection has under way in a round trip: beyond that, bytes
+ * lie in buffers longer than they stay in the processor's caches. But where the application holds much, it is the application that
+ * limits the peer, and more credit would only have more bytes wait here: then a large window is halved.
  * When S is nearly gone, one of more than an equal share is halved, too, so that those who came late get theirs.
  */
 #include "session/session_private.h"
@@ -63,6 +64,28 @@ static void shrink(struct channel *channel, uint64_t least)
     set_window(channel, at_least(at_least(channel->window / 2, outstanding), least));
 }
 
+/* Half of the window is used, or more: so that each grant is worth its frame. */
+bool window_is_due(const struct channel *channel)
+{
+    return channel->receive_max - channel->consumed <= channel->window / 2;
+}
+
+/* Whether what is left may be gone before more is told: if half was used so fast that the window is what limits the peer. */
+static bool is_limit(const struct channel *channel)
+{
+    const struct session *session = channel->session;
+
+    return session->now - channel->granted_at <= 2 * at_least(session->rtt, 1);
+}
+
+/* A grant that the peer does not need yet waits for a frame of the stream's to go along with, until a quarter is left. */
+static bool is_urgent(const struct channel *channel)
+{
+    uint64_t left = channel->receive_max - channel->consumed;
+
+    return window_is_due(channel) && (is_limit(channel) || left <= channel->window / 4);
+}
+
 /* How much of the shared bytes one window may have. The shortest round trip counts: others were in part waits for what was sent before. */
 static uint64_t most_excess(const struct session *session)
 {
@@ -90,24 +113,15 @@ static void resize(struct channel *channel)
         }
         return;
     }
-    if (session->now - channel->granted_at > 2 * at_least(session->rtt, 1)) {
-        return;
-    }
-    if (excess < most) {
+    if (is_limit(channel) && excess < most) {
         set_window(channel, channel->window + at_most(at_most(channel->window, most - excess), left));
     }
-}
-
-/* Half of the window is used, or more: so that each grant is worth its frame. */
-static bool is_due(const struct channel *channel)
-{
-    return channel->receive_max - channel->consumed <= channel->window / 2;
 }
 
 bool window_grant(struct channel *channel)
 {
     resize(channel);
-    if (!is_due(channel)) {
+    if (!window_is_due(channel)) {
         return false;
     }
     channel->receive_max = channel->consumed + channel->window;
@@ -129,7 +143,7 @@ void window_consumed(struct channel *channel, uint64_t bytes)
     consume_in_session(channel->session, bytes);
     if (channel->receive_over || channel->discard) {
         window_close(channel);
-    } else if (is_due(channel)) {
+    } else if (is_urgent(channel)) {
         channel_owe(channel, PENDING_CREDIT);
     }
 }

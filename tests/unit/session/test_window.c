@@ -45,8 +45,9 @@ static void test_growth(void **state)
     pass(1, 4096);
     assert_said(&peer, "MAX_STREAM_DATA(1,18432)"); /* 6144 + 12288: half of what is shared */
     peer.now += 100;
-    pass(1, 6144);
-    assert_said(&peer, "MAX_STREAM_DATA(1,24576)");
+    pass(1, 8192);
+    pass(1, 1024);
+    assert_said(&peer, "MAX_STREAM_DATA(1,27648)");
     peer_stop(&peer);
 }
 
@@ -57,11 +58,62 @@ static void test_no_growth(void **state)
     start();
     peer.session->rtt = 50;
     session_set_now(peer.session, peer.now += 101);
-    pass(1, 2048);
-    assert_said(&peer, "MAX_STREAM_DATA(1,6144)");
+    pass(1, 3072);
+    assert_said(&peer, "MAX_STREAM_DATA(1,7168)");
     session_set_now(peer.session, peer.now += 100);
     pass(1, 2048);
-    assert_said(&peer, "MAX_STREAM_DATA(1,12288)");
+    assert_said(&peer, "MAX_STREAM_DATA(1,13312)");
+    peer_stop(&peer);
+}
+
+/* Who used half of the window slowly has time: until a quarter is left, the grant waits for something to go along with. */
+static void test_a_grant_that_can_wait(void **state)
+{
+    (void)state;
+    start();
+    session_set_now(peer.session, peer.now += 1000);
+    pass(1, 2048);
+    pass(1, 1023);
+    assert_said(&peer, "");
+    pass(1, 1);
+    assert_said(&peer, "MAX_STREAM_DATA(1,7168)");
+    peer_stop(&peer);
+}
+
+static void test_a_grant_goes_along(void **state)
+{
+    (void)state;
+    start();
+    for (uint32_t id = 1; id <= 3; id += 2) {
+        channel_accept(peer_channel(&peer, id));
+    }
+    peer_said(&peer);
+    session_set_now(peer.session, peer.now += 1000);
+    pass(1, 2047);
+    peer_send(&peer, 1, 5, false);
+    assert_said(&peer, "DATA(1,5)"); /* half of it is not used yet */
+    pass(1, 1);
+    peer_send(&peer, 3, 5, false);
+    assert_said(&peer, "DATA(3,5)"); /* another stream's */
+    peer_send(&peer, 1, 5, false);
+    assert_said(&peer, "MAX_STREAM_DATA(1,6144) DATA(1,5)");
+    peer_send(&peer, 1, 5, false);
+    assert_said(&peer, "DATA(1,5)");
+    peer_stop(&peer);
+}
+
+/* Where there is room for one of them, it is the DATA's. */
+static void test_no_room_for_a_grant_to_go_along(void **state)
+{
+    (void)state;
+    start();
+    channel_accept(peer_channel(&peer, 1));
+    peer_said(&peer);
+    session_set_now(peer.session, peer.now += 1000);
+    pass(1, 2048);
+    peer.send_size = SESSION_SEND_MIN;
+    peer_send(&peer, 1, SESSION_SEND_MIN, false);
+    assert_null(strstr(peer_said(&peer), "DATA(1,0)"));
     peer_stop(&peer);
 }
 
@@ -304,6 +356,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_growth),
         cmocka_unit_test(test_no_growth),
+        cmocka_unit_test(test_a_grant_that_can_wait),
+        cmocka_unit_test(test_a_grant_goes_along),
+        cmocka_unit_test(test_no_room_for_a_grant_to_go_along),
         cmocka_unit_test(test_as_much_as_a_round_trip_takes),
         cmocka_unit_test(test_shortest_round_trip),
         cmocka_unit_test(test_application_behind),
