@@ -52,7 +52,8 @@ enum reason_kind {
       "check the spelling of the route's `to:`, then `posternctl doctor`")                                   \
     X(DNS_TIMEOUT, "dns_timeout", DNS, true, "the resolver did not answer in time",                          \
       "check the servers that `dns.servers` or /etc/resolv.conf names, then `posternctl doctor`")            \
-    X(DNS_FAILED, "dns_failed", DNS, true, "the resolver answered with an error, or with nonsense",          \
+    X(DNS_FAILED, "dns_failed", DNS, true,                                                                   \
+      "the resolver refused the question, or answered with an error or nonsense",                            \
       "check the servers that `dns.servers` or /etc/resolv.conf names, then `posternctl doctor`")            \
     X(CONNECT_REFUSED, "connect_refused", CONNECT, true, "the destination refused the connection",           \
       "see that something listens there, at that port")                                                      \

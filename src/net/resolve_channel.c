@@ -51,6 +51,7 @@ struct dns_channel {
     LIST_HEAD(, socket_watch) watches;
     unsigned handles;   /* open, or being closed */
     unsigned questions; /* outstanding */
+    unsigned rejected;  /* times that a socket told that a server's machine takes no questions */
     bool retired;
     struct stamp stamp; /* of resolv.conf, before it was read */
     uint64_t checked_ms;
@@ -127,6 +128,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     struct dns_channel *channel = watch->channel;
 
     if (status < 0) { /* c-ares finds out what is wrong by trying */
+        channel->rejected++;
         events = UV_READABLE | UV_WRITABLE;
     }
     ares_process_fd(channel->ares, events & UV_READABLE ? watch->fd : ARES_SOCKET_BAD,
@@ -285,6 +287,9 @@ static void on_addrinfo(void *data, int status, int timeouts, struct ares_addrin
 
     (void)timeouts;
     question->channel->questions--;
+    if (why == REASON_DNS_TIMEOUT && question->channel->rejected != question->rejected_before) {
+        why = REASON_DNS_FAILED; /* c-ares tries on all the same, and only tells of the last wait */
+    }
     if (info != NULL && why == REASON_NONE) {
         read_answer(info, &answer);
     }
@@ -304,6 +309,7 @@ void dns_channel_ask(struct dns_channel *channel, const char *name, struct dns_c
 
     question->channel = channel;
     question->cb = cb;
+    question->rejected_before = channel->rejected;
     channel->questions++;
     ares_getaddrinfo(channel->ares, name, NULL, &hints, on_addrinfo, question);
     settle(channel);

@@ -39,6 +39,7 @@ typedef void (*dns_channel_cb)(struct dns_channel_question *question, enum reaso
 struct dns_channel_question {
     struct dns_channel *channel;
     dns_channel_cb cb;
+    unsigned rejected_before;
 };
 
 /* Returns 0, or a negative errno value and leaves no handle open. `options` and its strings outlive the

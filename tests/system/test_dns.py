@@ -60,6 +60,18 @@ def test_a_resolver_that_fails(named, dns, what, reason):
     assert NAME in ended["detail"] and ended["level"] == "warn"
 
 
+def test_a_server_where_nobody_listens(named):
+    """Its machine says so, by ICMP, which is no silence. The port is held by a socket that hears another one alone."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.connect(("127.0.0.1", 1))
+        daemon = named(1, dns_settings={"servers": [f"127.0.0.1:{deaf.getsockname()[1]}"], "timeout": "2s"})
+        assert is_cut(daemon)
+    ended, = daemon.wait_ended("dns_failed")
+    assert NAME in ended["detail"] and "refused the question" in ended["detail"]
+    assert daemon.metrics()['postern_dns_failures_total{kind="failed"}'] >= 1
+
+
 def test_an_answer_in_time_from_a_slow_resolver(named, dns, peer):
     dns.set(NAME, a=["127.0.0.1"], delay=0.3)
     assert works(named(peer(echo).port))
