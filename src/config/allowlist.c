@@ -414,19 +414,33 @@ static ssize_t read_whole(int fd, char *buffer, size_t capacity)
     return (ssize_t)length;
 }
 
+/* What AWS's tool says, and on top of it why, and what to do. */
+static int unreadable(struct error *err, const char *what, const char *file, int why)
+{
+    const char *hint = "";
+    if (why == -ENOENT || why == -ENOTDIR) {
+        hint = "; name the allowlist that you have, or write one there: see vsock-proxy(8)";
+    } else if (why == -EACCES) {
+        hint = "; let the user who runs this read it";
+    } else if (why == -EISDIR) {
+        hint = "; name the allowlist in it";
+    }
+    return error_set(err, why, "%s: %s: %s%s", what, file, error_words(why), hint);
+}
+
 int allowlist_load(const char *file, struct allowlist *ret, struct error *err)
 {
     *ret = (struct allowlist){.file = NULL};
     int fd = open(file, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return error_errno(err, -errno, "Could not open the file: %s", file);
+        return unreadable(err, "Could not open the file", file, -errno);
     }
     /* One byte more than is accepted, so that a file that is too large shows. */
     size_t capacity = ALLOWLIST_FILE_MAX + 1;
     char *data = malloc(capacity);
     ssize_t size = data == NULL ? -ENOMEM : read_whole(fd, data, capacity);
     close(fd);
-    int rc = size < 0 ? error_errno(err, (int)size, "Could not read the file: %s", file)
+    int rc = size < 0 ? unreadable(err, "Could not read the file", file, (int)size)
                       : allowlist_parse(file, data, (size_t)size, ret, err);
     free(data);
     return rc;

@@ -108,7 +108,8 @@ def test_a_wrong_command_line_exits_2(arguments, message):
     (["8000", "localhost", "443", "-w", "many"], "Number of workers is not valid"),
     (["8000", "localhost", "443", "-w", "0"], "Number of workers must not be 0"),
     (["8000", "localhost", "443", "--config", "/nonexistent"],
-     "Error at checking the allowlist: Could not open the file: /nonexistent: No such file or directory"),
+     "Error at checking the allowlist: Could not open the file: /nonexistent: No such file or directory; "
+     "name the allowlist that you have, or write one there: see vsock-proxy(8)"),
     (["8000", "localhost", "443", "--config", "/"], "Error at checking the allowlist: Could not read the file"),
 ])
 def test_what_prevents_a_start_exits_1(arguments, message):

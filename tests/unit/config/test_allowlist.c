@@ -333,11 +333,15 @@ static void test_says_why_a_file_cannot_be_read(void **state)
     struct allowlist list;
     struct error err = ERROR_INIT;
     assert_int_equal(allowlist_load("/nonexistent/list.yaml", &list, &err), -ENOENT);
-    assert_string_equal(err.text,
-                        "Could not open the file: /nonexistent/list.yaml: No such file or directory");
+    assert_string_equal(
+        err.text, "Could not open the file: /nonexistent/list.yaml: No such file or directory; name the "
+                  "allowlist that you have, or write one there: see vsock-proxy(8)");
     allowlist_release(&list);
     assert_int_equal(allowlist_load("/", &list, &err), -EISDIR);
-    assert_string_equal(err.text, "Could not read the file: /: Is a directory");
+    assert_string_equal(err.text, "Could not read the file: /: Is a directory; name the allowlist in it");
+    allowlist_release(&list);
+    assert_int_equal(allowlist_load("/proc/self/mem", &list, &err), -EIO);
+    assert_string_equal(err.text, "Could not read the file: /proc/self/mem: Input/output error");
     allowlist_release(&list);
 }
 

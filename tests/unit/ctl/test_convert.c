@@ -202,8 +202,10 @@ static void test_lists_that_cannot_be_converted(void **state)
     struct ran ran;
     (void)state;
     run_ctl(&ran, "convert-allowlist", "/nonexistent/list.yaml", NULL);
-    assert_fails(&ran, CTL_FAILED,
-                 "posternctl: Could not open the file: /nonexistent/list.yaml: No such file or directory\n");
+    assert_fails(
+        &ran, CTL_FAILED,
+        "posternctl: Could not open the file: /nonexistent/list.yaml: No such file or directory; name the "
+        "allowlist that you have, or write one there: see vsock-proxy(8)\n");
     ran = convert_text("allowlist: []\n");
     assert_fails(&ran, CTL_FAILED, ": it has no entries\n");
     text_add(&many, "e: &e {address: a.example, port: 443}\nallowlist:\n");

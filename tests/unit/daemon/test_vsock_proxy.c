@@ -344,9 +344,11 @@ static void test_no_allowlist(void **state)
     setenv("RUST_LOG", "error", 1);
     capture_begin(&capture, 2);
     assert_int_equal(vsock_proxy_main(6, (char **)(uintptr_t)argv), 1);
-    assert_string_equal(capture_end(&capture),
-                        "Error: \"Error at checking the allowlist: Could not open the file: "
-                        "/nonexistent/list.yaml: No such file or directory\"\n");
+    assert_string_equal(
+        capture_end(&capture),
+        "Error: \"Error at checking the allowlist: Could not open the file: "
+        "/nonexistent/list.yaml: No such file or directory; name the allowlist that you have, "
+        "or write one there: see vsock-proxy(8)\"\n");
     assert_int_equal(names.asked, 0);
 }
 
