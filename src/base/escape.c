@@ -116,3 +116,11 @@ size_t escape_json(const char *data, size_t length, char out[ESCAPE_MAX], size_t
     memcpy(out, data, size);
     return size;
 }
+
+const char *escape_user(const char *address)
+{
+    const char *at = strrchr(address, '@');
+    bool path = strncmp(address, "unix:", 5) == 0 || strncmp(address, "hybrid:", 7) == 0;
+
+    return at != NULL && !path ? at : address;
+}

@@ -19,4 +19,8 @@ size_t escape_plain(const char *data, size_t length);
  * and backslashes are escaped, a byte that is not UTF-8 becomes U+FFFD. */
 size_t escape_json(const char *data, size_t length, char out[ESCAPE_MAX], size_t *ret_used);
 
+/* What a message may repeat of a text that was to be an address or URL: from its last "@" on, if there is one, for in front of it may stand
+ * a password, however the scheme was mistyped; else all. The paths of unix:// and hybrid:// hold none. */
+const char *escape_user(const char *address);
+
 #endif

@@ -1,4 +1,5 @@
 /* Forward routes: where they lead, and what their keys have to do with each other. */
+#include "base/escape.h"
 #include "config/build.h"
 #include "config/utf8.h"
 #include "http/target.h"
@@ -34,7 +35,9 @@ struct url {
 
 static void tell_url(struct build *build, const struct key *key, const struct node *value, const char *why)
 {
-    build_tell(build, value->place, key->name, "\"%.*s\": %s", utf8_clip(value->text), value->text, why);
+    const char *shown = escape_user(value->text);
+    build_tell(build, value->place, key->name, "\"%s%.*s\": %s", shown != value->text ? "..." : "",
+               utf8_clip(shown), shown, why);
 }
 
 static const char *wrong_with(const struct url *url)

@@ -1,4 +1,5 @@
 /* What a connect route may connect to. */
+#include "base/escape.h"
 #include "config/build.h"
 #include "config/utf8.h"
 #include <stdio.h>
@@ -21,8 +22,9 @@ static int by_pattern_port_and_place(const void *left, const void *right)
 
 static void tell_host(struct build *build, const struct key *key, const struct node *item, const char *why)
 {
-    build_tell(build, item->place, key->name, "\"%.*s\" is not a host and its port: %s",
-               utf8_clip(item->text), item->text, why);
+    const char *shown = escape_user(item->text);
+    build_tell(build, item->place, key->name, "\"%s%.*s\" is not a host and its port: %s",
+               shown != item->text ? "..." : "", utf8_clip(shown), shown, why);
 }
 
 /* "*.example.com:443" is read as example.com:443 is, with the wildcard put back in front. */

@@ -2,6 +2,7 @@
  * How mistakes are told: what was found, what was expected, and what was probably meant. Looking for the
  * last is the one costly thing here, so it stops when the list of mistakes is full.
  */
+#include "base/escape.h"
 #include "base/text.h"
 #include "config/build.h"
 #include "config/utf8.h"
@@ -38,10 +39,11 @@ static void hint_text(struct text *text, const char *hint)
 
 static void found_text(struct text *text, const struct node *value)
 {
+    const char *shown = value->kind == NODE_TEXT ? escape_user(value->text) : NULL;
     switch (value->kind) {
     case NODE_TEXT:
-        text_addf(text, "\"%.*s%s\"", utf8_clip(value->text), value->text,
-                  strlen(value->text) > UTF8_CLIP ? "..." : "");
+        text_addf(text, "\"%s%.*s%s\"", shown != value->text ? "..." : "", utf8_clip(shown), shown,
+                  strlen(shown) > UTF8_CLIP ? "..." : "");
         break;
     case NODE_LIST:
         text_add(text, value->count > 0 ? "a list" : "an empty list");

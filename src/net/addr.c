@@ -7,6 +7,7 @@
  */
 #include "net/addr.h"
 #include "base/diag.h"
+#include "base/escape.h"
 #include "base/units.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -81,11 +82,11 @@ static void lower(char *text)
 
 /* ---- What a message shows ---- */
 
-/* In quotes, cut where it is long, and with nothing in it that could play tricks on a terminal. */
-static const char *shown(const char *text, char buffer[SHOWN_MAX + 8])
+/* In quotes, without a password, cut where it is long, and with nothing in it that could play tricks on a terminal. */
+static const char *shown(const char *whole, char buffer[SHOWN_MAX + 12])
 {
-    size_t n = 0;
-    buffer[n++] = '"';
+    const char *text = escape_user(whole);
+    size_t n = (size_t)snprintf(buffer, 8, "\"%s", text != whole ? "..." : "");
     for (; *text != '\0' && n <= SHOWN_MAX; text++) {
         buffer[n++] = is_printable(*text) ? *text : '?';
     }
@@ -101,7 +102,7 @@ static bool suggestion_holds(const struct reading *reading, const char *suggesti
     struct addr addr;
     size_t length = strlen(suggestion);
 
-    if (length > SHOWN_MAX) {
+    if (length > SHOWN_MAX || escape_user(reading->text) != reading->text) {
         return false;
     }
     for (size_t i = 0; i < length; i++) {
@@ -117,7 +118,7 @@ PRINTF_LIKE(3, 4)
 static int refuse(const struct reading *reading, const char *problem, const char *format, ...)
 {
     char suggestion[ADDR_TEXT_MAX] = "";
-    char address[SHOWN_MAX + 8];
+    char address[SHOWN_MAX + 12];
     va_list args;
     bool holds;
 

@@ -1,6 +1,7 @@
 # postern_unit_test(base MODULE ...), one a line.
 postern_unit_test(base diag FAULTS)
 postern_unit_test(base error)
+postern_unit_test(base escape)
 postern_unit_test(base fault FAULTS)
 postern_unit_test(base log FAULTS)
 postern_unit_test(base log_limit)
