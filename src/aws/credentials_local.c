@@ -2,8 +2,12 @@
 #include "aws/credentials_local.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define FILE_VARIABLE    "AWS_SHARED_CREDENTIALS_FILE"
+#define PROFILE_VARIABLE "AWS_PROFILE"
 
 const char *credentials_env(const char *name)
 {
@@ -27,9 +31,10 @@ int credentials_env_read(struct credentials_keys *ret, struct error *err)
     return rv;
 }
 
-int credentials_file_path(const char *file, char *ret, size_t size, struct error *err)
+/* 0, or -ENOENT: nowhere. */
+static int file_path(const char *file, char *ret, size_t size, struct error *err)
 {
-    const char *told = file != NULL ? file : credentials_env("AWS_SHARED_CREDENTIALS_FILE");
+    const char *told = file != NULL ? file : credentials_env(FILE_VARIABLE);
     const char *home = credentials_env("HOME");
     if (told == NULL && home == NULL) {
         return error_set(err, -ENOENT,
@@ -41,8 +46,37 @@ int credentials_file_path(const char *file, char *ret, size_t size, struct error
                               : error_set(err, -ENAMETOOLONG, "the path of the credentials file is too long");
 }
 
-const char *credentials_profile(const char *profile)
+/* What is not there was named; by the environment, that is told. */
+static int told_and_not_there(bool file, bool profile, struct error *err)
 {
-    const char *told = profile != NULL ? profile : credentials_env("AWS_PROFILE");
-    return told != NULL ? told : "default";
+    if (file || profile) {
+        error_prefix(err, "no other credentials stand in for those of %s%s%s", file ? FILE_VARIABLE : "",
+                     file && profile ? " and " : "", profile ? PROFILE_VARIABLE : "");
+    }
+    return -EIO;
+}
+
+int credentials_local_file(const char *file, const char *profile, struct credentials_keys *ret,
+                           struct credentials_stamp *stamp, struct error *err)
+{
+    const char *told_file = credentials_env(FILE_VARIABLE);
+    const char *told_profile = credentials_env(PROFILE_VARIABLE);
+    const char *wanted = profile != NULL ? profile : told_profile;
+    char path[PATH_MAX];
+    int rv = file_path(file, path, sizeof path, err);
+    if (rv == 0) {
+        rv = credentials_file_read(path, wanted != NULL ? wanted : "default", ret, stamp, err);
+    }
+    if (rv != -ENOENT || (file == NULL && told_file == NULL && wanted == NULL)) {
+        return rv;
+    }
+    return told_and_not_there(file == NULL && told_file != NULL, profile == NULL && told_profile != NULL,
+                              err);
+}
+
+bool credentials_local_file_changed(const char *file, const struct credentials_stamp *stamp)
+{
+    char path[PATH_MAX];
+    struct error ignored;
+    return file_path(file, path, sizeof path, &ignored) != 0 || credentials_file_changed(path, stamp);
 }

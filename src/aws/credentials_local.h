@@ -5,6 +5,7 @@
 #ifndef POSTERN_AWS_CREDENTIALS_LOCAL_H
 #define POSTERN_AWS_CREDENTIALS_LOCAL_H
 
+#include "aws/credentials_file.h"
 #include "aws/credentials_keys.h"
 #include "base/compiler.h"
 #include "base/error.h"
@@ -16,10 +17,16 @@ int credentials_env_read(struct credentials_keys *ret, struct error *err) MUST_C
 /* The variable's value; NULL if it is not set, or empty, which counts the same. */
 const char *credentials_env(const char *name);
 
-/* `file`, or where the environment says: $AWS_SHARED_CREDENTIALS_FILE, $HOME/.aws/credentials. 0, or -ENOENT: nowhere. */
-int credentials_file_path(const char *file, char *ret, size_t size, struct error *err) MUST_CHECK;
+/*
+ * The keys of a profile in a file. Where these are NULL, the environment says which: AWS_PROFILE, or "default", and AWS_SHARED_CREDENTIALS_FILE, or
+ * .aws/credentials in HOME. What is named, here or there, is set up by that: no keys of another place stand in for it.
+ *
+ * 0; -ENOENT: there are none, and nothing names any; -EIO: what is named is not there; or another failure of credentials_file_read().
+ */
+int credentials_local_file(const char *file, const char *profile, struct credentials_keys *ret,
+                           struct credentials_stamp *stamp, struct error *err) MUST_CHECK;
 
-/* `profile`, or $AWS_PROFILE, or "default". */
-const char *credentials_profile(const char *profile);
+/* Whether that file may be another one by now than that of the stamp. */
+bool credentials_local_file_changed(const char *file, const struct credentials_stamp *stamp);
 
 #endif

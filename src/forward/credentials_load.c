@@ -3,7 +3,6 @@
 
 #include "aws/credentials_local.h"
 #include <errno.h>
-#include <limits.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,25 +48,9 @@ void credentials_load_fail(struct credentials_load *load, const struct error *er
 
 /* ---- The places ---- */
 
-/* What the route names is set up by that: its keys are meant, and no others in their place. */
-static int load_file(struct credentials_load *load, struct credentials_keys *ret, struct error *err)
-{
-    char path[PATH_MAX];
-    bool named = load->file != NULL || load->profile != NULL;
-    int rv = credentials_file_path(load->file, path, sizeof path, err);
-    if (rv == 0) {
-        rv = credentials_file_read(path, credentials_profile(load->profile), ret, &load->stamp, err);
-    }
-    return rv == -ENOENT && named ? -EIO : rv;
-}
-
 bool credentials_load_changed(const struct credentials_load *load, enum config_credentials from)
 {
-    char path[PATH_MAX];
-    struct error ignored;
-    return from == CONFIG_CREDENTIALS_FILE &&
-           (credentials_file_path(load->file, path, sizeof path, &ignored) != 0 ||
-            credentials_file_changed(path, &load->stamp));
+    return from == CONFIG_CREDENTIALS_FILE && credentials_local_file_changed(load->file, &load->stamp);
 }
 
 static int look_at(struct credentials_load *load, enum config_credentials place,
@@ -78,7 +61,7 @@ static int look_at(struct credentials_load *load, enum config_credentials place,
     case CONFIG_CREDENTIALS_ENV:
         return credentials_env_read(&ret->keys, err);
     case CONFIG_CREDENTIALS_FILE:
-        return load_file(load, &ret->keys, err);
+        return credentials_local_file(load->file, load->profile, &ret->keys, &load->stamp, err);
     case CONFIG_CREDENTIALS_CONTAINER:
         return credentials_container_start(load, err);
     default:

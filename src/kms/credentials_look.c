@@ -2,8 +2,6 @@
 #include "aws/credentials_local.h"
 #include "kms/credentials.h"
 #include <errno.h>
-#include <limits.h>
-#include <string.h>
 
 #define WEB_IDENTITY "AWS_WEB_IDENTITY_TOKEN_FILE"
 
@@ -18,27 +16,9 @@ static int look_given(const struct kms_look *look, struct credentials_keys *ret,
                                 err);
 }
 
-/* What the options name is set up by that: its keys are meant, and no others in their place. */
-static int look_at_file(const struct kms_look *look, struct kms_keys *ret, struct error *err)
-{
-    char path[PATH_MAX];
-    int status = credentials_file_path(look->file, path, sizeof path, err);
-
-    if (status == 0) {
-        status =
-            credentials_file_read(path, credentials_profile(look->profile), &ret->keys, &ret->stamp, err);
-    }
-    return status == -ENOENT && (look->file || look->profile) ? -EIO : status;
-}
-
 bool kms_look_changed(const struct kms_look *look, const struct kms_keys *keys)
 {
-    char path[PATH_MAX];
-    struct error ignored;
-
-    return keys->from == KMS_CREDENTIALS_FILE &&
-           (credentials_file_path(look->file, path, sizeof path, &ignored) != 0 ||
-            credentials_file_changed(path, &keys->stamp));
+    return keys->from == KMS_CREDENTIALS_FILE && credentials_local_file_changed(look->file, &keys->stamp);
 }
 
 static int look_at(struct kms_look *look, enum kms_credentials_place place, uint64_t deadline,
@@ -51,7 +31,7 @@ static int look_at(struct kms_look *look, enum kms_credentials_place place, uint
     case KMS_CREDENTIALS_ENVIRONMENT:
         return credentials_env_read(&ret->keys, err);
     case KMS_CREDENTIALS_FILE:
-        return look_at_file(look, ret, err);
+        return credentials_local_file(look->file, look->profile, &ret->keys, &ret->stamp, err);
     case KMS_CREDENTIALS_CONTAINER:
         return kms_look_container(deadline, &ret->keys, err);
     default:

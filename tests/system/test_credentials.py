@@ -240,15 +240,29 @@ def test_a_file_that_is_replaced(signing, folder):
 
 
 def test_the_first_place_that_is_set_up(signing, metadata, folder):
-    keys = Keys()
-    write_keys(folder / "credentials", keys)
-    daemon = signing({**instance(metadata), "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials")},
-                     lambda: {keys.id: keys, **metadata.secrets()})
+    keys, file = Keys(), folder / ".aws" / "credentials"
+    file.parent.mkdir()
+    write_keys(file, keys)
+    daemon = signing({**instance(metadata), "HOME": str(folder)}, lambda: {keys.id: keys, **metadata.secrets()})
     assert key_used(daemon) == keys.id
     assert not metadata.tokens
-    (folder / "credentials").unlink()
+    file.unlink()
     wait_key(daemon, lambda key: key != keys.id)
     assert metadata.given
+
+
+@pytest.mark.parametrize("variable,value,why", [
+    ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/keys", "No such file or directory"), ("AWS_PROFILE", "other", "there is no profile [other]"),
+])
+def test_what_the_environment_names_and_is_not_there(signing, metadata, folder, variable, value, why):
+    """The instance has a role, which is not the one that was meant."""
+    (folder / ".aws").mkdir()
+    write_keys(folder / ".aws" / "credentials", Keys())
+    daemon = signing({**instance(metadata), "HOME": str(folder), variable: value}, metadata.secrets)
+    assert key_used(daemon) is None
+    told = daemon.wait_event(event="credentials unavailable")["detail"]
+    assert f"no other credentials stand in for those of {variable}: " in told and why in told
+    assert not metadata.tokens
 
 
 # ---- What is signed ----

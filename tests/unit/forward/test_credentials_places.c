@@ -209,6 +209,10 @@ static void test_order(void **state)
     write_token(path, "[other]\naws_access_key_id = NEW\naws_secret_access_key = S\n");
     assert_string_equal(bench_get(&bench, &asker), "NEW");
     assert_int_equal(unlink(path), 0);
+    assert_refused(&bench, "for those of AWS_SHARED_CREDENTIALS_FILE and AWS_PROFILE: credentials file ");
+    unsetenv("AWS_SHARED_CREDENTIALS_FILE");
+    assert_refused(&bench, "for those of AWS_PROFILE: ");
+    unsetenv("AWS_PROFILE");
     assert_string_equal(bench_get(&bench, &asker), "ID1"); /* the container's */
     bench_close(&bench);
 
@@ -262,6 +266,10 @@ static void test_what_is_set_up_is_not_passed_over(void **state)
     assert_refused(&bench, "/nonexistent/keys");
     name_in_route(&bench, path, "other");
     assert_refused(&bench, "there is no profile [other] in it");
+    bench_set("AWS_PROFILE", "of the environment");
+    name_in_route(&bench, path, NULL);
+    assert_refused(&bench, "for those of AWS_PROFILE: ");
+    unsetenv("AWS_PROFILE");
     name_in_route(&bench, NULL, "other");
     assert_refused(&bench, "neither AWS_SHARED_CREDENTIALS_FILE nor HOME is set");
     name_in_route(&bench, path, NULL);

@@ -340,6 +340,11 @@ static void test_the_chain(void **state)
     setenv("AWS_SECRET_ACCESS_KEY", "s", 1);
     assert_int_equal(unlink(path) || rmdir(folder), 0);
     assert_gives("ENV");
+    unsetenv("AWS_ACCESS_KEY_ID");
+    kms_keys_put(credentials.keys);
+    credentials.keys = NULL;
+    assert_fails("no other credentials stand in for those of AWS_PROFILE: credentials file ");
+    forget_the_failure();
 }
 
 static void test_a_container(void **state)
