@@ -72,7 +72,7 @@ POSTERN_API int postern_nsm_open(const struct postern_nsm_options *options, stru
                                  struct postern_error *err);
 POSTERN_API void postern_nsm_close(struct postern_nsm *nsm); /* NULL is let pass */
 
-/* What a document is to hold besides what the NSM puts in: each up to POSTERN_ATTEST_FIELD_MAX bytes; NULL: absent. Fill it
+/* What a document is to hold besides what the NSM puts in: each up to POSTERN_ATTEST_FIELD_MAX bytes; NULL and 0: absent. Fill it
  * in after postern_attest_request_init(). */
 struct postern_attest_request {
     size_t size;

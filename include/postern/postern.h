@@ -91,7 +91,7 @@ struct postern_stream;
 
 /* ---- Errors ---- */
 
-/* Why something failed. The struct never changes its size. */
+/* Why something failed. The struct never changes its size. Of all functions: a length above 0 without bytes (NULL) is refused with -EINVAL. */
 struct postern_error {
     int status;    /* what the function returned: a negative errno value */
     uint32_t code; /* the protocol's number (docs/protocol.md, "Codes"); 0: it did not come to the protocol */

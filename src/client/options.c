@@ -27,6 +27,13 @@ int postern_read_struct(void *ret, size_t known, const void *given, size_t size,
     return 0;
 }
 
+int postern_check_bytes(const void *bytes, size_t length, struct postern_error *err)
+{
+    return bytes || length == 0
+               ? 0
+               : postern_fail(err, -EINVAL, "a length is given without bytes: the pointer is NULL");
+}
+
 static uint32_t or_default(uint32_t given, uint32_t other)
 {
     return given != 0 ? given : other;

@@ -71,6 +71,10 @@ ssize_t postern_attest(struct postern_nsm *nsm, const struct postern_attest_requ
     struct error why = ERROR_INIT;
     size_t size;
 
+    status = status == 0 ? postern_check_bytes(known.user_data, known.user_data_length, err) : status;
+    status = status == 0 ? postern_check_bytes(known.nonce, known.nonce_length, err) : status;
+    status = status == 0 ? postern_check_bytes(known.public_key, known.public_key_length, err) : status;
+    status = status == 0 ? postern_check_bytes(document, room, err) : status;
     if (status != 0) {
         return status;
     }
@@ -174,7 +178,11 @@ int postern_nsm_lock_pcrs(struct postern_nsm *nsm, unsigned count, struct poster
 int postern_nsm_random(struct postern_nsm *nsm, void *buffer, size_t size, struct postern_error *err)
 {
     uint8_t *at = buffer;
+    int checked = postern_check_bytes(buffer, size, err);
 
+    if (checked != 0) {
+        return checked;
+    }
     while (size > 0) {
         uint8_t bytes[NSM_RANDOM_MAX];
         struct error why = ERROR_INIT;

@@ -202,6 +202,8 @@ void failure_clear(struct failure *failure);
 /* Copies a struct of the program's, which may be of another size than ours. */
 int postern_read_struct(void *ret, size_t known, const void *given, size_t size,
                         struct postern_error *err) MUST_CHECK;
+/* -EINVAL where there is a length and no bytes: what was meant to be given, or to be filled in, must not be passed over. */
+int postern_check_bytes(const void *bytes, size_t length, struct postern_error *err) MUST_CHECK;
 int postern_read_options(const struct postern_options *given, struct postern *postern,
                          struct connection_config *ret, struct postern_error *err) MUST_CHECK;
 int postern_read_address(const char *address, struct addr *ret, struct postern_error *err) MUST_CHECK;

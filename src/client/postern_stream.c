@@ -194,9 +194,9 @@ ssize_t postern_read(struct postern_stream *stream, void *buffer, size_t size, i
     if (result != 0) {
         return result;
     }
-    if (size == 0) {
-        result = postern_fail(err, -EINVAL, "cannot read 0 bytes");
-    } else {
+    result =
+        size > 0 ? postern_check_bytes(buffer, size, err) : postern_fail(err, -EINVAL, "cannot read 0 bytes");
+    if (result == 0) {
         result = read_bytes(stream, buffer, clamp(size), timeout_ms, err);
     }
     stream_settle(stream);
@@ -282,6 +282,7 @@ static ssize_t enter_and_write(struct postern_stream *stream, const void *data, 
         return result;
     }
     result = may_write(stream, err);
+    result = result == 0 ? postern_check_bytes(data, size, err) : result;
     if (result == 0 && size > 0) {
         result = write_bytes(stream, data, clamp(size), timeout_ms, hear, err);
     }

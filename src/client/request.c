@@ -210,8 +210,9 @@ ssize_t postern_request_write(struct postern_request *request, const void *data,
     struct patience patience = patience_for(request, timeout_ms);
     struct postern_error why;
     size_t taken = 0;
-    ssize_t n = may_write(request, size, &why);
+    ssize_t n = postern_check_bytes(data, size, &why);
 
+    n = n == 0 ? may_write(request, size, &why) : n;
     while (n >= 0 && taken < size) {
         n = write_some(request, (const char *)data + taken, size - taken, &patience, &why);
         taken += n > 0 ? (size_t)n : 0;
@@ -289,7 +290,8 @@ ssize_t postern_request_read(struct postern_request *request, void *buffer, size
     if (size == 0) {
         return postern_fail(err, -EINVAL, "cannot read 0 bytes");
     }
-    n = wait_for_head(request, &patience, &why);
+    n = postern_check_bytes(buffer, size, &why);
+    n = n == 0 ? wait_for_head(request, &patience, &why) : n;
     if (n == 0) {
         (void)send_rest(request, &patience, &why);
         n = request_read_body(request, buffer, size, &patience, &why);

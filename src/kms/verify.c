@@ -99,6 +99,10 @@ int postern_attest_verify(const void *document, size_t length, const struct post
     if (status != 0) {
         return status;
     }
+    if (!document && length > 0) {
+        status = error_set(&why, -EINVAL, "the document has a length and no bytes");
+        return kms_fail(err, status, NULL, &why);
+    }
     expect(&known, &wanted);
     status = attest_parse(document, length, &parsed, &why);
     status = status == 0 ? attest_verify(&parsed, &wanted, &why) : status;

@@ -91,6 +91,28 @@ static void test_a_document(void **state)
     assert_string_equal(err.message, "a document's public_key has at most 1024 bytes, and here are 1025");
 }
 
+/* A nonce that is left out in silence would be one that nobody checks. */
+static void test_a_length_without_bytes(void **state)
+{
+    struct postern_attest_request request;
+    char document[8];
+
+    (void)state;
+    postern_attest_request_init(&request);
+    request.nonce_length = 1;
+    assert_int_equal(postern_attest(nsm, &request, document, sizeof document, &err), -EINVAL);
+    assert_string_equal(err.message, "a length is given without bytes: the pointer is NULL");
+    request.nonce_length = 0;
+    request.user_data_length = 1;
+    assert_int_equal(postern_attest(nsm, &request, document, sizeof document, &err), -EINVAL);
+    request.user_data_length = 0;
+    request.public_key_length = 1;
+    assert_int_equal(postern_attest(nsm, &request, document, sizeof document, &err), -EINVAL);
+    assert_int_equal(postern_attest(nsm, NULL, NULL, sizeof document, &err), -EINVAL);
+    assert_int_equal(postern_nsm_random(nsm, NULL, 1, &err), -EINVAL);
+    assert_int_equal(calls, 0);
+}
+
 static void test_what_the_module_says_of_itself(void **state)
 {
     struct postern_nsm_description description;
@@ -223,6 +245,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_document),
+        TEST(test_a_length_without_bytes),
         TEST(test_what_the_module_says_of_itself),
         TEST(test_pcrs),
         TEST(test_numbers_that_are_none),

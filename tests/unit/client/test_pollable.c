@@ -328,6 +328,10 @@ static void test_after_the_end_nothing_is_written(void **state)
     connect_door();
     stream = open_route("echo");
     assert_int_equal(postern_write(stream, "", 0, 0, &err), 0);
+    assert_int_equal(postern_write(stream, NULL, 0, 0, &err), 0);
+    assert_int_equal(postern_write(stream, NULL, 1, 0, &err), -EINVAL);
+    assert_int_equal(postern_read(stream, NULL, 1, 0, &err), -EINVAL);
+    assert_string_equal(err.message, "a length is given without bytes: the pointer is NULL");
     assert_int_equal(postern_finish(stream, &err), 0);
     assert_int_equal(postern_write(stream, "x", 1, 0, &err), -ESHUTDOWN);
     assert_non_null(strstr(err.message, "postern_finish()"));

@@ -122,6 +122,9 @@ static void test_all_that_may_be_said(void **state)
                                             .headers = headers,
                                             .body_length = 4};
     ask(OK EMPTY, "body");
+    assert_int_equal(postern_request_write(request, NULL, 2, LONG_MS, &err), -EINVAL);
+    assert_int_equal(postern_request_read(request, NULL, 2, LONG_MS, &err), -EINVAL);
+    assert_string_equal(err.message, "a length is given without bytes: the pointer is NULL");
     assert_int_equal(postern_request_write(request, "bo", 2, LONG_MS, &err), 2);
     assert_int_equal(postern_request_finish(request, &err), -EINVAL);
     assert_int_equal(postern_request_write(request, "dy!", 3, LONG_MS, &err), -EINVAL);

@@ -148,6 +148,9 @@ static void test_what_is_not_known(void **state)
     assert_int_equal(verify(), -EINVAL);
     newer.known.size = sizeof newer;
     assert_int_equal(postern_attest_verify(document, size, &newer.known, NULL, &err), -EINVAL);
+    assert_int_equal(postern_attest_verify(NULL, size, NULL, NULL, &err), -EINVAL);
+    assert_string_equal(err.message, "the document has a length and no bytes");
+    assert_int_equal(postern_attest_verify(NULL, 0, NULL, NULL, &err), -EBADMSG);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
