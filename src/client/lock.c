@@ -3,11 +3,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 int postern_enter(struct postern *postern, struct postern_error *err)
 {
-    if (getpid() != postern->owner) {
+    if (!owner_is_caller(&postern->owner)) {
         return postern_fail(err, -ECHILD,
                             "the connection belongs to the process that made it: make another after fork()");
     }
@@ -19,7 +18,7 @@ int postern_enter(struct postern *postern, struct postern_error *err)
 
 bool postern_enter_to_end(struct postern *postern)
 {
-    bool ours = getpid() == postern->owner;
+    bool ours = owner_is_caller(&postern->owner);
 
     if (!ours) {
         postern->inherited = true;
@@ -87,5 +86,6 @@ void postern_free(struct postern *postern)
         pthread_mutex_destroy(&postern->lock);
     }
     failure_clear(&postern->loss);
+    owner_release(&postern->owner);
     free(postern);
 }

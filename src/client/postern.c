@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const char *postern_version(void)
 {
@@ -68,7 +67,7 @@ static void on_pong(struct connection *connection, uint64_t microseconds)
 static void init(struct postern *postern, bool threaded)
 {
     postern->threaded = threaded;
-    postern->owner = getpid();
+    owner_init(&postern->owner);
     postern->references = 1;
     postern->expire_at = UINT64_MAX;
     TAILQ_INIT(&postern->streams);

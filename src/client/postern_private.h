@@ -18,6 +18,7 @@
 #define POSTERN_CLIENT_POSTERN_PRIVATE_H
 
 #include "client/connection.h"
+#include "client/owner.h"
 #include "postern/postern.h"
 
 #include <pthread.h>
@@ -104,7 +105,7 @@ enum ping_state { PING_IDLE, PING_ASKED, PING_ANSWERED };
 struct postern {
     pthread_mutex_t lock;
     pthread_t keeper;
-    pid_t owner; /* the process that may use it */
+    struct owner owner;
     bool threaded;
     bool inherited; /* by fork(), and now it is being ended */
     bool reading;   /* some thread is at it; see reading.c */
