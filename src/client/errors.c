@@ -6,26 +6,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-int postern_fail(struct postern_error *err, int status, const char *message)
+/* By hand: a program with a loop of its own is told that it has to wait each time that it has done what it could. */
+static int fail(struct postern_error *err, int status, const char *message, const char *more)
 {
     if (!err) {
         return status;
     }
+    size_t length = strnlen(message, sizeof(err->message) - 1);
+    size_t rest = strnlen(more, sizeof(err->message) - 1 - length);
+
     err->status = status;
     err->code = CODE_NO_ERROR;
     err->word = "";
     err->retryable = status == -EAGAIN || status == -ETIMEDOUT;
-    snprintf(err->message, sizeof(err->message), "%s", message);
+    memcpy(err->message, message, length);
+    memcpy(err->message + length, more, rest);
+    err->message[length + rest] = '\0';
     return status;
+}
+
+int postern_fail(struct postern_error *err, int status, const char *message)
+{
+    return fail(err, status, message, "");
 }
 
 int postern_fail_wait(struct postern_error *err, int status, const char *what)
 {
-    char message[96];
-
-    snprintf(message, sizeof(message), "%s: %s", what,
-             status == -EAGAIN ? "not yet" : "the time given for it is over");
-    return postern_fail(err, status, message);
+    return fail(err, status, what, status == -EAGAIN ? ": not yet" : ": the time given for it is over");
 }
 
 /* What a status says where nobody said more. */
