@@ -487,10 +487,9 @@ void connection_watch(struct connection *connection)
 void connection_flush(struct connection *connection)
 {
     struct link *link;
-    uint64_t now = clock_ms();
 
     TAILQ_FOREACH (link, &connection->links, entry) {
-        link_flush(link, now);
+        link_flush(link);
     }
     wake_if_sooner(connection);
 }

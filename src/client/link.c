@@ -256,11 +256,11 @@ static void give_back_loans(struct link *link)
     }
 }
 
-static void send_new(struct link *link, uint64_t now)
+static void send_new(struct link *link)
 {
     struct iovec pieces[PIECES];
     size_t count = PIECES;
-    size_t length = session_send_pieces(link->session, now, link->out, link->out_max, pieces, &count);
+    size_t length = session_send_pieces(link->session, clock_ms(), link->out, link->out_max, pieces, &count);
     size_t sent = length > 0 ? transmit(link, pieces, count, length) : 0;
 
     keep_rest(link, pieces, count, length - sent);
@@ -282,7 +282,7 @@ static void begin_closing(struct link *link)
     }
 }
 
-void link_flush(struct link *link, uint64_t now)
+void link_flush(struct link *link)
 {
     if (link->state != LINK_SESSION || link->sending || link->blocked) {
         return;
@@ -292,7 +292,7 @@ void link_flush(struct link *link, uint64_t now)
         if (link->out_at < link->out_end) {
             send_kept(link);
         } else {
-            send_new(link, now);
+            send_new(link);
         }
     }
     link->sending = false;

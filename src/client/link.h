@@ -58,7 +58,7 @@ void link_begin(struct link *link);
 
 void link_on_ready(struct link *link, uint32_t events); /* of epoll */
 void link_tick(struct link *link, uint64_t now);
-void link_flush(struct link *link, uint64_t now);
+void link_flush(struct link *link);
 uint64_t link_next_deadline(const struct link *link);
 
 /* Its session is over: from now on it has a little time to say so. */
