@@ -128,7 +128,7 @@ static uint64_t send_all(struct postern *door, const struct options *options, do
             if (!sender->done) {
                 send_some(sender, until);
             }
-            if (has_ended(sender)) {
+            if ((events & POSTERN_READABLE) != 0 && has_ended(sender)) {
                 total += share - sender->left;
                 open--;
                 postern_close(stream);
