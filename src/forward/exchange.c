@@ -86,7 +86,7 @@ static void release_all(struct exchange *exchange, enum upstream_end end)
     }
 }
 
-/* The head holds secrets. */
+/* The head holds secrets. What is behind it does not, and is not wiped for each request. */
 static void give_back_text(struct exchange *exchange)
 {
     struct text *spare = &exchange->worker->spare;
@@ -95,6 +95,7 @@ static void give_back_text(struct exchange *exchange)
             exchange->head_size < exchange->out.capacity ? exchange->head_size : exchange->out.capacity;
         explicit_bzero(exchange->out.data, size);
     }
+    exchange->out.wiped = false;
     if (spare->data == NULL && exchange->out.capacity <= SPARE_MAX) {
         *spare = exchange->out;
         text_clear(spare);
@@ -107,6 +108,7 @@ static void give_back_text(struct exchange *exchange)
 static void take_text(struct exchange *exchange)
 {
     exchange->out = exchange->worker->spare;
+    exchange->out.wiped = true; /* what it leaves as it grows, that is */
     text_init(&exchange->worker->spare, 0);
 }
 

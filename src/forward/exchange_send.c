@@ -38,6 +38,7 @@ static void note_flushed(struct exchange *exchange)
 {
     if (!exchange->keeping) {
         text_clear(&exchange->out);
+        exchange->out.wiped = false; /* that was the head, and what follows is the body */
         exchange->out_at = 0;
     }
     exchange->sent = exchange->body_over;

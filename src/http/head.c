@@ -6,8 +6,8 @@
 void http_head_init(struct http_head *head, size_t limit)
 {
     *head = (struct http_head){.count = 0};
-    text_init(&head->line, limit);
-    text_init(&head->bytes, limit);
+    head->line = (struct text){.limit = limit, .wiped = true};
+    head->bytes = (struct text){.limit = limit, .wiped = true};
 }
 
 void http_head_release(struct http_head *head)
@@ -19,18 +19,10 @@ void http_head_release(struct http_head *head)
     head->count = head->capacity = 0;
 }
 
-static void wipe(struct text *text)
-{
-    if (text->data != NULL) {
-        explicit_bzero(text->data, text->length);
-    }
-    text_clear(text);
-}
-
 void http_head_clear(struct http_head *head)
 {
-    wipe(&head->line);
-    wipe(&head->bytes);
+    text_clear(&head->line);
+    text_clear(&head->bytes);
     head->count = 0;
     head->failed = false;
 }

@@ -2,7 +2,7 @@
  * The head of a message that we send: built up, maybe signed, then written out in one canonical form, so that what was
  * judged is what the other side reads. Names are in lower case, one blank follows the colon, nothing is folded.
  *
- * Memory: two blocks, the bytes within a limit. When memory runs out `failed` is set, later additions do nothing, and
+ * Memory: two blocks, the bytes within a limit, and wiped wherever they are let go of: a value may be a secret. When memory runs out `failed` is set, later additions do nothing, and
  * the caller looks once, at the end.
  */
 #ifndef POSTERN_HTTP_HEAD_H

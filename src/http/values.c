@@ -45,7 +45,7 @@ static struct http_secret *find_secret(struct http_secrets *secrets, const char 
     if (secret->path == NULL) {
         return NULL;
     }
-    text_init(&secret->value, HTTP_SECRET_MAX);
+    secret->value = (struct text){.limit = HTTP_SECRET_MAX, .wiped = true};
     secrets->count++;
     return secret;
 }
@@ -65,20 +65,20 @@ static bool same_file(const struct stat *a, const struct stat *b)
 static int read_whole(int fd, struct text *out)
 {
     char buffer[4096];
-    for (;;) {
+    int r = 1;
+    while (r > 0) {
         ssize_t count = read(fd, buffer, sizeof buffer);
         if (count <= 0) {
-            return count == 0 ? 0 : -errno;
-        }
-        size_t room = HTTP_SECRET_MAX - out->length;
-        if ((size_t)count > room) {
-            return -EFBIG;
-        }
-        text_add_bytes(out, buffer, (size_t)count);
-        if (out->failed) {
-            return -ENOMEM;
+            r = count == 0 ? 0 : -errno;
+        } else if ((size_t)count > HTTP_SECRET_MAX - out->length) {
+            r = -EFBIG;
+        } else {
+            text_add_bytes(out, buffer, (size_t)count);
+            r = out->failed ? -ENOMEM : 1;
         }
     }
+    explicit_bzero(buffer, sizeof buffer);
+    return r;
 }
 
 static int read_open_file(struct http_secret *secret, int fd)

@@ -1,9 +1,11 @@
 /* What variables are worth, and that secrets are read anew when they change. */
 #include "fault.h"
+#include "http/head.h"
 #include "http/values.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -54,6 +56,62 @@ static int tear_down(void **state)
     http_secrets_release(&secrets);
     unlink(path);
     return rmdir(directory);
+}
+
+/* ---- What memory that grows, or is freed, leaves behind ---- */
+
+static bool left_behind;
+
+static void look_behind(void *old)
+{
+    left_behind |= old != NULL && memmem(old, malloc_usable_size(old), "secret", 6) != NULL;
+}
+
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size)
+{
+    look_behind(old);
+    return __real_realloc(old, size);
+}
+
+void __real_free(void *old);
+void __wrap_free(void *old);
+void __wrap_free(void *old)
+{
+    look_behind(old);
+    __real_free(old);
+}
+
+/* Into a head that grows as it takes them, is written to be used again, and goes. */
+static void leaves_no_secret_behind(void **state)
+{
+    struct http_head head;
+    struct error err;
+    char content[1000];
+    (void)state;
+    memset(content, 'x', sizeof content);
+    memcpy(content, "secret", 6);
+    write_file(path, content, 10);
+    left_behind = false;
+    http_head_init(&head, 0);
+    for (unsigned i = 0; i < 100; i++) {
+        http_head_begin(&head, http_span_of("authorization"));
+        assert_int_equal(http_values_get(&values, HTTP_VARIABLE_CREDENTIAL, "token", &head.bytes, &err), 0);
+        http_head_end(&head);
+    }
+    text_add(&head.line, "GET /secret HTTP/1.1");
+    http_head_clear(&head);
+    assert_null(memmem(head.bytes.data, head.bytes.capacity, "secret", 6));
+    text_add(&head.line, "GET /secret HTTP/1.1");
+    http_head_release(&head);
+    write_file(path, content, sizeof content); /* it grows, and is read anew */
+    struct text out = TEXT_SECRET_INIT;
+    assert_int_equal(http_values_get(&values, HTTP_VARIABLE_CREDENTIAL, "token", &out, &err), 0);
+    assert_int_equal(out.length, sizeof content);
+    text_release(&out);
+    http_secrets_release(&secrets);
+    assert_false(left_behind);
 }
 
 static void check(enum http_variable kind, const char *name, const char *wanted)
@@ -216,6 +274,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_mark_of_a_change_counts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_large_file_is_no_secret, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_fifo_keeps_nobody_waiting, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(leaves_no_secret_behind, set_up, tear_down),
         cmocka_unit_test_setup_teardown(calls_fail, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@ postern_unit_test(http template FAULTS)
 postern_unit_test(http header_rules FAULTS)
 postern_unit_test(http policy FAULTS)
 postern_unit_test(http fields)
-postern_unit_test(http values FAULTS)
+postern_unit_test(http values FAULTS LINK_OPTIONS -Wl,--wrap=realloc,--wrap=free)
 postern_unit_test(http opinion)
 
 # What the forwarder does with requests: the program that tests/smuggling asks.
