@@ -8,7 +8,7 @@
 void http_fields_init(struct http_fields *fields, size_t limit)
 {
     *fields = (struct http_fields){.list = NULL};
-    text_init(&fields->bytes, limit);
+    fields->bytes = (struct text){.limit = limit, .wiped = true}; /* an Authorization, say */
 }
 
 void http_fields_release(struct http_fields *fields)
