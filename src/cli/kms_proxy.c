@@ -213,7 +213,7 @@ static int run(struct kms_proxy_command *command, struct postern_kms *kms)
     int r = signals < 0 ? signals : serve(command, kms, signals, &err);
     if (r == -ETIMEDOUT) {
         /* Threads still use the client: nothing is to be freed, nor any function to be run at exit. */
-        (void)cli_failed(command->cli, "%s: they are cut", err.text);
+        (void)cli_failed(command->cli, "%s, and cut", err.text);
         _exit(CLI_FAILED);
     }
     if (signals >= 0) {

@@ -58,8 +58,7 @@ static void test_a_flood_is_counted(void **state)
     notes_say(&notes, "matters");
     fflush(out);
     char wanted[100];
-    snprintf(wanted, sizeof wanted, "postern: matters (%ju lines left out before)\n",
-             (uintmax_t)left_out);
+    snprintf(wanted, sizeof wanted, "postern: matters (%ju lines left out before)\n", (uintmax_t)left_out);
     assert_non_null(strstr(text, wanted));
     assert_int_equal(notes.left_out, 0);
 
