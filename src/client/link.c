@@ -392,13 +392,11 @@ const char *link_greeting_advice(uint32_t code)
 {
     switch (code) {
     case CODE_PROTOCOL:
-        return "; the other end does not speak the framed protocol: see that a listener with `protocol: "
-               "framed` "
-               "is there";
+        return "; the other end does not speak the framed protocol: see that a listener with "
+               "`protocol: framed` is there";
     case CODE_LOST:
-        return "; see that a listener with `protocol: framed` is there, whose `allow` has this enclave, and "
-               "look "
-               "at the daemon's log";
+        return "; see that a listener with `protocol: framed` is there, whose `allow` has this enclave, "
+               "and look at the daemon's log";
     case CODE_TIMEOUT:
         return "; see that posternd runs there, and a listener with `protocol: framed`";
     default:
