@@ -2,7 +2,7 @@
 #include "net/poller.h"
 
 #include "fault.h"
-#include "loopback.h"
+#include "poller_bench.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,78 +43,11 @@ int __wrap_uv_poll_start(uv_poll_t *handle, int events, uv_poll_cb cb)
     return fault_strikes(FAULT_OWN) ? UV_EEXIST : __real_uv_poll_start(handle, events, cb);
 }
 
-/* Of each test, from its set-up to its tear-down. */
-static struct loopback bench;
-
-static int open_bench(void **state)
-{
-    (void)state;
-    loopback_open(&bench);
-    return 0;
-}
-
-static int close_bench(void **state)
-{
-    (void)state;
-    loopback_close(&bench);
-    return 0;
-}
-
-/* A watched socket, its other end, and what was reported. */
-struct seen {
-    struct watcher watcher;
-    struct peer peer;
-    int fd;
-    unsigned calls;
-    uint32_t events;
-    void (*then)(struct seen *seen);
-    struct seen *other;
-};
-
-static void on_report(struct watcher *watcher, uint32_t events)
-{
-    struct seen *seen = CONTAINER_OF(watcher, struct seen, watcher);
-    seen->calls++;
-    seen->events = events;
-    if (seen->then != NULL) {
-        seen->then(seen);
-    }
-}
-
-static void seen_open_with(struct seen *seen, enum poller_room room)
-{
-    int fds[2];
-    memset(seen, 0, sizeof *seen);
-    pair_of_unix(fds);
-    seen->fd = fds[0];
-    peer_init(&seen->peer, fds[1]);
-    assert_int_equal(poller_add(&bench.loop.poller, &seen->watcher, fds[0], room, on_report), 0);
-}
-
-static void seen_open(struct seen *seen)
-{
-    seen_open_with(seen, ROOM_REPORTED);
-}
-
-static void seen_close(struct seen *seen)
-{
-    poller_remove(&bench.loop.poller, &seen->watcher);
-    close(seen->fd);
-    peer_close(&seen->peer);
-}
-
-static void settle(void)
-{
-    for (int i = 0; i < 3; i++) {
-        loopback_turn(&bench);
-    }
-}
-
 /* Two of them, whose first reports are over. */
 static void two_settled(struct seen *one, struct seen *two)
 {
-    seen_open(one);
-    seen_open(two);
+    seen_open(one, ROOM_REPORTED);
+    seen_open(two, ROOM_REPORTED);
     settle();
     one->calls = two->calls = 0;
 }
@@ -123,7 +56,7 @@ static void test_the_present_state_is_reported_once(void **state)
 {
     struct seen one;
     (void)state;
-    seen_open(&one);
+    seen_open(&one, ROOM_REPORTED);
     settle();
     assert_int_equal(one.calls, 1);
     assert_int_equal(one.events, EPOLLOUT);
@@ -202,7 +135,7 @@ static void test_a_watcher_removes_itself(void **state)
 {
     struct seen one;
     (void)state;
-    seen_open(&one);
+    seen_open(&one, ROOM_REPORTED);
     one.then = remove_self;
     settle();
     peer_say(&one.peer, 1);
@@ -215,7 +148,7 @@ static void test_again_comes_once_with_the_events_asked_for(void **state)
 {
     struct seen one;
     (void)state;
-    seen_open(&one);
+    seen_open(&one, ROOM_REPORTED);
     settle();
     one.calls = 0;
     poller_again(&bench.loop.poller, &one.watcher, EPOLLIN);
@@ -239,8 +172,8 @@ static void test_again_lets_others_have_their_turn(void **state)
 {
     struct seen busy, other;
     (void)state;
-    seen_open(&busy);
-    seen_open(&other);
+    seen_open(&busy, ROOM_REPORTED);
+    seen_open(&other, ROOM_REPORTED);
     settle();
     busy.then = ask_again;
     poller_again(&bench.loop.poller, &busy.watcher, EPOLLIN);
@@ -361,7 +294,7 @@ static void test_mute_holds_back_bytes_but_not_the_end(void **state)
 {
     struct seen one;
     (void)state;
-    seen_open(&one);
+    seen_open(&one, ROOM_REPORTED);
     settle();
     poller_mute(&bench.loop.poller, &one.watcher, true);
     settle();
@@ -383,81 +316,11 @@ static void test_mute_holds_back_bytes_but_not_the_end(void **state)
     seen_close(&one);
 }
 
-/* A unix socket has room again with each read of its peer. */
-static void exchange(struct seen *seen)
-{
-    char byte;
-    assert_int_equal(write(seen->fd, "x", 1), 1);
-    assert_int_equal(read(seen->peer.fd, &byte, 1), 1);
-    settle();
-}
-
-static void test_room_is_reported_on_demand(void **state)
-{
-    struct seen one;
-    (void)state;
-    seen_open_with(&one, ROOM_ON_DEMAND);
-    exchange(&one);
-    assert_int_equal(one.calls, 0);
-    poller_await_room(&bench.loop.poller, &one.watcher);
-    settle();
-    assert_int_equal(one.calls, 1); /* there is room already */
-    assert_int_equal(one.events, EPOLLOUT);
-    poller_await_room(&bench.loop.poller, &one.watcher);
-    exchange(&one);
-    assert_int_equal(one.calls, 2);
-    exchange(&one);
-    assert_int_equal(one.calls, 3); /* nobody asked: the last of them */
-    exchange(&one);
-    assert_int_equal(one.calls, 3);
-    poller_await_room(&bench.loop.poller, &one.watcher);
-    settle();
-    assert_int_equal(one.calls, 4);
-    seen_close(&one);
-}
-
-static void test_what_comes_is_reported_without_a_demand_for_room(void **state)
-{
-    struct seen one;
-    (void)state;
-    seen_open_with(&one, ROOM_ON_DEMAND);
-    poller_mute(&bench.loop.poller, &one.watcher, true);
-    poller_await_room(&bench.loop.poller, &one.watcher);
-    settle();
-    assert_int_equal(one.events, EPOLLOUT);
-    peer_say(&one.peer, 1);
-    settle();
-    assert_int_equal(one.calls, 1); /* muted it stays */
-    poller_mute(&bench.loop.poller, &one.watcher, false);
-    settle();
-    assert_int_equal(one.events & EPOLLIN, EPOLLIN);
-    peer_finish(&one.peer);
-    settle();
-    assert_int_equal(one.events & EPOLLRDHUP, EPOLLRDHUP);
-    seen_close(&one);
-}
-
-static void test_to_await_room_where_it_is_reported_changes_nothing(void **state)
-{
-    struct seen one;
-    (void)state;
-    seen_open(&one);
-    settle();
-    poller_await_room(&bench.loop.poller, &one.watcher);
-    settle();
-    assert_int_equal(one.calls, 1);
-    exchange(&one);
-    assert_int_equal(one.calls, 2);
-    exchange(&one);
-    assert_int_equal(one.calls, 3);
-    seen_close(&one);
-}
-
 static void test_a_socket_moves_with_its_reports(void **state)
 {
     struct seen from, to = {.calls = 0};
     (void)state;
-    seen_open(&from);
+    seen_open(&from, ROOM_REPORTED);
     settle();
     from.calls = 0;
     poller_again(&bench.loop.poller, &from.watcher, EPOLLIN);
@@ -499,8 +362,8 @@ static void test_what_was_fetched_for_the_old_watcher_is_dropped(void **state)
 {
     struct seen one, two;
     (void)state;
-    seen_open(&one);
-    seen_open(&two);
+    seen_open(&one, ROOM_REPORTED);
+    seen_open(&two, ROOM_REPORTED);
     settle();
     one.watcher.cb = on_moved_report;
     one.other = &two;
@@ -556,7 +419,7 @@ static void test_more_sockets_than_one_batch(void **state)
     (void)state;
     assert_non_null(many);
     for (unsigned i = 0; i < COUNT; i++) {
-        seen_open(&many[i]);
+        seen_open(&many[i], ROOM_REPORTED);
         many[i].other = &many[COUNT - 1];
         many[i].then = ask_of_last;
     }
@@ -594,7 +457,7 @@ static void test_a_bad_report_is_passed_over(void **state)
 {
     struct seen one;
     (void)state;
-    seen_open(&one);
+    seen_open(&one, ROOM_REPORTED);
     polled(&bench.loop.poller.poll, UV_EBADF, 0);
     assert_int_equal(one.calls, 0);
     int epoll = bench.loop.poller.epoll_fd;
@@ -645,8 +508,6 @@ static void test_faults(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_bench, close_bench)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -660,9 +521,6 @@ int main(void)
         TEST(test_what_was_fetched_tells_who_is_quiet),
         TEST(test_who_was_told_in_this_batch_is_not_known_to_be_quiet),
         TEST(test_mute_holds_back_bytes_but_not_the_end),
-        TEST(test_room_is_reported_on_demand),
-        TEST(test_what_comes_is_reported_without_a_demand_for_room),
-        TEST(test_to_await_room_where_it_is_reported_changes_nothing),
         TEST(test_a_socket_moves_with_its_reports),
         TEST(test_what_was_fetched_for_the_old_watcher_is_dropped),
         TEST(test_a_listener_is_level_triggered),

@@ -15,6 +15,10 @@ add_library(loopback STATIC "${PROJECT_SOURCE_DIR}/tests/lib/loopback.c")
 target_link_libraries(loopback PRIVATE postern_net postern_options cmocka)
 postern_unit_test(net poller FAULTS USES loopback
   LINK_OPTIONS -Wl,--wrap=epoll_ctl,--wrap=uv_poll_init,--wrap=uv_poll_start)
+postern_unit_test(net poller_room USES loopback)
+foreach(module poller poller_room)
+  target_sources(test_net_${module} PRIVATE net/poller_bench.c)
+endforeach()
 postern_unit_test(net loop FAULTS USES loopback LINK_OPTIONS -Wl,--wrap=uv_loop_init,--wrap=uv_poll_start)
 postern_unit_test(net pipe_pool FAULTS LINK_OPTIONS -Wl,--wrap=fcntl)
 
