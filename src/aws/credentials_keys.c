@@ -13,7 +13,7 @@ uint64_t credentials_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-void credentials_wipe(char *string)
+static void wipe(char *string)
 {
     if (string != NULL) {
         OPENSSL_cleanse(string, strlen(string));
@@ -24,9 +24,9 @@ void credentials_wipe(char *string)
 void credentials_keys_release(struct credentials_keys *keys)
 {
     if (keys != NULL) {
-        credentials_wipe(keys->access_key_id);
-        credentials_wipe(keys->secret_access_key);
-        credentials_wipe(keys->session_token);
+        wipe(keys->access_key_id);
+        wipe(keys->secret_access_key);
+        wipe(keys->session_token);
         *keys = (struct credentials_keys){.expires = 0};
     }
 }

@@ -33,9 +33,6 @@ int credentials_keys_set(struct credentials_keys *ret, const char *id, const cha
 /* Wipes and frees. Harmless on what is empty, and on NULL. */
 void credentials_keys_release(struct credentials_keys *keys);
 
-/* Wipes and frees a string that may hold a secret; NULL is harmless. */
-void credentials_wipe(char *string);
-
 /* The time of day, by which keys expire, in milliseconds since 1970. */
 uint64_t credentials_now_ms(void);
 

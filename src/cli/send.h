@@ -80,8 +80,7 @@ int send_say_failure(struct send *send, const struct postern_error *err);
 /* The answer is whole: says what there is to say about it, and returns the exit code. */
 int send_say_answer(struct send *send);
 
-/* "POST /reports/7" for people. */
+/* As people are told it. */
 const char *send_method(const struct send *send);
-const char *send_path(const struct send *send);
 
 #endif

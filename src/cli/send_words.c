@@ -17,7 +17,7 @@ const char *send_method(const struct send *send)
     return send->body.kind == SEND_NOTHING ? "GET" : "POST";
 }
 
-const char *send_path(const struct send *send)
+static const char *path_of(const struct send *send)
 {
     return send->request_options.path != NULL ? send->request_options.path : "/";
 }
@@ -57,9 +57,9 @@ int send_say_failure(struct send *send, const struct postern_error *err)
     }
     if (err->code != 0) {
         cli_failed(send->cli, "route %s: %s %s: the stream was cut: %s", send->route, send_method(send),
-                   send_path(send), why_format(err->code, NULL, text));
+                   path_of(send), why_format(err->code, NULL, text));
     } else {
-        cli_failed(send->cli, "route %s: %s %s: %s", send->route, send_method(send), send_path(send),
+        cli_failed(send->cli, "route %s: %s %s: %s", send->route, send_method(send), path_of(send),
                    err->message);
     }
     say_how_far(send, err);
@@ -109,10 +109,10 @@ static int say_error(struct send *send)
     bool shown = isatty(STDOUT_FILENO); /* the document stands there already */
     const char *detail = shown || problem.detail[0] == '\0' ? "" : problem.detail;
     const char *advice = problem.detail[0] == '\0' ? hint(send->status) : shown ? "" : problem.advice;
-    cli_say(send->cli, "route %s: %s %s: %d %s%s%s%s%s%s%s%s", send->route, send_method(send),
-            send_path(send), send->status, http_status_words((unsigned)send->status),
-            problem.code[0] != '\0' ? ", " : "", problem.code, detail[0] != '\0' ? ": " : "", detail,
-            advice[0] != '\0' ? "; " : "", advice, retry);
+    cli_say(send->cli, "route %s: %s %s: %d %s%s%s%s%s%s%s%s", send->route, send_method(send), path_of(send),
+            send->status, http_status_words((unsigned)send->status), problem.code[0] != '\0' ? ", " : "",
+            problem.code, detail[0] != '\0' ? ": " : "", detail, advice[0] != '\0' ? "; " : "", advice,
+            retry);
     return CLI_HTTP_ERROR;
 }
 
@@ -130,6 +130,6 @@ int send_say_answer(struct send *send)
         send->cli,
         "route %s: %s %s: %d %s came before the whole body was taken: only %s were sent; do not "
         "rely on it, and look at what is behind the route",
-        send->route, send_method(send), send_path(send), send->status,
+        send->route, send_method(send), path_of(send), send->status,
         http_status_words((unsigned)send->status), units_human_size(send->sent, have));
 }

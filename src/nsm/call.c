@@ -158,7 +158,8 @@ int nsm_malformed(const char *name, struct error *err)
     return error_set(err, -EBADMSG, "the NSM's answer to %s is not what it should be", name);
 }
 
-int nsm_error(const char *name, size_t length)
+/* The errno value of an error's name in the device's API: see nsm.h. */
+static int code_of(const char *name, size_t length)
 {
     static const struct {
         const char *name;
@@ -197,7 +198,7 @@ static int refusal(const struct answer *answer, const char *name, struct error *
         !is_word(text, length)) {
         return nsm_malformed(name, err);
     }
-    return error_set(err, nsm_error(text, length), "the NSM refuses %s: %.*s", name, (int)length, text);
+    return error_set(err, code_of(text, length), "the NSM refuses %s: %.*s", name, (int)length, text);
 }
 
 /* A map of more than one pair could say both. */
@@ -218,7 +219,8 @@ static bool is_text(const struct answer *answer, const char *name)
     return answer_text(answer, &text, &length) && length == strlen(name) && !memcmp(text, name, length);
 }
 
-int nsm_read(const struct nsm_reply *reply, const char *name, struct answer *ret, struct error *err)
+/* The second half of nsm_call(). */
+static int read_reply(const struct nsm_reply *reply, const char *name, struct answer *ret, struct error *err)
 {
     struct answer all;
 
@@ -318,5 +320,5 @@ int nsm_call(struct nsm *nsm, const struct nsm_request *request, struct nsm_repl
                          request->name, request->size, NSM_REQUEST_MAX);
     }
     code = ask(nsm, request, reply, err);
-    return code < 0 ? code : nsm_read(reply, request->name, ret, err);
+    return code < 0 ? code : read_reply(reply, request->name, ret, err);
 }

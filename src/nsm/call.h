@@ -31,21 +31,7 @@ struct nsm_reply {
 int nsm_call(struct nsm *nsm, const struct nsm_request *request, struct nsm_reply *reply, struct answer *ret,
              struct error *err) MUST_CHECK;
 
-/* The second half of it. */
-int nsm_read(const struct nsm_reply *reply, const char *name, struct answer *ret,
-             struct error *err) MUST_CHECK;
-
 /* -EBADMSG, and says that the answer to this operation is none. */
 int nsm_malformed(const char *name, struct error *err);
-
-/* What each operation makes of the place that nsm_call() found. For them, and for tests. */
-int nsm_read_document(const struct answer *at, const uint8_t **ret, size_t *ret_size,
-                      struct error *err) MUST_CHECK;
-int nsm_read_random(const struct answer *at, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length,
-                    struct error *err) MUST_CHECK;
-int nsm_read_time(const struct answer *at, uint64_t *ret_ms, struct error *err) MUST_CHECK;
-int nsm_read_description(const struct answer *at, struct nsm_description *ret, struct error *err) MUST_CHECK;
-int nsm_read_pcr(const struct answer *at, bool with_lock, const char *name, struct nsm_pcr *ret,
-                 struct error *err) MUST_CHECK;
 
 #endif

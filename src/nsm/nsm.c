@@ -7,7 +7,7 @@
 
 /* ---- Documents ---- */
 
-int nsm_read_document(const struct answer *at, const uint8_t **ret, size_t *ret_size, struct error *err)
+static int read_document(const struct answer *at, const uint8_t **ret, size_t *ret_size, struct error *err)
 {
     struct answer inner;
 
@@ -40,11 +40,11 @@ static bool timestamp_of(const uint8_t *document, size_t size, uint64_t *ret_ms)
     return true;
 }
 
-int nsm_read_time(const struct answer *at, uint64_t *ret_ms, struct error *err)
+static int read_time(const struct answer *at, uint64_t *ret_ms, struct error *err)
 {
     const uint8_t *document;
     size_t size;
-    int code = nsm_read_document(at, &document, &size, err);
+    int code = read_document(at, &document, &size, err);
 
     if (code < 0) {
         return code;
@@ -94,7 +94,7 @@ int nsm_attest_until(struct nsm *nsm, const struct nsm_attest_request *request, 
 
     asked.deadline = deadline;
     code = code < 0 ? code : nsm_call(nsm, &asked, &reply, &at, err);
-    code = code < 0 ? code : nsm_read_document(&at, &bytes, &size, err);
+    code = code < 0 ? code : read_document(&at, &bytes, &size, err);
     if (code == 0) {
         memcpy(document, bytes, size);
         *ret_size = size;
@@ -111,13 +111,13 @@ int nsm_time(struct nsm *nsm, uint64_t *ret_ms, struct error *err)
     int code = request_document(&asked, &nothing, err);
 
     code = code < 0 ? code : nsm_call(nsm, &asked, &reply, &at, err);
-    return code < 0 ? code : nsm_read_time(&at, ret_ms, err);
+    return code < 0 ? code : read_time(&at, ret_ms, err);
 }
 
 /* ---- Random bytes ---- */
 
-int nsm_read_random(const struct answer *at, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length,
-                    struct error *err)
+static int read_random(const struct answer *at, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_length,
+                       struct error *err)
 {
     struct answer inner;
     const uint8_t *random;
@@ -140,7 +140,7 @@ int nsm_random(struct nsm *nsm, uint8_t bytes[NSM_RANDOM_MAX], size_t *ret_lengt
 
     nsm_request_init(&asked, "GetRandom", 0);
     code = nsm_call(nsm, &asked, &reply, &at, err);
-    code = code < 0 ? code : nsm_read_random(&at, bytes, ret_length, err);
+    code = code < 0 ? code : read_random(&at, bytes, ret_length, err);
     explicit_bzero(&reply, sizeof reply);
     return code;
 }
@@ -197,7 +197,7 @@ static bool take_locked(const struct answer *map, uint32_t *ret)
     return true;
 }
 
-int nsm_read_description(const struct answer *at, struct nsm_description *ret, struct error *err)
+static int read_description(const struct answer *at, struct nsm_description *ret, struct error *err)
 {
     memset(ret, 0, sizeof *ret);
     if (!take_u16(at, "version_major", &ret->version[0]) ||
@@ -219,13 +219,13 @@ int nsm_describe(struct nsm *nsm, struct nsm_description *ret, struct error *err
 
     nsm_request_init(&asked, "DescribeNSM", 0);
     code = nsm_call(nsm, &asked, &reply, &at, err);
-    return code < 0 ? code : nsm_read_description(&at, ret, err);
+    return code < 0 ? code : read_description(&at, ret, err);
 }
 
 /* ---- PCRs ---- */
 
-int nsm_read_pcr(const struct answer *at, bool with_lock, const char *name, struct nsm_pcr *ret,
-                 struct error *err)
+static int read_pcr(const struct answer *at, bool with_lock, const char *name, struct nsm_pcr *ret,
+                    struct error *err)
 {
     struct answer inner;
     const uint8_t *value;
@@ -259,7 +259,7 @@ int nsm_describe_pcr(struct nsm *nsm, uint16_t index, struct nsm_pcr *ret, struc
 
     request_number(&asked, "DescribePCR", 1, "index", index);
     code = nsm_call(nsm, &asked, &reply, &at, err);
-    return code < 0 ? code : nsm_read_pcr(&at, true, asked.name, ret, err);
+    return code < 0 ? code : read_pcr(&at, true, asked.name, ret, err);
 }
 
 int nsm_extend_pcr(struct nsm *nsm, uint16_t index, const void *data, size_t size, struct nsm_pcr *ret,
@@ -274,7 +274,7 @@ int nsm_extend_pcr(struct nsm *nsm, uint16_t index, const void *data, size_t siz
     nsm_request_text(&asked, "data");
     nsm_request_bytes(&asked, &(struct nsm_bytes){.data = data, .size = size});
     code = nsm_call(nsm, &asked, &reply, &at, err);
-    return code < 0 ? code : nsm_read_pcr(&at, false, asked.name, ret, err);
+    return code < 0 ? code : read_pcr(&at, false, asked.name, ret, err);
 }
 
 static int lock(struct nsm *nsm, const char *name, const char *key, uint16_t value, struct error *err)

@@ -6,8 +6,9 @@
  * earlier. A deadline bounds everything else: waiting for other threads, and a software NSM.
  *
  * What can go wrong is the same everywhere: -EMSGSIZE, the request is larger than the driver or the device takes (nothing was
- * sent), or the answer was cut; -EBADMSG, the answer is none; what the device answers by {"Error": name}, see nsm_error(); and
- * what the driver or a software NSM's connection fails with, -ETIMEDOUT among them.
+ * sent), or the answer was cut; -EBADMSG, the answer is none; what the device answers by {"Error": name}: InvalidArgument -EINVAL,
+ * InvalidIndex -ERANGE, ReadOnlyIndex -EROFS, InvalidOperation -EOPNOTSUPP, BufferTooSmall -ENOBUFS, InputTooLarge -EMSGSIZE,
+ * -EIO all others; and what the driver or a software NSM's connection fails with, -ETIMEDOUT among them.
  */
 #ifndef POSTERN_NSM_NSM_H
 #define POSTERN_NSM_NSM_H
@@ -98,11 +99,5 @@ int nsm_extend_pcr(struct nsm *nsm, uint16_t index, const void *data, size_t siz
 /* That PCR, or all below `range`, cannot be changed any more until the enclave ends. */
 int nsm_lock_pcr(struct nsm *nsm, uint16_t index, struct error *err) MUST_CHECK;
 int nsm_lock_pcrs(struct nsm *nsm, uint16_t range, struct error *err) MUST_CHECK;
-
-/*
- * The errno value of an error's name in the device's API: InvalidArgument -EINVAL, InvalidIndex -ERANGE, ReadOnlyIndex -EROFS,
- * InvalidOperation -EOPNOTSUPP, BufferTooSmall -ENOBUFS, InputTooLarge -EMSGSIZE; -EIO for all others.
- */
-int nsm_error(const char *name, size_t length);
 
 #endif
