@@ -53,6 +53,8 @@ static void refuse(struct run_clock *clock, enum clock_verdict verdict, const st
 
     if (verdict == CLOCK_TOO_OLD) {
         snprintf(text, sizeof text, "the %s's time is before this program was built: not followed", source);
+    } else if (verdict == CLOCK_TOO_VAGUE) {
+        snprintf(text, sizeof text, "the %s's time came too late to be of use: not followed", source);
     } else {
         snprintf(text, sizeof text,
                  "the %s's time is %s from ours, further than clock_bound allows: not followed", source,
@@ -86,7 +88,7 @@ static void take(struct run_clock *clock, const struct clock_sample *sample, con
     int64_t since = clock->clock.checked_monotone;
     enum clock_verdict verdict = clock_judge(&clock->clock, sample);
 
-    if (verdict == CLOCK_TOO_OLD || verdict == CLOCK_TOO_FAR) {
+    if (verdict == CLOCK_TOO_OLD || verdict == CLOCK_TOO_FAR || verdict == CLOCK_TOO_VAGUE) {
         refuse(clock, verdict, sample, source);
         return;
     }
@@ -136,6 +138,7 @@ void run_clock_init(struct run_clock *clock, const struct settings *settings, st
     memset(clock, 0, sizeof *clock);
     clock->settings = settings;
     clock->told = told;
+    clock->patience_ms = RUN_CLOCK_PATIENCE_MS;
     clock_init(&clock->clock, (int64_t)settings->clock_bound * 1000000);
     if (settings->clock != SETTINGS_CLOCK_OFF && !ask_ptp(clock) && nsm) {
         ask_nsm(clock, nsm);
@@ -156,10 +159,17 @@ static void next_question(struct run_clock *clock)
     clock->ask[0]++;
 }
 
+/* A parent that never answers would end the watch without a word. */
+static void on_patience_over(struct cli_timer *timer)
+{
+    run_stream_fail(&CONTAINER_OF(timer, struct run_clock, patience)->stream, -ETIMEDOUT);
+}
+
 static void on_opened(struct run_stream *stream)
 {
     struct run_clock *clock = of(stream);
 
+    cli_timer_start(clock->loop, &clock->patience, cli_now_ms() + clock->patience_ms, on_patience_over);
     clock->words = 0;
     clock->have_best = false;
     next_question(clock);
@@ -242,6 +252,7 @@ static void on_over(struct run_stream *stream, const char *why)
 {
     struct run_clock *clock = of(stream);
 
+    cli_timer_stop(&clock->patience);
     stream->wanted = !clock->have_best && !clock->known;
     if (clock->have_best) {
         clock->have_best = false;
@@ -286,5 +297,6 @@ void run_clock_stop(struct run_clock *clock)
 {
     if (clock->loop) {
         cli_timer_stop(&clock->timer);
+        cli_timer_stop(&clock->patience);
     }
 }

@@ -17,12 +17,16 @@
 #define RUN_CLOCK_ANSWER 16u /* and then u64, nanoseconds since 1970 */
 #define RUN_CLOCK_WORDS  4u  /* questions in a row */
 
+#define RUN_CLOCK_PATIENCE_MS 10000u /* for the answers to all of them */
+
 struct run_clock {
     const struct settings *settings;
     const struct tell *told;
     struct cli_loop *loop;
     struct clock clock;
     struct cli_timer timer;
+    struct cli_timer patience; /* runs while the questions are open */
+    uint32_t patience_ms;
     void (*first)(
         struct run_clock *clock); /* called once, when the time is known for the first time; may be NULL */
     bool known;

@@ -199,6 +199,12 @@ void run_stream_wake(struct run_stream *stream)
     }
 }
 
+void run_stream_fail(struct run_stream *stream, int status)
+{
+    tunnel_fail(&stream->tunnel, status);
+    cli_link_touch(&stream->wire->link);
+}
+
 /* ---- The session ---- */
 
 static void on_ready(struct connection *connection)

@@ -76,4 +76,7 @@ void run_stream_init(struct run_stream *stream, struct run_wire *wire, const str
 /* It is wanted, from now on: or has something to say, when it is open. */
 void run_stream_wake(struct run_stream *stream);
 
+/* An open one is given up: `over` will say the status's words. */
+void run_stream_fail(struct run_stream *stream, int status);
+
 #endif

@@ -43,6 +43,9 @@ enum clock_verdict clock_judge(struct clock *clock, const struct clock_sample *s
     if (sample->real + sample->offset < clock->built) {
         return CLOCK_TOO_OLD;
     }
+    if (!sample->trusted && sample->error > CLOCK_ERROR_MAX) {
+        return CLOCK_TOO_VAGUE;
+    }
     if (clock->anchored && !sample->trusted && distance(clock, sample) > allowed(clock, sample)) {
         return CLOCK_TOO_FAR;
     }

@@ -4,7 +4,7 @@
  * The parent is not trusted, the hypervisor is. So the hypervisor's word (its PTP clock, or the NSM's timestamp) is
  * followed, and the parent's within bounds: never to before this program was built, never further than `bound` from
  * where the hypervisor's time must be by now, and without one, never further than `bound` from where the parent's own
- * first word must be. Only that first word is free, which is why nothing that must hold against the parent may
+ * first word must be; and only if it came soon after it was asked for, since how long that takes is the parent's to choose. Only that first word is free, which is why nothing that must hold against the parent may
  * rest on the time where there is no hypervisor to ask (docs/client.md).
  *
  * Small errors are slewed, so that time never goes backwards for them; larger ones are stepped.
@@ -22,6 +22,9 @@
 #define CLOCK_FINE_MAX  (CLOCK_SECOND / 1000) /* an error that is let be, beside what a sample cannot tell */
 #define CLOCK_SLEW_MAX  (CLOCK_SECOND / 2)    /* a larger one is stepped */
 #define CLOCK_DRIFT_PPM 500                   /* no oscillator of a machine that works is worse */
+#define CLOCK_ERROR_MAX \
+    CLOCK_SECOND /* what an untrusted word may leave open: who answers late may
+                                                 mean any moment since it was asked */
 
 struct nsm;
 
@@ -35,11 +38,12 @@ struct clock_sample {
 };
 
 enum clock_verdict {
-    CLOCK_FINE,    /* nothing to do */
-    CLOCK_SLEW,    /* make up for it little by little */
-    CLOCK_STEP,    /* set it */
-    CLOCK_TOO_OLD, /* refused: before the build */
-    CLOCK_TOO_FAR, /* refused: beyond the bound */
+    CLOCK_FINE,      /* nothing to do */
+    CLOCK_SLEW,      /* make up for it little by little */
+    CLOCK_STEP,      /* set it */
+    CLOCK_TOO_OLD,   /* refused: before the build */
+    CLOCK_TOO_FAR,   /* refused: beyond the bound */
+    CLOCK_TOO_VAGUE, /* refused: it came too late to say anything */
 };
 
 struct clock {

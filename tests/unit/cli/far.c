@@ -97,6 +97,10 @@ static void answer_time(struct far_stream *stream)
     struct timespec now;
     assert_int_equal(stream->length, 8);
     stream->far->time_asked++;
+    if (stream->far->time_silent) {
+        stream->length = 0;
+        return;
+    }
     clock_gettime(CLOCK_REALTIME, &now);
     uint64_t ns =
         (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + (uint64_t)stream->far->time_ahead;

@@ -39,8 +39,9 @@ struct far {
     struct text logged[FAR_LOGS]; /* of `log` */
     int64_t time_ahead;           /* ns */
     unsigned time_asked;
-    bool end_logs;   /* when it drains, as the daemon does */
-    bool time_wrong; /* answers another question than was asked */
+    bool end_logs;    /* when it drains, as the daemon does */
+    bool time_wrong;  /* answers another question than was asked */
+    bool time_silent; /* answers none */
 };
 
 void far_start(struct far *far, struct cli_loop *loop, const char *path);

@@ -209,6 +209,22 @@ static void test_answers_that_are_none(void **state)
     WAIT_FOR(&bench.loop, firsts == 1);
 }
 
+/* Else a parent that never answers would never be asked again, and nobody would be told. */
+static void test_a_parent_that_does_not_answer(void **state)
+{
+    (void)state;
+    bench.far.time_silent = true;
+    begin(NULL);
+    assert_int_equal(clock_.patience_ms, RUN_CLOCK_PATIENCE_MS);
+    clock_.patience_ms = 20;
+    WAIT_FOR(&bench.loop, bench.far.time_asked > 0);
+    WAIT_FOR(&bench.loop, run_bench_told(&bench, "route time does not tell the time: "));
+    assert_int_equal(firsts, 0);
+    clock_.patience_ms = RUN_CLOCK_PATIENCE_MS;
+    bench.far.time_silent = false;
+    WAIT_FOR(&bench.loop, firsts == 1);
+}
+
 static void test_a_time_beyond_all_years(void **state)
 {
     (void)state;
@@ -343,6 +359,7 @@ int main(void)
         TEST(test_a_parent_that_jumps),
         TEST(test_a_parent_before_the_build),
         TEST(test_answers_that_are_none),
+        TEST(test_a_parent_that_does_not_answer),
         TEST(test_a_time_beyond_all_years),
         TEST(test_a_route_that_is_refused),
         TEST(test_a_route_that_ends_at_once),

@@ -28,17 +28,23 @@ static int make_clock(void **state)
     return 0;
 }
 
-/* A word that says `theirs` when our clock says `real`, both seconds after the build, `monotone` seconds after the start. */
-static enum clock_verdict word(double theirs, double real, double monotone, bool trusted)
+/* A word that says `theirs` when our clock says `real`, both seconds after the build, `monotone` seconds after the start; `error` is half of
+ * how long asking took. */
+static enum clock_verdict late_word(double theirs, double real, double monotone, bool trusted, int64_t error)
 {
     struct clock_sample sample = {
         .real = the_clock.built + (int64_t)(real * 1e9),
         .monotone = (int64_t)(monotone * 1e9),
         .offset = (int64_t)((theirs - real) * 1e9),
-        .error = MS,
+        .error = error,
         .trusted = trusted,
     };
     return clock_judge(&the_clock, &sample);
+}
+
+static enum clock_verdict word(double theirs, double real, double monotone, bool trusted)
+{
+    return late_word(theirs, real, monotone, trusted, MS);
 }
 
 static void test_small_is_let_be_then_slewed_then_stepped(void **state)
@@ -97,6 +103,23 @@ static void test_the_hypervisor_is_followed_and_the_parent_held_to_it(void **sta
     assert_int_equal(word(10061 + 10, 10010, 21, false), CLOCK_TOO_FAR);
     assert_int_equal(word(120, 10010, 21, false), CLOCK_TOO_FAR);
     assert_int_equal(the_clock.checked_monotone, 21 * CLOCK_SECOND);
+}
+
+/* Else who holds the answer back for two hours moves the clock by one. */
+static void test_what_the_parent_says_late_is_not_followed(void **state)
+{
+    const int64_t hour = 60 * MINUTE;
+
+    (void)state;
+    assert_int_equal(late_word(100, 5, 1, false, hour), CLOCK_TOO_VAGUE); /* its first word, too */
+    assert_false(the_clock.anchored);
+    assert_int_equal(word(100, 5, 1, true), CLOCK_STEP);
+    assert_int_equal(late_word(7300 + 1830, 7300, 7201, false, hour), CLOCK_TOO_VAGUE);
+    assert_int_equal(late_word(7300 - 1830, 7300, 7201, false, hour), CLOCK_TOO_VAGUE);
+    assert_int_equal(late_word(7300 + 30, 7300, 7201, false, CLOCK_ERROR_MAX), CLOCK_STEP);
+    assert_int_equal(late_word(7300 + 30, 7300, 7201, false, CLOCK_ERROR_MAX + 1), CLOCK_TOO_VAGUE);
+    /* The hypervisor's is: the device may have been busy. */
+    assert_int_equal(late_word(7300 + 30, 7300, 7201, true, CLOCK_ERROR_MAX + 1), CLOCK_STEP);
 }
 
 /* ---- Doing it ---- */
@@ -284,6 +307,7 @@ int main(void)
         cmocka_unit_test_setup(test_the_parent_is_held_to_its_first_word, make_clock),
         cmocka_unit_test_setup(test_an_anchor_grows_old, make_clock),
         cmocka_unit_test_setup(test_the_hypervisor_is_followed_and_the_parent_held_to_it, make_clock),
+        cmocka_unit_test_setup(test_what_the_parent_says_late_is_not_followed, make_clock),
         cmocka_unit_test(test_doing),
         cmocka_unit_test(test_a_sample),
         cmocka_unit_test(test_ptp),
