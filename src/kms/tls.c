@@ -6,6 +6,8 @@
  */
 #include "kms/tls.h"
 
+#include "kms/clock.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/err.h>
@@ -65,11 +67,12 @@ static BIO_METHOD *make_method(void)
 
 /* ---- Whom to trust ---- */
 
-static void keep_session(struct kms_trust *trust, SSL_SESSION *session)
+static void keep_session(struct kms_trust *trust, SSL_SESSION *session, uint64_t verified_at)
 {
     pthread_mutex_lock(&trust->lock);
     SSL_SESSION *old = trust->session;
     trust->session = session;
+    trust->verified_at = verified_at;
     pthread_mutex_unlock(&trust->lock);
     SSL_SESSION_free(old);
 }
@@ -82,7 +85,8 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
     SSL_SESSION *copy = SSL_SESSION_dup(session);
 
     if (copy) {
-        keep_session(tls->trust, copy);
+        keep_session(tls->trust, copy,
+                     SSL_session_reused(ssl) ? tls->verified_at : kms_clock_ms(CLOCK_BOOTTIME));
     }
     return 0;
 }
@@ -237,12 +241,21 @@ static bool expect_host(SSL *ssl, const struct kms_trust *trust)
            SSL_set_tlsext_host_name(ssl, trust->host) == 1;
 }
 
-static bool resume(SSL *ssl, struct kms_trust *trust)
+/* Each resumption brings a new ticket: without an end to it, KMS's certificate would be looked at once in the life of the process. */
+static bool is_fresh(const struct kms_trust *trust)
 {
+    return trust->session && kms_clock_ms(CLOCK_BOOTTIME) - trust->verified_at < KMS_SESSION_MAX_MS;
+}
+
+static bool resume(struct kms_tls *tls)
+{
+    struct kms_trust *trust = tls->trust;
+
     pthread_mutex_lock(&trust->lock);
-    SSL_SESSION *copy = trust->session ? SSL_SESSION_dup(trust->session) : NULL;
+    SSL_SESSION *copy = is_fresh(trust) ? SSL_SESSION_dup(trust->session) : NULL;
+    tls->verified_at = trust->verified_at;
     pthread_mutex_unlock(&trust->lock);
-    bool good = !copy || SSL_set_session(ssl, copy) == 1;
+    bool good = !copy || SSL_set_session(tls->ssl, copy) == 1;
     SSL_SESSION_free(copy);
     return good;
 }
@@ -262,8 +275,7 @@ static bool prepare(struct kms_tls *tls)
         return false;
     }
     SSL_set_bio(tls->ssl, bio, bio);
-    return SSL_set_app_data(tls->ssl, tls) == 1 && expect_host(tls->ssl, tls->trust) &&
-           resume(tls->ssl, tls->trust);
+    return SSL_set_app_data(tls->ssl, tls) == 1 && expect_host(tls->ssl, tls->trust) && resume(tls);
 }
 
 int kms_tls_open(struct kms_tls *ret, struct kms_trust *trust, const struct kms_place *to, uint64_t deadline)
@@ -279,7 +291,7 @@ int kms_tls_open(struct kms_tls *ret, struct kms_trust *trust, const struct kms_
         return fail(ret, -ENOMEM);
     }
     if (SSL_connect(ret->ssl) != 1) {
-        keep_session(trust, NULL); /* it may be why */
+        keep_session(trust, NULL, 0); /* it may be why */
         return fail_ssl(ret, "the TLS handshake");
     }
     return 0;

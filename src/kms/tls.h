@@ -13,6 +13,8 @@
 
 #define KMS_HOST_MAX 253
 
+#define KMS_SESSION_MAX_MS 3600000u /* after which the certificate is looked at again */
+
 struct kms_trust {
     SSL_CTX *context;
     BIO_METHOD *method;
@@ -20,14 +22,16 @@ struct kms_trust {
     bool is_address;
     char *ca_file; /* NULL: the system's */
     pthread_mutex_t lock;
-    SSL_SESSION *session; /* of the last connection; under `lock` */
+    SSL_SESSION *session; /* of the last connection; under `lock`, as is: */
+    uint64_t verified_at; /* since boot: when the certificate that it rests on was looked at */
 };
 
 struct kms_tls {
     struct kms_trust *trust;
     struct kms_wire wire;
     SSL *ssl;
-    int verdict; /* X509_V_... */
+    int verdict;          /* X509_V_... */
+    uint64_t verified_at; /* of the session that it would resume */
     struct kms_trouble trouble;
 };
 

@@ -12,6 +12,7 @@ if(TARGET attest_envelope AND TARGET certificates)
   postern_unit_test(kms kms_faults FAULTS USES fake_kms LINK_OPTIONS -Wl,--wrap=mmap)
   postern_unit_test(kms bad_days USES fake_kms LINK_OPTIONS -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo)
   postern_unit_test(kms wiped USES fake_kms LINK_OPTIONS -Wl,--wrap=free,--wrap=realloc,--wrap=malloc)
+  postern_unit_test(kms tls USES fake_kms LINK_OPTIONS -Wl,--wrap=clock_gettime)
   postern_unit_test(kms attested USES fake_kms LINK_OPTIONS -Wl,--wrap=clock_gettime)
 endif()
 
