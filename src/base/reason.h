@@ -66,11 +66,12 @@ enum reason_kind {
     X(LIMIT_ROUTE, "limit_route", LIMIT, true, "the route carries its `max_streams` already",                \
       "raise the route's `max_streams`, or find out who holds them: `posternctl status`")                    \
     X(LIMIT_ENCLAVE, "limit_enclave", LIMIT, true,                                                           \
-      "the enclave has its `max_streams`, or `max_sessions`, open already",                                  \
-      "raise that of the enclave, or look for a leak in the enclave")                                        \
+      "the enclave has its `max_streams` or `max_sessions` open already, or 256 names being looked up",      \
+      "raise that of the enclave, or look for a leak in the enclave; if it asks for many names, for why")    \
     X(LIMIT_DAEMON, "limit_daemon", LIMIT, true,                                                             \
-      "the daemon carries its `limits.max_streams`, or `limits.max_sessions`, already",                      \
-      "raise that limit, and LimitNOFILE in the unit with it")                                               \
+      "the daemon carries its `limits.max_streams` or `limits.max_sessions` already, or looks 4,096 names "  \
+      "up",                                                                                                  \
+      "raise that limit, and LimitNOFILE in the unit with it; look at who asks for many names")              \
     X(NO_DESCRIPTORS, "no_descriptors", LIMIT, true, "the process or the system is out of file descriptors", \
       "raise LimitNOFILE in the unit, or lower `limits.max_streams`")                                        \
     X(NO_MEMORY, "no_memory", LIMIT, true, "the system is out of memory",                                    \

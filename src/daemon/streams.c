@@ -421,6 +421,18 @@ static const struct relay_ops relay_ops = {.opened = on_relay_opened,
                                            .left = on_relay_left,
                                            .ended = on_relay_ended};
 
+/* Who chooses the names that are looked up for the stream, by a number that outlives a reload: an enclave's CID. Those that have none
+ * are one. */
+static uint32_t asker_of(const struct stream_record *record)
+{
+    const struct caller *caller = &record->caller;
+    uint32_t cid = caller->kind == ADDR_VSOCK ? caller->cid : 0;
+    if (caller->enclave != CONFIG_NOBODY) {
+        cid = record->rules->config->enclaves[caller->enclave].cid;
+    }
+    return cid != 0 ? cid : UINT32_MAX;
+}
+
 static void start_socket(struct stream_record *record)
 {
     struct worker *worker = record->worker;
@@ -431,6 +443,7 @@ static void start_socket(struct stream_record *record)
     case CONFIG_RELAY:
         relay_start(&record->relay, &worker->relays, &relay_ops, record->rules->config, source.route,
                     record->fd, kind.kind);
+        record->relay.asker = asker_of(record);
         break;
     case CONFIG_LOG:
         log_stream_start(&record->log, &worker->loop, &log_ops, &source, record->fd, &kind);
@@ -444,6 +457,7 @@ static void start_socket(struct stream_record *record)
     case CONFIG_CONNECT:
         connect_stream_start(&record->relay, &worker->relays, &relay_ops, record->rules->config, source.route,
                              record->fd, kind.kind);
+        record->relay.asker = asker_of(record);
         break;
     }
 }
@@ -485,6 +499,7 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
     case CONFIG_RELAY:
         relay_start_channel(&record->relay, &worker->relays, &relay_ops, record->rules->config, source.route,
                             io, channel);
+        record->relay.asker = asker_of(record);
         break;
     case CONFIG_LOG:
         record->opened = true;
@@ -502,6 +517,7 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
         record->opened = true;
         connect_stream_start_channel(&record->relay, &worker->relays, &relay_ops, record->rules->config,
                                      source.route, io, channel);
+        record->relay.asker = asker_of(record);
         break;
     }
 }

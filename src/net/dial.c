@@ -344,11 +344,19 @@ static void connect_candidates(struct dial *dial)
     }
 }
 
+/* The reasons of a limit are told of streams otherwise. */
+static const char *why_not_resolved(enum reason why)
+{
+    return why == REASON_LIMIT_ENCLAVE  ? "too many other names are being looked up for this enclave"
+           : why == REASON_LIMIT_DAEMON ? "too many other names are being looked up"
+                                        : reason_meaning(why);
+}
+
 static void on_resolved(struct resolve_request *request, enum reason why, const struct resolved *answer)
 {
     struct dial *dial = request->data;
     if (why != REASON_NONE) {
-        error_set(&dial->err, -ENOENT, "cannot resolve %s: %s", dial->to.host, reason_meaning(why));
+        error_set(&dial->err, -ENOENT, "cannot resolve %s: %s", dial->to.host, why_not_resolved(why));
         dial->why = why;
         finish_failed(dial);
         return;
@@ -398,6 +406,7 @@ struct dial *dial_start(struct loop *loop, const struct dial_options *options, d
     dial->cb = cb;
     dial->data = data;
     dial->request.data = dial;
+    dial->request.asker = options->asker;
     uv_timer_init(&loop->uv, &dial->timer);
     dial->timer.data = dial;
     if (begin(dial) != 0) {

@@ -30,6 +30,7 @@ struct dial_options {
     const struct addr *to; /* copied */
     bool public_only;      /* names only: addresses that the guard refuses are not tried */
     int family;            /* names only: AF_INET or AF_INET6; 0: both */
+    uint32_t asker;        /* names only: of struct resolve_request */
     uint64_t timeout_ms;   /* for connecting, all addresses together, after the name is resolved */
     struct avoid
         *avoid; /* NULL; else what addresses come last, which is kept up to date. Outlives the dial */

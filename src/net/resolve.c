@@ -36,6 +36,7 @@
 struct resolve_query {
     struct resolver *resolver;
     struct cache_entry *entry; /* NULL when the answer comes too late */
+    struct resolve_asker *asker;
     uint64_t deadline;
     TAILQ_ENTRY(resolve_query) link; /* in `asked`, while there is an entry */
     struct dns_channel_question question;
@@ -196,7 +197,7 @@ static void on_answer(struct dns_channel_question *question, enum reason why,
     struct cache_entry *entry = query->entry != NULL ? detach_query(query) : NULL;
 
     uv_mutex_lock(&resolver->common->lock);
-    resolver->common->queries--;
+    resolve_common_give_place(resolver->common, query->asker);
     if (entry != NULL) {
         complete(resolver, entry, why, answer);
     }
@@ -239,19 +240,25 @@ static void send_query(struct resolver *resolver, struct resolve_query *query)
     dns_channel_ask(resolver->source->channel, query->entry->name, &query->question, on_answer);
 }
 
-/* Under the lock: the entry is being asked for from here on. NULL: out of memory. */
-static struct resolve_query *new_query(struct resolver *resolver, struct cache_entry *entry)
+/* Under the lock: the entry is being asked for from here on, unless that is refused. */
+static enum reason new_query(struct resolver *resolver, struct cache_entry *entry, uint32_t asker,
+                             struct resolve_query **ret)
 {
     struct resolve_query *query = calloc(1, sizeof(*query));
+    enum reason why = REASON_NO_MEMORY;
 
-    if (query == NULL) {
-        return NULL;
+    if (query != NULL) {
+        why = resolve_common_take_place(resolver->common, asker, &query->asker);
+    }
+    if (why != REASON_NONE) {
+        free(query);
+        return why;
     }
     query->resolver = resolver;
     query->entry = entry;
     entry->asked = true;
-    resolver->common->queries++;
-    return query;
+    *ret = query;
+    return REASON_NONE;
 }
 
 /* ---- Questions ---- */
@@ -264,25 +271,24 @@ static int wait_for_entry(struct resolver *resolver, struct cache_entry *entry,
     uint64_t now = uv_now(resolver->loop);
     bool fresh = cache_is_fresh(entry, now); /* and the name is known to have no address */
     bool known = fresh || cache_must_do(entry, now);
+    enum reason refused = REASON_NONE;
 
-    if (!known && !entry->asked && common->queries < RESOLVE_QUERIES_MAX) {
-        *ret_query = new_query(resolver, entry);
-        if (*ret_query == NULL) {
-            cache_release(&common->cache, entry);
-            return -ENOMEM;
-        }
+    if (!known && !entry->asked) {
+        refused = new_query(resolver, entry, request->asker, ret_query);
+    }
+    if (refused == REASON_NO_MEMORY) {
+        cache_release(&common->cache, entry);
+        return -ENOMEM;
     }
     if (fresh) {
         count(&common->stats->hits);
     }
     adopt(resolver, request, cb);
-    if (known) {
+    request->refused = refused;
+    if (known || refused != REASON_NONE) {
         make_ready(resolver, entry, request);
-        return 0;
-    }
-    make_wait(entry, request);
-    if (!entry->asked) {
-        complete(resolver, entry, REASON_DNS_FAILED, NULL);
+    } else {
+        make_wait(entry, request);
     }
     return 0;
 }
@@ -345,15 +351,17 @@ void resolve_cancel(struct resolve_request *request)
 static void call_back(struct resolver *resolver, struct resolve_request *request)
 {
     const struct cache_entry *entry = request->entry;
-    enum reason why = REASON_NONE;
+    enum reason why = request->refused;
     struct resolved answer;
     bool stale = false;
 
     uv_mutex_lock(&resolver->common->lock);
-    if (entry->content == CACHE_ADDRESSES) {
+    if (entry->content == CACHE_ADDRESSES &&
+        (why == REASON_NONE || cache_may_serve(entry, uv_now(resolver->loop)))) {
         cache_fill_answer(entry, &answer);
-        stale = answer.stale;
-    } else {
+        stale = answer.stale = answer.stale || why != REASON_NONE;
+        why = REASON_NONE;
+    } else if (why == REASON_NONE) {
         why = entry->failure;
     }
     take_back(resolver, request);

@@ -15,9 +15,10 @@
  * question asked again no more often than each `min_ttl`. The cache holds at most `cache_size` names, the
  * one used longest ago going first; an answer at most RESOLVE_ADDRS_MAX addresses.
  *
- * Bounds: a caller may choose names freely (a ClientHello's, under a wildcard), so at most
- * RESOLVE_QUERIES_MAX queries are under way at once; a question that would need one more fails. A loop that
- * hangs leaves the questions hanging that it asked, until the daemon's watchdog has seen it.
+ * Bounds: a caller may choose names freely (a ClientHello's, under a wildcard), and go away before the answer. So at most
+ * RESOLVE_QUERIES_MAX queries are under way at once, and RESOLVE_SHARE_MAX of one asker's, each from when it is begun until c-ares is
+ * done with it. A question that would need one more is told the old answer if there is one that may be served, or that the
+ * limit is met. A loop that hangs leaves the questions hanging that it asked, until the daemon's watchdog has seen it.
  */
 #ifndef POSTERN_NET_RESOLVE_H
 #define POSTERN_NET_RESOLVE_H
@@ -33,6 +34,7 @@
 
 #define RESOLVE_ADDRS_MAX   16
 #define RESOLVE_QUERIES_MAX 4096
+#define RESOLVE_SHARE_MAX   256
 
 struct resolver; /* opaque */
 
@@ -57,18 +59,21 @@ struct resolved {
 struct resolve_request;
 struct cache_entry;
 
-/* `why` is REASON_NONE and `answer` set, or a DNS reason and `answer` NULL. `answer` is the resolver's and
+/* `why` is REASON_NONE and `answer` set, or why there is none and `answer` NULL: a DNS reason, REASON_LIMIT_ENCLAVE if the asker has
+ * its share of queries under way, REASON_LIMIT_DAEMON if all have. `answer` is the resolver's and
  * valid during the call only. The request is the caller's again. */
 typedef void (*resolve_cb)(struct resolve_request *request, enum reason why, const struct resolved *answer);
 
-/* Embedded by the caller, zeroed before its first use; all fields private but `data`. */
+/* Embedded by the caller, zeroed before its first use; all fields private but `data` and `asker`. */
 struct resolve_request {
     void *data;
+    uint32_t asker; /* who chose the name, by a number of the caller's; 0: the configuration */
     resolve_cb cb;
     struct resolver *resolver; /* NULL when idle */
     LIST_ENTRY(resolve_request) own_link;
     struct cache_entry *entry; /* where it waits, or whose content it is to be told */
     bool ready;                /* the latter */
+    enum reason refused;       /* why there is no query; REASON_NONE: there is, or none is needed */
     TAILQ_ENTRY(resolve_request) link;
 };
 

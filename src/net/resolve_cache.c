@@ -127,7 +127,7 @@ void cache_keep_failure(struct cache *cache, struct cache_entry *entry, uint64_t
     if (why == REASON_DNS_NOT_FOUND) {
         set_content(cache, entry, CACHE_NOT_FOUND);
         entry->expires = later(now, cache->options->min_ttl_ms);
-    } else if (entry->content == CACHE_ADDRESSES && now < entry->useless) {
+    } else if (entry->content == CACHE_ADDRESSES && cache_may_serve(entry, now)) {
         entry->stale = true;
         entry->retry = later(now, cache->options->min_ttl_ms);
     } else {
@@ -165,7 +165,12 @@ bool cache_is_fresh(const struct cache_entry *entry, uint64_t now)
 
 bool cache_must_do(const struct cache_entry *entry, uint64_t now)
 {
-    return entry->stale && now < entry->retry && now < entry->useless;
+    return entry->stale && now < entry->retry && cache_may_serve(entry, now);
+}
+
+bool cache_may_serve(const struct cache_entry *entry, uint64_t now)
+{
+    return now < entry->useless;
 }
 
 static void fill_address(struct sockaddr_any *ret, const struct resolve_ip *ip)

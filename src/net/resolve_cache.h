@@ -74,6 +74,9 @@ bool cache_is_fresh(const struct cache_entry *entry, uint64_t now);
 /* The last query failed only just now, and the old addresses are still good enough. */
 bool cache_must_do(const struct cache_entry *entry, uint64_t now);
 
+/* The addresses, of an entry that has some, are good enough where new ones cannot be had. */
+bool cache_may_serve(const struct cache_entry *entry, uint64_t now);
+
 /* The entry's addresses, as a caller gets them. */
 void cache_fill_answer(const struct cache_entry *entry, struct resolved *ret);
 

@@ -57,3 +57,51 @@ void resolve_common_leave(struct resolve_common *common)
     uv_mutex_destroy(&common->lock);
     free_common(common);
 }
+
+/* There are as many as enclaves ask at once, so few. NULL: out of memory. */
+static struct resolve_asker *find_asker(struct resolve_common *common, uint32_t id)
+{
+    struct resolve_asker *asker;
+
+    LIST_FOREACH (asker, &common->askers, link) {
+        if (asker->id == id) {
+            return asker;
+        }
+    }
+    asker = calloc(1, sizeof(*asker));
+    if (asker != NULL) {
+        asker->id = id;
+        LIST_INSERT_HEAD(&common->askers, asker, link);
+    }
+    return asker;
+}
+
+enum reason resolve_common_take_place(struct resolve_common *common, uint32_t id, struct resolve_asker **ret)
+{
+    *ret = NULL;
+    if (common->queries >= RESOLVE_QUERIES_MAX) {
+        return REASON_LIMIT_DAEMON;
+    }
+    if (id != 0) {
+        struct resolve_asker *asker = find_asker(common, id);
+        if (asker == NULL) {
+            return REASON_NO_MEMORY;
+        }
+        if (asker->queries >= RESOLVE_SHARE_MAX) {
+            return REASON_LIMIT_ENCLAVE;
+        }
+        asker->queries++;
+        *ret = asker;
+    }
+    common->queries++;
+    return REASON_NONE;
+}
+
+void resolve_common_give_place(struct resolve_common *common, struct resolve_asker *asker)
+{
+    common->queries--;
+    if (asker != NULL && --asker->queries == 0) {
+        LIST_REMOVE(asker, link);
+        free(asker);
+    }
+}

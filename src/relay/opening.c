@@ -191,6 +191,7 @@ enum reason opening_dial(struct opening *opening, dial_cb cb)
         .to = &to,
         .public_only = !route->allow_private,
         .family = route->family,
+        .asker = relay->asker,
         .timeout_ms = route->connect_timeout_ms,
         .sock = {.vsock_buffer_size = relay->config->vsock.buffer_size},
     };

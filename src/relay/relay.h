@@ -76,6 +76,7 @@ struct relay {
     struct relay_worker *worker;
     const struct config *config;
     const struct config_route *route;
+    uint32_t asker; /* of struct resolve_request: the owner's to set, once it is started */
     enum relay_state state;
     enum reason why;   /* once ENDED, or once one side has failed */
     char *detail;      /* owned: what a failed opening tried, and what happened; NULL otherwise */

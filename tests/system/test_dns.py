@@ -315,3 +315,35 @@ def test_a_client_that_leaves_while_its_name_is_looked_up(named, dns):
         wait_until(lambda: dns.count(NAME))
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     daemon.wait_ended("client_reset")
+
+
+SHARE = 256  # RESOLVE_SHARE_MAX
+
+
+def test_names_of_one_enclave_do_not_keep_anothers_from_being_found(relay, dns, peer):
+    """It asks for many that nobody answers, and hangs up each time: what it began counts as its own until it ends."""
+    server = peer(echo)
+    for number in range(SHARE):
+        dns.set(f"n{number}.evil.test", drop=True)
+    dns.set("a.good.test", a=["127.0.0.1"])
+    good = f"tcp://127.0.0.1:{free_port()}"
+    daemon = relay("sni", route={"port": server.port, "sni": ["*.evil.test", "*.good.test"], "allow_private": True},
+                   listener={"peer": "evil", "allow": ["evil"]}, dns={"servers": [dns.servers], "timeout": "5m"},
+                   enclaves={"evil": {"cid": 16}, "good": {"cid": 17}},
+                   listeners={"good": {"listen": good, "route": "out", "peer": "good", "allow": ["good"]}})
+    for number in range(SHARE):
+        client = daemon.connect()
+        client.sendall(client_hello(f"n{number}.evil.test"))
+        wait_until(lambda asked=number + 1: daemon.metrics()["postern_dns_queries_total"] >= asked)
+        abort(client)
+    daemon.wait_ended("client_reset", count=SHARE)
+    with daemon.connect() as client:
+        client.sendall(client_hello("more.evil.test"))
+        assert read_all(client)[:1] in (b"", b"\x15")  # a TLS alert at most
+    ended, = daemon.wait_ended("limit_enclave")
+    assert ended["enclave"] == "evil" and ended["detail"] == (
+        "cannot resolve more.evil.test: too many other names are being looked up for this enclave")
+    with connect(good) as client:
+        hello = client_hello("a.good.test")
+        client.sendall(hello)
+        assert receive(client, len(hello)) == hello

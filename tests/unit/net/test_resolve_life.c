@@ -75,13 +75,94 @@ static void too_many_queries_at_once(void **state)
         assert_int_equal(start(fixture, &questions[i], name), 0);
     }
     wait_for(&questions[RESOLVE_QUERIES_MAX], 1);
-    assert_int_equal(questions[RESOLVE_QUERIES_MAX].why, REASON_DNS_FAILED);
+    assert_int_equal(questions[RESOLVE_QUERIES_MAX].why, REASON_LIMIT_DAEMON);
     assert_int_equal(questions[0].calls, 0);
     assert_int_equal(fixture->stats.queries, RESOLVE_QUERIES_MAX);
     close_resolver(fixture);
     fixture->resolver = NULL;
     assert_int_equal(questions[0].calls, 0);
     free(questions);
+}
+
+static void start_as(struct fixture *fixture, struct question *question, uint32_t asker, const char *name)
+{
+    memset(question, 0, sizeof(*question));
+    question->request.asker = asker;
+    assert_int_equal(start(fixture, question, name), 0);
+}
+
+/* Begins as many queries as an asker may have, whose answers do not come, and lets go of them. */
+static void use_share_up(struct fixture *fixture, uint32_t asker)
+{
+    struct question question;
+    char name[32];
+    for (unsigned i = 0; i < RESOLVE_SHARE_MAX; i++) {
+        snprintf(name, sizeof(name), "n%u-%u.test", (unsigned)asker, i);
+        start_as(fixture, &question, asker, name);
+        resolve_cancel(&question.request);
+    }
+}
+
+/* Who goes away does not get his share back before its queries have come to an end. */
+static void too_many_queries_of_one_asker(void **state)
+{
+    struct fixture *fixture = *state;
+    struct question more, again, other;
+    fixture->options.timeout_ms = MINUTE_MS;
+    reopen(fixture);
+    fixture->dns.silent = true;
+    use_share_up(fixture, 16);
+    start_as(fixture, &more, 16, "more.test");
+    wait_for(&more, 1);
+    assert_int_equal(more.why, REASON_LIMIT_ENCLAVE);
+    start_as(fixture, &again, 16, "n16-0.test"); /* no query more */
+    pass(fixture, 1);
+    assert_int_equal(again.calls, 0);
+    resolve_cancel(&again.request);
+    fixture->dns.silent = false;
+    dns_fake_rule(&fixture->dns, "other.test")->a = 1;
+    start_as(fixture, &other, 17, "other.test");
+    wait_for(&other, 1);
+    assert_int_equal(other.why, REASON_NONE);
+    start_as(fixture, &other, 0, "another.test");
+    wait_for(&other, 1);
+    assert_int_equal(other.why, REASON_DNS_NOT_FOUND);
+}
+
+static void a_share_comes_back_with_the_answers(void **state)
+{
+    struct fixture *fixture = *state;
+    struct question question;
+    char name[32];
+    for (unsigned i = 0; i < 2 * RESOLVE_SHARE_MAX; i++) {
+        snprintf(name, sizeof(name), "n%u.test", i);
+        start_as(fixture, &question, 16, name);
+        wait_for(&question, 1);
+        assert_int_equal(question.why, REASON_DNS_NOT_FOUND);
+    }
+}
+
+/* What was known once does, as when the resolver fails. */
+static void too_many_queries_and_an_old_answer(void **state)
+{
+    struct fixture *fixture = *state;
+    struct question question;
+    fixture->options.timeout_ms = MINUTE_MS;
+    fixture->options.min_ttl_ms = fixture->options.max_ttl_ms = 1;
+    fixture->options.stale_ms = MINUTE_MS;
+    reopen(fixture);
+    dns_fake_rule(&fixture->dns, "known.test")->a = 1;
+    start_as(fixture, &question, 16, "known.test");
+    wait_for(&question, 1);
+    assert_int_equal(question.why, REASON_NONE);
+    fixture->dns.silent = true;
+    use_share_up(fixture, 16);
+    pass(fixture, 5);
+    start_as(fixture, &question, 16, "known.test");
+    wait_for(&question, 1);
+    assert_int_equal(question.why, REASON_NONE);
+    assert_true(question.answer.stale);
+    assert_int_equal(fixture->stats.stale_served, 1);
 }
 
 /* ---- Cancelling ---- */
@@ -398,6 +479,9 @@ int main(void)
         TEST(many_questions_with_a_known_answer),
         TEST(different_names_are_different_queries),
         TEST(too_many_queries_at_once),
+        TEST(too_many_queries_of_one_asker),
+        TEST(a_share_comes_back_with_the_answers),
+        TEST(too_many_queries_and_an_old_answer),
         TEST(a_cancelled_question_is_not_answered),
         TEST(a_cancelled_query_goes_on_for_the_cache),
         TEST(a_cancelled_query_that_fails),
