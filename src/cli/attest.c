@@ -299,6 +299,9 @@ static int run(struct attest *attest, char **words)
     if (words[0] && strcmp(words[0], "describe") == 0 && !words[1]) {
         return describe(attest);
     }
+    if (words[0] && strcmp(words[0], "describe") == 0) {
+        return cli_usage_error(cli, "attest describe takes no arguments, but got \"%s\"", words[1]);
+    }
     if (words[0]) {
         return cli_usage_error(cli,
                                "attest \"%s\": describe, extend, lock or lock-range is expected, or nothing",

@@ -182,7 +182,9 @@ int cli_seal(struct cli *cli, int argc, char **argv)
         return code;
     }
     if (sealing.key_id == NULL) {
-        return cli_usage_error(cli, "--key is missing: the KMS key to seal under, such as alias/results");
+        return cli_usage_error(
+            cli,
+            "--key is missing: the KMS key to seal under, such as arn:aws:kms:REGION:ACCOUNT:alias/results");
     }
     code = open_files(&sealing, argc - optind, argv + optind, 0666);
     if (code == CLI_DONE) {

@@ -61,6 +61,18 @@ static void set_number(struct build *build, const struct key *key, const struct 
     }
 }
 
+/* Not the range alone, in which 10GB would be. */
+static void expect_units(struct build *build, const struct key *key, const struct node *value)
+{
+    struct text what = TEXT_INIT;
+    key_expects(key, &what);
+    text_add(&what, key->kind == KEY_DURATION ? ", in whole ms, s, m, h or d"
+                                              : ", in whole B, KiB, MiB, GiB or TiB");
+    build->no_memory = build->no_memory || what.failed;
+    build_expected_what(build, key, value, text_string(&what), NULL);
+    text_release(&what);
+}
+
 /* A duration or a size. A bare number is the mistake everybody makes once. */
 static void set_measure(struct build *build, const struct key *key, const struct node *value, void *object)
 {
@@ -75,6 +87,8 @@ static void set_measure(struct build *build, const struct key *key, const struct
                                      : units_parse_size(value->text, &measure);
     if (r == 0 && in_range(key, measure)) {
         store(key, object, measure);
+    } else if (r == -EINVAL && value->text[0] >= '0' && value->text[0] <= '9' && !all_digits(value->text)) {
+        expect_units(build, key, value);
     } else if (r != 0 && value->kind == NODE_TEXT && all_digits(value->text)) {
         build_tell(build, value->place, key->name, "a %s needs a unit, e.g. %s, and %.*s has none",
                    duration ? "duration" : "size", duration ? "5s" : "16KiB", utf8_clip(value->text),

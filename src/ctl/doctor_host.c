@@ -4,6 +4,7 @@
 #include "ctl/doctor.h"
 #include "ctl/holder.h"
 #include "ctl/view.h"
+#include "net/sock.h"
 #include <errno.h>
 #include <libgen.h>
 #include <pwd.h>
@@ -73,6 +74,13 @@ static void tell_nobody(struct doctor *doctor, const char *name, const char *add
         doctor_tell(doctor, FINDING_FAIL, "listener", name, "the daemon runs, but nobody listens at %s",
                     address);
         doctor_next(doctor, "posternctl reload && posternctl status");
+        return;
+    }
+    if (sock_is_other_file(listen)) {
+        doctor_tell(doctor, FINDING_FAIL, "listener", name, "%s: a file that is no socket is in its place",
+                    address);
+        doctor_next(doctor, "ls -l %s*   # then move it away, or give the listener another path",
+                    listen->host);
         return;
     }
     doctor_tell(doctor, FINDING_OK, "listener", name, "%s is free", address);

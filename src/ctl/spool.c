@@ -77,6 +77,16 @@ static bool is_word(const char *text)
            text[0] != '\0';
 }
 
+static bool is_state(const char *text)
+{
+    static const char *const states[] = {"ready", "waiting", "dead", "damaged"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        found = found || strcmp(text, states[i]) == 0;
+    }
+    return found;
+}
+
 /* ---- Lists ---- */
 
 static void list_target(const struct spool_args *args, uint64_t after, struct text *out)
@@ -253,14 +263,15 @@ static int take_option(struct ctl *ctl, int option, struct spool_args *args)
                                : ctl_usage_error(ctl, "--route is \"%s\", which is no route's name", optarg);
     case 's':
         args->state = optarg;
-        return is_word(optarg)
+        return is_state(optarg)
                    ? 0
                    : ctl_usage_error(ctl, "--state is \"%s\", and should be ready, waiting, dead or damaged",
                                      optarg);
     case 'l':
         args->limit = is_number(optarg) ? strtoull(optarg, NULL, 10) : 0;
-        return args->limit > 0 ? 0
-                               : ctl_usage_error(ctl, "--limit is \"%s\", and should be a number", optarg);
+        return args->limit > 0
+                   ? 0
+                   : ctl_usage_error(ctl, "--limit is \"%s\", and should be a number from 1 on", optarg);
     case 'p':
         args->path = optarg;
         return 0;

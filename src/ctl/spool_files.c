@@ -51,7 +51,9 @@ static int save_as(const struct ctl *ctl, const char *target, const char *file)
     struct error err = ERROR_INIT;
     int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
-        error_errno(&err, -errno, "cannot make the file %s", file);
+        int code = -errno;
+        error_set(&err, code, "cannot make the file %s: %s%s", file, error_words(code),
+                  code == -EEXIST ? "; it is not overwritten: give another name" : "");
         return ctl_failed(ctl, err.text);
     }
     int code = save(ctl, target, fd);

@@ -235,7 +235,13 @@ static int watch(const struct ctl *ctl, uint64_t interval_ms, bool once)
         json_decref(before);
         before = after;
         taken = now;
-        more = code == CTL_DONE && !once && fflush(ctl->out) == 0;
+        more = code == CTL_DONE && !once;
+        if (more && fflush(ctl->out) != 0) { /* later nobody would know why */
+            error_errno(&err, -errno, "cannot write the output");
+            code = ctl_failed(ctl, err.text);
+            clearerr(ctl->out); /* that is told */
+            more = false;
+        }
     }
     json_decref(before);
     return code;

@@ -33,8 +33,13 @@ static int fail(struct attempt *attempt, int code, struct error *err)
 {
     char text[ADDR_TEXT_MAX];
 
+    const char *hint =
+        code == -EACCES
+            ? "the permissions of the socket, or of a directory on the way to it, keep this user out"
+            : attempt->hint;
+
     return error_set(err, code, "cannot connect to %s: %s; %s", addr_format(&attempt->to, text),
-                     sock_connect_words(attempt->to.kind, code), attempt->hint);
+                     sock_connect_words(attempt->to.kind, code), hint);
 }
 
 /* Connected: the stream is there, unless a greeting comes first. */

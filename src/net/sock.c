@@ -104,10 +104,25 @@ static int bind_unix(int fd, const struct sockaddr_any *at, unsigned mode)
     return rv;
 }
 
+bool sock_is_other_file(const struct addr *addr)
+{
+    struct sockaddr_any at;
+    struct stat st;
+    if (addr_to_sockaddr(addr, true, &at) != 0 || at.u.base.sa_family != AF_UNIX) {
+        return false;
+    }
+    const char *path = unix_file(&at);
+    return path != NULL && lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode);
+}
+
 static const char *bind_advice(const struct addr *addr, int code)
 {
     switch (code) {
     case -EADDRINUSE:
+        if (sock_is_other_file(addr)) {
+            return "; a file that is no socket is in its place: move that away, or give the listener another "
+                   "path";
+        }
         return addr->kind == ADDR_VSOCK
                    ? "; another program holds that port: `posternctl doctor` looks for it"
                    : "; another program holds it: `posternctl doctor` names it";

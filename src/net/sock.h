@@ -24,6 +24,9 @@ struct sock_options {
  */
 int sock_listen(const struct addr *addr, const struct sock_options *options, struct error *err) MUST_CHECK;
 
+/* Whether there is a file in the place of a unix or hybrid address that never was a socket: nobody holds it, and it is not ours to remove. */
+bool sock_is_other_file(const struct addr *addr);
+
 /* Sets these options on a listening socket that somebody else made. */
 void sock_adopt_listener(int fd, const struct sock_options *options);
 

@@ -122,6 +122,7 @@ def test_the_environment_alone_does_not_count(sim):
     (["--nonce", "xy"], '--nonce "xy": hex or @FILE is expected'),
     (["--format", "xml"], '--format "xml": cbor, base64 or json is expected'),
     (["explain"], 'attest "explain": describe, extend, lock or lock-range is expected, or nothing'),
+    (["describe", "x"], 'attest describe takes no arguments, but got "x"'),
     (["extend"], "INDEX is missing"),
     (["extend", "32", "x"], 'INDEX "32": a number from 0 to 31 is expected'),
     (["extend", "16"], "attest extend takes INDEX and @FILE or TEXT"),

@@ -26,3 +26,12 @@ def test_a_full_disk(tmp_path, command):
     with open("/dev/full", "wb") as full:
         done = subprocess.run([PROGRAMS / program, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     assert done.returncode == 1 and done.stderr == f"{program}: cannot write the output: No space left on device\n", done.stderr
+
+
+def test_top_tells_why(relay):
+    """It writes again and again, and what is told is why the first of that failed."""
+    address = f"unix://{relay('tcp://127.0.0.1:1').admin}"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([PROGRAMS / "posternctl", "--socket", address, "top", "--interval", "10ms"], stdout=full, stderr=subprocess.PIPE,
+                              text=True, timeout=PATIENCE)
+    assert done.returncode == 1 and done.stderr == "posternctl: cannot write the output: No space left on device\n", done.stderr

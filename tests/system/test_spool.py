@@ -264,7 +264,7 @@ def test_operators_see_and_change_it(store, spooling):
     assert daemon.ctl("spool", "export", str(first), "-").stdout.endswith("the first")
     assert "0 damaged" in daemon.ctl("spool", "verify").stdout
     for wrong, code in [(["drop"], 2), (["drop", "x"], 2), (["drop", str(first), "--route", "results"], 2), (["nonsense"], 2),
-                        ([], 2), (["show", "999"], 1), (["drop", "999"], 1), (["list", "--state", "odd"], 1),
+                        ([], 2), (["show", "999"], 1), (["drop", "999"], 1), (["list", "--state", "odd"], 2),
                         (["list", "--all"], 2), (["export", str(first)], 2)]:
         assert daemon.ctl("spool", *wrong, check=False).returncode == code, wrong
     assert "there is no record 4711: `posternctl spool list` shows" in daemon.ctl("spool", "show", "4711", check=False).stderr

@@ -89,6 +89,23 @@ static void fault_directories(void **state)
     find(fixture, "directory", "shut", "there is no user");
 }
 
+static void fault_a_file_in_the_way(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[96];
+    snprintf(path, sizeof path, "%s/plain", fixture->directory);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+    configure(fixture, "listeners:\n  dev: {listen: \"unix://%s\", route: r, allow: any}\n" ROUTE_TO_NOWHERE,
+              path);
+    examine(fixture);
+    expect_fault(fixture, "fail", "listener", "dev", "a file that is no socket is in its place", "ls -l ");
+    unlink(path);
+    examine(fixture);
+    expect_ok(fixture, "listener", "dev", "is free");
+}
+
 static void faults_of_vsock(void **state)
 {
     struct fixture *fixture = *state;
@@ -164,6 +181,7 @@ int main(void)
         WITH_HOST(fault_nobody_listens),
         WITH_HOST(a_listener_that_the_daemon_holds),
         WITH_HOST(fault_directories),
+        WITH_HOST(fault_a_file_in_the_way),
         WITH_HOST(faults_of_vsock),
         WITH_HOST(vsock_is_found_in_every_place),
         WITH_HOST(fault_metadata_blocked),

@@ -92,6 +92,21 @@ static void unix_close(int fd, const char *text)
     rmdir(path);
 }
 
+/* What connect() fails with; 0: it is the real one. */
+static int connect_fails;
+
+int __real_connect(int fd, const struct sockaddr *at, socklen_t length);
+int __wrap_connect(int fd, const struct sockaddr *at, socklen_t length);
+
+int __wrap_connect(int fd, const struct sockaddr *at, socklen_t length)
+{
+    if (connect_fails != 0) {
+        errno = connect_fails;
+        return -1;
+    }
+    return __real_connect(fd, at, length);
+}
+
 static void test_tcp(void **state)
 {
     uint16_t port;
@@ -129,6 +144,18 @@ static void test_unix_without_a_file(void **state)
     assert_string_equal(err.text,
                         "cannot connect to unix:///nonexistent/postern.sock: No such file or directory; is "
                         "posternd running, and this its framed listener?");
+}
+
+/* It runs, and there is no use in looking whether it does. */
+static void test_unix_without_permission(void **state)
+{
+    (void)state;
+    connect_fails = EACCES;
+    assert_int_equal(begin("unix:///run/postern.sock"), -EACCES);
+    connect_fails = 0;
+    assert_string_equal(
+        err.text, "cannot connect to unix:///run/postern.sock: Permission denied; the permissions of the "
+                  "socket, or of a directory on the way to it, keep this user out");
 }
 
 /* There is no waiting for room in a backlog, only trying again later. */
@@ -259,6 +286,7 @@ int main(void)
         TEST(test_tcp),
         TEST(test_refused),
         TEST(test_unix_without_a_file),
+        TEST(test_unix_without_permission),
         TEST(test_unix_with_a_full_backlog),
         TEST(test_a_name_with_several_addresses),
         TEST(test_a_name_of_which_no_address_answers),

@@ -289,6 +289,7 @@ static void test_what_is_no_socket_is_not_replaced(void **state)
     assert_int_equal(stat(addr.host, &st), 0);
     assert_true(S_ISREG(st.st_mode));
     assert_int_equal(fd, -EADDRINUSE);
+    assert_non_null(strstr(err.text, "a file that is no socket is in its place"));
     unlink(addr.host);
 }
 

@@ -26,7 +26,7 @@ postern_unit_test(net pipe_pool FAULTS LINK_OPTIONS -Wl,--wrap=fcntl)
 add_library(played_resolver OBJECT "${PROJECT_SOURCE_DIR}/tests/lib/played_resolver.c")
 target_link_libraries(played_resolver PRIVATE postern_options cmocka)
 target_link_options(played_resolver INTERFACE -Wl,--wrap=getaddrinfo,--wrap=freeaddrinfo)
-postern_unit_test(net attempt USES played_resolver loopback)
+postern_unit_test(net attempt USES played_resolver loopback LINK_OPTIONS -Wl,--wrap=connect)
 
 postern_unit_test(net hybrid USES loopback LINK_OPTIONS -Wl,--wrap=send,--wrap=recv)
 # AF_VSOCK is played: opened for real only in the virtual machine.
