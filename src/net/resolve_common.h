@@ -37,9 +37,9 @@ struct resolve_common *resolve_common_new(const struct resolver_options *options
 void resolve_common_enter(struct resolve_common *common);
 void resolve_common_leave(struct resolve_common *common);
 
-/* Under the lock. Takes a place for a query of the asker's (0: nobody's, and bounded by all alone): REASON_NONE, or why there is none,
+/* Under the lock. Takes a place for a query of that asker's (0: nobody's, and bounded by all alone): REASON_NONE, or why there is none,
  * which resolve.h tells. `*ret` may be NULL, and is to be given back with the place. */
-enum reason resolve_common_take_place(struct resolve_common *common, uint32_t asker,
+enum reason resolve_common_take_place(struct resolve_common *common, uint32_t id,
                                       struct resolve_asker **ret) MUST_CHECK;
 void resolve_common_give_place(struct resolve_common *common, struct resolve_asker *asker);
 

@@ -37,7 +37,8 @@ static void command_lines_are_checked(void **state)
         {{"drop", "1", "--state=dead"}, "an id names one record"},
         {{"list", "--route", "A/B"}, "no route's name"},
         {{"list", "--state", ""}, "should be ready, waiting, dead or damaged"},
-        {{"drop", "--all", "--state=deaf"}, "--state is \"deaf\", and should be ready, waiting, dead or damaged"},
+        {{"drop", "--all", "--state=deaf"},
+         "--state is \"deaf\", and should be ready, waiting, dead or damaged"},
         {{"list", "--limit", "0"}, "should be a number"},
         {{"list", "--limit", "many"}, "should be a number"},
     };
