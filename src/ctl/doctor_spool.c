@@ -282,6 +282,21 @@ static void check_records(struct doctor *doctor, const json_t *spool, const char
     }
 }
 
+static void check_held(struct doctor *doctor, const json_t *spool)
+{
+    size_t i;
+    json_t *route;
+    json_array_foreach(view_at(spool, "routes"), i, route)
+    {
+        if (json_is_true(view_at(route, "held"))) {
+            doctor_tell(doctor, FINDING_FAIL, "spool", view_text(route, "route"),
+                        "its deliveries are held: its upstream is down, and tried now and then");
+            doctor_next(doctor, "posternctl spool list --route %s   # CAUSE says why",
+                        view_text(route, "route"));
+        }
+    }
+}
+
 static void check_daemon(struct doctor *doctor, const char *path)
 {
     const json_t *spool = view_at(doctor->status, "spool");
@@ -298,6 +313,7 @@ static void check_daemon(struct doctor *doctor, const char *path)
                                  : "posternctl reload   # tries again, once that is put right");
     }
     if (open) {
+        check_held(doctor, spool);
         check_records(doctor, spool, path);
     }
 }

@@ -99,7 +99,11 @@ static int print_routes(const struct ctl *ctl, const json_t *routes)
         const char *cells[ARRAY_SIZE(columns)] = {name};
         uint64_t bytes = 0;
         bool configured = json_is_true(json_object_get(route, "configured"));
-        snprintf(name, sizeof name, "%s%s", view_text(route, "route"), configured ? "" : " (no route)");
+        bool held = json_is_true(json_object_get(route, "held"));
+        snprintf(name, sizeof name, "%s%s", view_text(route, "route"),
+                 !configured ? " (no route)"
+                 : held      ? " (held)"
+                             : "");
         for (unsigned state = 0; state < ARRAY_SIZE(states); state++) {
             cells[1 + state] =
                 number(view_u64(json_object_get(route, "records"), states[state]), cells_of[state]);
@@ -118,6 +122,22 @@ static int print_routes(const struct ctl *ctl, const json_t *routes)
     return r == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
 }
 
+/* While an upstream is down its records are ready, and still nothing goes out. */
+static void tell_held(const struct ctl *ctl, const json_t *routes)
+{
+    size_t i;
+    json_t *route;
+    json_array_foreach(routes, i, route)
+    {
+        if (json_is_true(json_object_get(route, "held"))) {
+            fprintf(ctl->out,
+                    "held      %s: its upstream is down, and tried with one record now and then; what is not "
+                    "reached is no attempt\n",
+                    view_text(route, "route"));
+        }
+    }
+}
+
 int spool_show_stats(const struct ctl *ctl, const json_t *stats)
 {
     char most[UNITS_TEXT_MAX], size[UNITS_TEXT_MAX];
@@ -134,6 +154,9 @@ int spool_show_stats(const struct ctl *ctl, const json_t *stats)
     fprintf(ctl->out, "spool     %s, %s of at most %s\n", view_text(stats, "path"),
             units_human_size(bytes, size), units_human_size(view_u64(stats, "max_bytes"), most));
     bool good = json_is_true(view_at(stats, "health/good"));
-    fprintf(ctl->out, "health    %s\n\n", good ? "good" : view_text(stats, "health/error"));
-    return print_routes(ctl, json_object_get(stats, "routes"));
+    const json_t *routes = json_object_get(stats, "routes");
+    fprintf(ctl->out, "health    %s\n", good ? "good" : view_text(stats, "health/error"));
+    tell_held(ctl, routes);
+    fputc('\n', ctl->out);
+    return print_routes(ctl, routes);
 }

@@ -89,6 +89,7 @@ struct route_counters {
     counter bytes_out;                    /* from the destination to the caller */
     struct histogram connect;             /* from the decision to connect to a connected destination */
     counter deliveries[VERDICT_OUTCOMES]; /* attempts to deliver a spooled record, by what became of them */
+    counter held;                         /* 1 while its upstream is down, and only probed; else 0 */
     struct request_counters *requests;    /* owned; NULL unless the route forwards requests, or once did */
     struct route_counters *next;
 };

@@ -250,6 +250,7 @@ static int start_handles(struct server *server)
         uv_loop_close(loop);
         return rv;
     }
+    server->spool.counters = &server->counters;
     uv_timer_init(loop, &server->deadline);
     uv_timer_init(loop, &server->watchdog);
     uv_signal_init(loop, &server->hangup);

@@ -141,9 +141,19 @@ static void put_flow(json_t **object, const struct spool_stats *stats)
 }
 
 struct listing {
+    const struct spool_keeper *keeper;
     const struct config *config;
     json_t *array;
 };
+
+static bool is_held(const struct spool_keeper *keeper, const char *name)
+{
+    const struct route_counters *route = keeper->counters != NULL ? keeper->counters->routes : NULL;
+    while (route != NULL && strcmp(route->name, name) != 0) {
+        route = route->next;
+    }
+    return route != NULL && counter_get(&route->held) != 0;
+}
 
 static void add_route(void *arg, const char *route, const char *enclave, const struct spool_stats *stats)
 {
@@ -152,6 +162,7 @@ static void add_route(void *arg, const char *route, const char *enclave, const s
     (void)enclave;
     put(&object, "route", string(route, strlen(route)));
     put(&object, "configured", json_boolean(spool_route(listing->config, route) != NULL));
+    put(&object, "held", json_boolean(is_held(listing->keeper, route)));
     put_kept(&object, stats);
     put_flow(&object, stats);
     append(&listing->array, object);
@@ -183,7 +194,7 @@ static json_t *health_of(struct spool *spool)
 static json_t *listed(const struct spool_keeper *keeper, const struct config *config,
                       void (*each)(struct spool *spool, spool_each_cb cb, void *arg), spool_each_cb add)
 {
-    struct listing listing = {.config = config, .array = json_array()};
+    struct listing listing = {.keeper = keeper, .config = config, .array = json_array()};
     each(keeper->spool, add, &listing);
     return listing.array;
 }

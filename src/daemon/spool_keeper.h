@@ -14,15 +14,17 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "config/config.h"
+#include "daemon/counters.h"
 #include "spool/spool.h"
 #include <stdbool.h>
 #include <uv.h>
 
 struct spool_keeper {
-    struct spool *spool;     /* NULL: there is none ... */
-    struct error why;        /* ... for this reason; "": no route asks for one */
-    struct spool_port *port; /* of the main thread, for what operators ask */
-    char *path;              /* owned; of the open spool */
+    struct spool *spool;             /* NULL: there is none ... */
+    struct error why;                /* ... for this reason; "": no route asks for one */
+    struct spool_port *port;         /* of the main thread, for what operators ask */
+    char *path;                      /* owned; of the open spool */
+    const struct counters *counters; /* the server's to set; NULL: none are kept */
     uv_async_t wake;
 };
 

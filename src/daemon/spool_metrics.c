@@ -84,6 +84,7 @@ static void add_attempts(const struct server_view *view, struct text *out)
 {
     const struct config *config = view->config;
     const char *attempts = "postern_spool_attempts_total", *outcomes = "postern_spool_outcomes_total";
+    const char *held = "postern_spool_held";
     const struct route_counters *route;
     add_family(out, attempts, "counter", "Attempts to deliver a record.");
     for (route = view->counters->routes; route != NULL; route = route->next) {
@@ -101,6 +102,12 @@ static void add_attempts(const struct server_view *view, struct text *out)
         for (unsigned i = 0; i < VERDICT_OUTCOMES && spool_route(config, route->name) != NULL; i++) {
             text_addf(out, "%s{route=\"%s\",outcome=\"%s\"} %" PRIu64 "\n", outcomes, route->name,
                       verdict_word((enum verdict_outcome)i), counter_get(&route->deliveries[i]));
+        }
+    }
+    add_family(out, held, "gauge", "1 while the route's upstream is down, and only probed; else 0.");
+    for (route = view->counters->routes; route != NULL; route = route->next) {
+        if (spool_route(config, route->name) != NULL) {
+            text_addf(out, "%s{route=\"%s\"} %" PRIu64 "\n", held, route->name, counter_get(&route->held));
         }
     }
 }

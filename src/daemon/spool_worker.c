@@ -10,15 +10,23 @@
 
 /* ---- The books ---- */
 
-/* Of a route that a reload has taken away meanwhile, nothing is counted any more. */
-static void count(const struct worker *worker, const struct delivery_report *report)
+/* NULL: a reload has taken the route away meanwhile, and nothing is counted of it any more. */
+static struct route_counters *counters_of(const struct worker *worker, const struct config_route *route)
 {
     const struct rules *rules = worker->rules;
     for (unsigned i = 0; i < rules->config->route_count; i++) {
-        if (strcmp(rules->routes[i]->name, report->route->name) == 0) {
-            counter_add(&rules->routes[i]->deliveries[report->verdict->outcome], 1);
-            return;
+        if (strcmp(rules->routes[i]->name, route->name) == 0) {
+            return rules->routes[i];
         }
+    }
+    return NULL;
+}
+
+static void count(const struct worker *worker, const struct delivery_report *report)
+{
+    struct route_counters *counters = counters_of(worker, report->route);
+    if (counters != NULL) {
+        counter_add(&counters->deliveries[report->verdict->outcome], 1);
     }
 }
 
@@ -84,7 +92,10 @@ static void on_attempted(void *data, const struct delivery_report *report)
 static void on_turned(void *data, const struct config_route *route, bool up, const char *cause)
 {
     struct log_line line;
-    (void)data;
+    struct route_counters *counters = counters_of(data, route);
+    if (counters != NULL) {
+        counter_set(&counters->held, !up);
+    }
     log_begin(&line, up ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, up ? "deliveries go on" : "deliveries held");
     log_str(&line, "route", route->name);
     log_str(&line, "detail", up ? NULL : cause);
@@ -127,9 +138,20 @@ static void attach(struct worker *worker, const struct rules *rules)
     }
 }
 
+/* Those that were held are tried at once (forward/delivery.c). */
+static void hold_none(const struct worker *worker, const struct rules *rules)
+{
+    for (unsigned i = 0; i < rules->config->route_count; i++) {
+        if (deliveries_owns(rules->routes[i]->name, worker->index, worker->deliveries.count)) {
+            counter_set(&rules->routes[i]->held, 0);
+        }
+    }
+}
+
 void spool_worker_adopt(struct worker *worker, struct rules *rules)
 {
     attach(worker, rules);
+    hold_none(worker, rules);
     if (deliveries_adopt(&worker->deliveries, rules->config) != 0) {
         log_event(LOG_LEVEL_ERROR, "out of memory",
                   "a route's records are not delivered; `posternctl reload` tries again");

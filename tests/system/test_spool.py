@@ -184,10 +184,14 @@ def test_a_store_that_is_not_there_uses_no_attempts_up(store, spooling):
     [record] = daemon.records()
     assert record["attempts"] == 0 and record["state"] in ("ready", "waiting")
     daemon.wait_event(event="deliveries held", route="results")
+    held = 'postern_spool_held{route="results"}'
+    assert daemon.metrics()[held] == 1 and daemon.status()["spool"]["routes"][0]["held"] is True
+    assert "held      results: its upstream is down" in daemon.ctl("spool", "stats").stdout
     store.start()
     store.wait(1)
     daemon.wait_empty()
     daemon.wait_event(event="deliveries go on", route="results")
+    assert daemon.metrics()[held] == 0 and "held" not in daemon.ctl("spool", "stats").stdout
 
 
 def test_a_backlog_does_not_spin_while_the_store_is_down(store, spooling):

@@ -325,6 +325,7 @@ static void figures(void **state)
         "\npostern_spool_attempts_total{route=\"results\"} 3\n",
         "\npostern_spool_outcomes_total{route=\"results\",outcome=\"retry\"} 3\n",
         "\npostern_spool_outcomes_total{route=\"results\",outcome=\"delivered\"} 0\n",
+        "\npostern_spool_held{route=\"results\"} 0\n",
         "# TYPE postern_spool_oldest_age_seconds gauge\n",
     };
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
@@ -333,7 +334,7 @@ static void figures(void **state)
         }
     }
     text_release(&metrics);
-    expect(world, "GET", "/spool/stats", 200, "\"route\":\"results\",\"configured\":true");
+    expect(world, "GET", "/spool/stats", 200, "\"route\":\"results\",\"configured\":true,\"held\":false");
     expect(world, "GET", "/spool/stats", 200, "\"route\":\"gone\",\"configured\":false");
     expect(world, "GET", "/spool/stats", 200, "\"health\":{\"good\":true");
     /* A route that is none any more is told of, and kept. */
