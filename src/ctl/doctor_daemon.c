@@ -153,10 +153,34 @@ static void check_state(struct doctor *doctor)
     }
 }
 
-static bool changed_since(const char *file, uint64_t time_s)
+/* Put there counts as written: an older file that is moved to its place keeps the time of its bytes, and not that of its inode. */
+static bool changed_since(const struct stat *file, uint64_t time_s)
 {
-    struct stat status;
-    return stat(file, &status) == 0 && (uint64_t)status.st_mtim.tv_sec > time_s;
+    return (uint64_t)file->st_mtim.tv_sec > time_s || (uint64_t)file->st_ctim.tv_sec > time_s;
+}
+
+static void check_file(struct doctor *doctor, const char *file)
+{
+    const char *ours = doctor->ctl->config;
+    struct stat status, our_status;
+    if (file[0] != '/') {
+        doctor_tell(doctor, FINDING_SKIPPED, "reload", "",
+                    "the daemon was given a path from where it was started: %s", file);
+    } else if (stat(file, &status) != 0) {
+        bool shut = errno == EACCES;
+        doctor_tell(doctor, shut ? FINDING_SKIPPED : FINDING_FAIL, "reload", "",
+                    "cannot look at %s, which the daemon has read: %s", file, error_words(-errno));
+        doctor_next(doctor, shut ? "sudo posternctl doctor" : "ls -l %s", file);
+    } else if (changed_since(&status, view_u64(doctor->status, "config/last_reload/time_s"))) {
+        doctor_tell(doctor, FINDING_WARN, "reload", "", "%s was changed after the daemon read it", file);
+        doctor_next(doctor, "posternctl reload");
+    } else if (stat(ours, &our_status) == 0 &&
+               (our_status.st_ino != status.st_ino || our_status.st_dev != status.st_dev)) {
+        doctor_tell(doctor, FINDING_WARN, "reload", "", "the daemon reads %s, and not %s", file, ours);
+        doctor_next(doctor, "posternctl --config %s doctor", file);
+    } else {
+        doctor_tell(doctor, FINDING_OK, "reload", "", "the daemon has the file as it is");
+    }
 }
 
 static void check_reload(struct doctor *doctor)
@@ -169,11 +193,8 @@ static void check_reload(struct doctor *doctor)
                     "the last one was refused, the one before is in force: %.*s", (int)strcspn(error, "\n"),
                     error);
         doctor_next(doctor, "posternd --check --config %s && posternctl reload", file);
-    } else if (changed_since(file, view_u64(status, "config/last_reload/time_s"))) {
-        doctor_tell(doctor, FINDING_WARN, "reload", "", "%s was changed after the daemon read it", file);
-        doctor_next(doctor, "posternctl reload");
     } else {
-        doctor_tell(doctor, FINDING_OK, "reload", "", "the daemon has the file as it is");
+        check_file(doctor, file);
     }
 }
 

@@ -104,6 +104,9 @@ static void check_held(struct doctor *doctor, const char *name, const char *addr
         doctor_tell(doctor, FINDING_OK, "listener", name, "%s is held by %s", address,
                     holder.pid == daemon ? "the daemon"
                                          : "somebody, most likely the daemon; as root I could see");
+    } else if (doctor->status == NULL && strcmp(holder.command, "posternd") == 0) {
+        doctor_tell(doctor, FINDING_OK, "listener", name,
+                    "%s is held by process %d (posternd), most likely the daemon", address, holder.pid);
     } else if (holder.pid == 1) {
         doctor_tell(doctor, FINDING_OK, "listener", name, "%s is held by systemd for the daemon", address);
     } else {

@@ -5,6 +5,8 @@
 #include <jansson.h>
 #include <string.h>
 
+#define DEADLINE_MAX_MS (30 * UINT64_C(86400000)) /* as the daemon has it */
+
 static int tell(const struct ctl *ctl, const struct client_answer *answer)
 {
     bool accepted = answer->status == 202;
@@ -46,10 +48,10 @@ int ctl_drain(struct ctl *ctl, int argc, char **argv)
     if (optind < argc) {
         return ctl_usage_error(ctl, "drain takes no arguments, but got \"%s\"", argv[optind]);
     }
-    if (deadline != NULL &&
-        (strlen(deadline) >= UNITS_TEXT_MAX || units_parse_duration(deadline, &ms) != 0)) {
-        return ctl_usage_error(ctl, "--deadline is \"%s\", and should be a duration such as 30s or 2m",
-                               deadline);
+    if (deadline != NULL && (strlen(deadline) >= UNITS_TEXT_MAX || units_parse_duration(deadline, &ms) != 0 ||
+                             ms > DEADLINE_MAX_MS)) {
+        return ctl_usage_error(
+            ctl, "--deadline is \"%s\", and should be a duration such as 30s or 2m, at most 30d", deadline);
     }
     return ask(ctl, deadline);
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 /* A healthy host, and the ways in which the page is shown. */
 
@@ -179,6 +180,41 @@ static void fault_forgotten_reload(void **state)
     expect_fault(fixture, "warn", "reload", "", "was changed after the daemon read it", "posternctl reload");
 }
 
+/* A roll-back: the file that was there before, with its old time. */
+static void fault_an_older_file_in_its_place(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_daemon daemon;
+    const struct timespec old[2] = {{.tv_sec = 500}, {.tv_sec = 500}};
+    fake_daemon_init(&daemon);
+    daemon.server.config.file = fixture->config;
+    counter_set(&daemon.server.counters.reload_last_ok, 1);
+    counter_set(&daemon.server.counters.reload_time_s, 1000);
+    assert_int_equal(utimensat(AT_FDCWD, fixture->config, old, 0), 0);
+    examine_daemon(fixture, &daemon);
+    expect_fault(fixture, "warn", "reload", "", "was changed after the daemon read it", "posternctl reload");
+}
+
+static void fault_another_file(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_daemon daemon;
+    fake_daemon_init(&daemon);
+    counter_set(&daemon.server.counters.reload_last_ok, 1);
+    counter_set(&daemon.server.counters.reload_time_s, UINT32_MAX);
+    daemon.server.config.file = "/etc/passwd";
+    examine_daemon(fixture, &daemon);
+    expect_fault(fixture, "warn", "reload", "", "the daemon reads /etc/passwd, and not ",
+                 "posternctl --config /etc/passwd doctor");
+    fake_daemon_init(&daemon);
+    counter_set(&daemon.server.counters.reload_last_ok, 1);
+    daemon.server.config.file = "/nonexistent/postern.yaml";
+    examine_daemon(fixture, &daemon);
+    expect_fault(fixture, "fail", "reload", "",
+                 "cannot look at /nonexistent/postern.yaml, which the daemon has read: No such file",
+                 "ls -l ");
+}
+
 static void fault_hung_worker(void **state)
 {
     struct fixture *fixture = *state;
@@ -272,6 +308,8 @@ int main(void)
         WITH_HOST(a_daemon_that_is_well),
         WITH_HOST(fault_refused_reload),
         WITH_HOST(fault_forgotten_reload),
+        WITH_HOST(fault_an_older_file_in_its_place),
+        WITH_HOST(fault_another_file),
         WITH_HOST(fault_hung_worker),
         WITH_HOST(fault_draining),
         WITH_HOST(fault_few_descriptors),

@@ -3,6 +3,7 @@
 #include "doctor_daemon.h"
 #include <errno.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #define ROUTE_TO_NOWHERE "routes:\n  r: {type: relay, to: \"vsock://16:1\"}\n"
 
 static void fault_port_held(void **state)
@@ -21,6 +22,24 @@ static void fault_port_held(void **state)
     close(fd);
     examine(fixture);
     expect_ok(fixture, "listener", "web", "is free");
+}
+
+/* It is well, and cannot be asked. */
+static void a_daemon_without_an_admin_socket(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned port;
+    char name[16];
+    int fd = listen_on_loopback(&port, 8);
+    configure(fixture,
+              "listeners:\n  web: {listen: \"tcp://127.0.0.1:%u\", route: r, allow: any}\n" ROUTE_TO_NOWHERE,
+              port);
+    assert_int_equal(prctl(PR_GET_NAME, name), 0);
+    assert_int_equal(prctl(PR_SET_NAME, "posternd"), 0);
+    examine(fixture);
+    assert_int_equal(prctl(PR_SET_NAME, name), 0);
+    expect_ok(fixture, "listener", "web", "(posternd), most likely the daemon");
+    close(fd);
 }
 
 static void fault_nobody_listens(void **state)
@@ -177,13 +196,10 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        WITH_HOST(fault_port_held),
-        WITH_HOST(fault_nobody_listens),
-        WITH_HOST(a_listener_that_the_daemon_holds),
-        WITH_HOST(fault_directories),
-        WITH_HOST(fault_a_file_in_the_way),
-        WITH_HOST(faults_of_vsock),
-        WITH_HOST(vsock_is_found_in_every_place),
+        WITH_HOST(fault_port_held),        WITH_HOST(a_daemon_without_an_admin_socket),
+        WITH_HOST(fault_nobody_listens),   WITH_HOST(a_listener_that_the_daemon_holds),
+        WITH_HOST(fault_directories),      WITH_HOST(fault_a_file_in_the_way),
+        WITH_HOST(faults_of_vsock),        WITH_HOST(vsock_is_found_in_every_place),
         WITH_HOST(fault_metadata_blocked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
