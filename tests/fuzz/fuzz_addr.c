@@ -2,6 +2,7 @@
  * Any text as an address. What is taken must come back the same; what is refused must be told in one
  * clean line, and what that line suggests must be taken.
  */
+#include "base/escape.h"
 #include "net/addr.h"
 #include <stdint.h>
 #include <stdlib.h>
@@ -41,7 +42,9 @@ static void check_taken(const struct addr *addr, bool listening)
 
 static void check_refused(const char *text, bool listening, const struct error *err)
 {
-    size_t shown = strlen(text) > 120 ? 120 + 5 : strlen(text) + 2; /* in quotes, or cut */
+    const char *repeated = escape_user(text);
+    size_t length = strlen(repeated) + (repeated != text ? strlen("...") : 0);
+    size_t shown = length > 120 ? 120 + 5 : length + 2; /* in quotes, or cut */
     struct addr addr;
 
     require(strlen(err->text) > shown && strlen(err->text) + 1 < sizeof(err->text));
