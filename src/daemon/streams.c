@@ -342,6 +342,18 @@ static struct log_stream_source log_source(const struct stream_record *record)
     };
 }
 
+/* Who chooses the names that are looked up for the stream, by a number that outlives a reload: an enclave's CID. Those that have none
+ * are one. */
+static uint32_t asker_of(const struct stream_record *record)
+{
+    const struct caller *caller = &record->caller;
+    uint32_t cid = caller->kind == ADDR_VSOCK ? caller->cid : 0;
+    if (caller->enclave != CONFIG_NOBODY) {
+        cid = record->rules->config->enclaves[caller->enclave].cid;
+    }
+    return cid != 0 ? cid : UINT32_MAX;
+}
+
 static struct forward_source forward_source(const struct stream_record *record)
 {
     struct worker *worker = record->worker;
@@ -357,6 +369,7 @@ static struct forward_source forward_source(const struct stream_record *record)
         .cid = record->caller.kind == ADDR_VSOCK ? record->caller.cid
                : enclave != CONFIG_NOBODY        ? config->enclaves[enclave].cid
                                                  : 0,
+        .asker = asker_of(record),
     };
 }
 
@@ -420,18 +433,6 @@ static const struct relay_ops relay_ops = {.opened = on_relay_opened,
                                            .closing = on_relay_closing,
                                            .left = on_relay_left,
                                            .ended = on_relay_ended};
-
-/* Who chooses the names that are looked up for the stream, by a number that outlives a reload: an enclave's CID. Those that have none
- * are one. */
-static uint32_t asker_of(const struct stream_record *record)
-{
-    const struct caller *caller = &record->caller;
-    uint32_t cid = caller->kind == ADDR_VSOCK ? caller->cid : 0;
-    if (caller->enclave != CONFIG_NOBODY) {
-        cid = record->rules->config->enclaves[caller->enclave].cid;
-    }
-    return cid != 0 ? cid : UINT32_MAX;
-}
 
 static void start_socket(struct stream_record *record)
 {

@@ -244,6 +244,7 @@ enum http_refusal exchange_lease(struct exchange *exchange, bool fresh, struct e
         .upstream = exchange->upstream,
         .route = options->route,
         .to = options->plain != NULL ? &options->plain->to : &options->route->to,
+        .asker = options->plain != NULL ? options->asker : 0,
         .fresh = fresh,
         .once = !is_idempotent(options->request),
     };

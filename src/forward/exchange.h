@@ -81,6 +81,7 @@ struct exchange_options {
     const struct http_request *request; /* judged, at HEAD; not moved on (http_request_next()) before end() */
     const struct http_values *values;   /* for the templates */
     const struct exchange_plain *plain; /* CONFIG_CONNECT; else NULL */
+    uint32_t asker; /* of struct resolve_request, where the name is the client's choice: that is, `plain` */
 };
 
 enum exchange_state {

@@ -219,7 +219,8 @@ static void start(struct forward_stream *forward)
                                        .route = from->route,
                                        .request = &forward->request,
                                        .values = &forward->values,
-                                       .plain = forward->plain};
+                                       .plain = forward->plain,
+                                       .asker = from->asker};
     exchange_start(&forward->exchange, from->worker, &exchange_ops, &options);
 }
 

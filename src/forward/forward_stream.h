@@ -88,6 +88,7 @@ struct forward_source {
     const struct config_route *route;
     const char *enclave; /* NULL: nobody's */
     uint32_t cid;
+    uint32_t asker; /* of struct resolve_request, for names that the client chooses */
 };
 
 enum forward_state {

@@ -227,6 +227,8 @@ enum http_refusal upstream_refusal_of(enum reason why)
     case REASON_DNS_NOT_FOUND:
     case REASON_DNS_TIMEOUT:
     case REASON_DNS_FAILED:
+    case REASON_LIMIT_ENCLAVE: /* of names being looked up: dial.h has no others */
+    case REASON_LIMIT_DAEMON:
         return HTTP_REFUSED_UPSTREAM_DNS;
     case REASON_DENIED_ADDRESS:
         return HTTP_REFUSED_DENIED_ADDRESS;
@@ -313,6 +315,7 @@ static struct upstream_conn *conn_new(const struct upstream_wanted *wanted, cons
         .to = wanted->to,
         .public_only = !wanted->route->allow_private,
         .family = wanted->route->family,
+        .asker = wanted->asker,
         .timeout_ms = wanted->route->connect_timeout_ms,
         .avoid = wanted->upstream != NULL ? &wanted->upstream->avoid : NULL,
     };

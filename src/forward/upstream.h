@@ -97,7 +97,8 @@ struct upstream_wanted {
     struct upstream *upstream; /* NULL: plain, to `to` under `route` */
     const struct config_route *route;
     const struct addr *to;
-    bool fresh; /* none that was kept */
+    uint32_t asker; /* of struct resolve_request */
+    bool fresh;     /* none that was kept */
     bool
         once; /* what is sent on it cannot be sent again: none that was kept, of which it is known by now that it is dead */
 };

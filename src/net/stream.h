@@ -4,7 +4,8 @@
  * a framed session (framed/channel_stream.h).
  *
  * Readiness is edge-triggered: after a report, read or write until -EAGAIN (or a count below what was asked, which
- * says the same, but not of a read while `hung_up` or `patchy`), or ask for another report with stream_again().
+ * says the same, but not of a read while `hung_up` or `patchy`), or ask for another report with stream_again(). That it
+ * can be written to is not reported unless it could not be, or was asked for.
  *
  * A stream may have memory of its own where its bytes lie, or are to lie. Then it lends it (`borrow`, `reserve`), and who moves bytes
  * need not copy them. A socket buffers nothing, and lends nothing.

@@ -415,6 +415,8 @@ int tls_stream_adopt(struct tls_stream *tls, struct tls_client *client, struct p
     int r = sock_stream_adopt(&tls->sock, poller, watcher, kind, on_sock_ready);
     if (r != 0) {
         release_parts(tls);
+        return r;
     }
-    return r;
+    stream_await_room(&tls->sock.stream); /* its report begins the handshake */
+    return 0;
 }

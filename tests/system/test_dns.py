@@ -1,12 +1,13 @@
 """Destinations by name: what the resolver says, fails to say, or says too much of, and where it may not lead."""
 import contextlib
+import http.client
 import socket
 
 import pytest
 
 from dns_server import DnsServer
 from hello import Client, client_hello, context
-from postern import abort, blackhole, connect, echo, free_port, listen, read_all, receive, wait_until
+from postern import PATIENT, abort, blackhole, connect, echo, free_port, listen, read_all, receive, wait_until
 from traffic import Background, is_cut
 
 NAME = "kms.test"
@@ -320,29 +321,47 @@ def test_a_client_that_leaves_while_its_name_is_looked_up(named, dns):
 SHARE = 256  # RESOLVE_SHARE_MAX
 
 
-def test_names_of_one_enclave_do_not_keep_anothers_from_being_found(relay, dns, peer):
+def request_for(name):
+    return b"GET http://%s/ HTTP/1.1\r\nHost: %s\r\n\r\n" % (name.encode(), name.encode())
+
+
+def answer_of(client):
+    answer = http.client.HTTPResponse(client)
+    answer.begin()
+    return answer
+
+
+@pytest.mark.parametrize("ask, route", [
+    (client_hello, {"to": "sni", "sni": ["*.evil.test"]}),
+    (request_for, {"type": "connect", "hosts": ["*.evil.test:80"]}),
+], ids=["hellos", "requests"])
+def test_names_of_one_enclave_do_not_keep_anothers_from_being_found(relay, dns, peer, ask, route):
     """It asks for many that nobody answers, and hangs up each time: what it began counts as its own until it ends."""
     server = peer(echo)
     for number in range(SHARE):
         dns.set(f"n{number}.evil.test", drop=True)
     dns.set("a.good.test", a=["127.0.0.1"])
     good = f"tcp://127.0.0.1:{free_port()}"
-    daemon = relay("sni", route={"port": server.port, "sni": ["*.evil.test", "*.good.test"], "allow_private": True},
-                   listener={"peer": "evil", "allow": ["evil"]}, dns={"servers": [dns.servers], "timeout": "5m"},
-                   enclaves={"evil": {"cid": 16}, "good": {"cid": 17}},
+    daemon = relay("sni", route={"port": server.port, "sni": ["*.good.test"], "allow_private": True},
+                   listener={"route": "evil", "peer": "evil", "allow": ["evil"]}, dns={"servers": [dns.servers], "timeout": "5m"},
+                   enclaves={"evil": {"cid": 16}, "good": {"cid": 17}}, routes={"evil": {"type": "relay", **PATIENT, **route}},
                    listeners={"good": {"listen": good, "route": "out", "peer": "good", "allow": ["good"]}})
     for number in range(SHARE):
         client = daemon.connect()
-        client.sendall(client_hello(f"n{number}.evil.test"))
+        client.sendall(ask(f"n{number}.evil.test"))
         wait_until(lambda asked=number + 1: daemon.metrics()["postern_dns_queries_total"] >= asked)
         abort(client)
-    daemon.wait_ended("client_reset", count=SHARE)
+    daemon.wait_ended("client_reset", count=SHARE, route="evil")
     with daemon.connect() as client:
-        client.sendall(client_hello("more.evil.test"))
-        assert read_all(client)[:1] in (b"", b"\x15")  # a TLS alert at most
-    ended, = daemon.wait_ended("limit_enclave")
-    assert ended["enclave"] == "evil" and ended["detail"] == (
-        "cannot resolve more.evil.test: too many other names are being looked up for this enclave")
+        client.sendall(ask("more.evil.test"))
+        if ask is request_for:
+            assert b"upstream_dns" in answer_of(client).read()
+        else:
+            assert read_all(client)[:1] in (b"", b"\x15")  # a TLS alert at most
+            ended, = daemon.wait_ended("limit_enclave", route="evil")
+            assert ended["enclave"] == "evil" and ended["detail"] == (
+                "cannot resolve more.evil.test: too many other names are being looked up for this enclave")
+    assert dns.count("more.evil.test") == 0
     with connect(good) as client:
         hello = client_hello("a.good.test")
         client.sendall(hello)

@@ -36,6 +36,14 @@ def test_a_stream_and_its_books(framed, peer, transport):
     assert metrics['postern_session_round_trip_seconds_count'] >= 1
 
 
+@pytest.mark.parametrize("transport", ["tcp", "unix", "hybrid"])
+def test_neither_side_waits_for_the_other_to_begin(framed, transport):
+    """The handshake has ten minutes: who says nothing is greeted all the same."""
+    daemon = framed("tcp://127.0.0.1:1", transport)
+    with daemon.connect() as silent:
+        assert receive(silent, len(protocol.PREFACE) + 1) == protocol.PREFACE + bytes([protocol.HELLO])
+
+
 def test_a_half_close_is_passed_on(framed, peer):
     daemon = framed(peer(reply_after_end).address)
     with daemon.session() as session:
