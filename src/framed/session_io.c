@@ -483,6 +483,6 @@ int session_io_start(struct session_io *io, struct loop *loop, const struct sess
     uv_timer_init(&loop->uv, &io->timer);
     io->timer.data = io;
     arm(io);
-    session_io_wake(io); /* both sides begin, and neither waits for the other */
+    stream_await_room(&io->sock.stream); /* both sides begin, and neither waits for the other */
     return 0;
 }

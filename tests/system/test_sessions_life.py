@@ -123,6 +123,7 @@ def test_idle_sessions_do_not_hold_it_up(framed, number):
     with daemon.session() as session, daemon.session() as other:
         session.wait_ready()
         other.wait_ready()
+        wait_until(lambda: len(daemon.events(event="session began")) == 2)  # they heard its HELLO: it may have yet to hear theirs
         daemon.process.send_signal(number)
         daemon.stopped = True
         for one in (session, other):
