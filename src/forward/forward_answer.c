@@ -78,20 +78,6 @@ static bool short_of_memory(struct forward_stream *forward)
 
 /* ---- Heads ---- */
 
-/* The parent's id, and not one that the upstream made, is what can be found in the log. */
-static void set_id(struct http_head *head, const char *id)
-{
-    static const char name[] = "x-request-id";
-    unsigned kept = 0;
-    for (unsigned i = 0; i < head->count; i++) {
-        if (!http_span_is(http_head_name(head, i), name)) {
-            head->fields[kept++] = head->fields[i];
-        }
-    }
-    head->count = kept;
-    http_head_add(head, http_span_of(name), http_span_of(id));
-}
-
 /* Whether the client may send another request on this connection. */
 static bool stays_open(const struct forward_stream *forward)
 {
@@ -113,13 +99,13 @@ void forward_answer_head(struct forward_stream *forward, const struct http_respo
     struct http_head head;
     struct http_framing framing;
     struct http_client client = {.chunked = forward->request.chunked_answer,
-                                 .keep_alive = stays_open(forward)};
+                                 .keep_alive = stays_open(forward),
+                                 .id = forward->id};
     if (forward->lost) {
         return;
     }
     forward_worker_lend_head(forward->from.worker, &head);
     enum http_refusal why = http_response_rewrite(response, &client, &head, &framing);
-    set_id(&head, forward->id);
     begin(forward);
     http_head_write(&head, &forward->out);
     forward_worker_take_head(forward->from.worker, &head);

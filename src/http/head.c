@@ -3,6 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BETWEEN 2u /* bytes between name and value: ": " */
+#define BEHIND  2u /* and behind the value: "\r\n" */
+
+static size_t value_at(const struct http_head_field *field)
+{
+    return field->name_at + field->name_size + BETWEEN;
+}
+
 void http_head_init(struct http_head *head, size_t limit)
 {
     *head = (struct http_head){.count = 0};
@@ -43,48 +51,61 @@ static bool grow(struct http_head *head)
     return true;
 }
 
-/* In small letters, and terminated. */
-static void add_name(struct text *out, struct http_span name)
+static void put_lower(char *to, struct http_span name)
 {
-    char *to = text_add_room(out, name.size + 1);
-    if (to == NULL) {
-        return;
-    }
     for (size_t i = 0; i < name.size; i++) {
         to[i] = http_lower(name.data[i]);
     }
+}
+
+/* The next field, with its name and room for `more` behind that. NULL: out of memory. */
+static struct http_head_field *begin(struct http_head *head, struct http_span name, size_t more)
+{
+    if (!grow(head)) {
+        return NULL;
+    }
+    struct http_head_field *field = &head->fields[head->count];
+    field->name_at = head->bytes.length;
+    field->name_size = name.size;
+    char *to = text_add_room(&head->bytes, name.size + BETWEEN + more);
+    if (to == NULL) {
+        return NULL;
+    }
+    put_lower(to, name);
     to[name.size] = '\0';
+    to[name.size + 1] = ' ';
+    return field;
 }
 
 void http_head_begin(struct http_head *head, struct http_span name)
 {
-    if (!grow(head)) {
-        return;
-    }
-    struct http_head_field *field = &head->fields[head->count];
-    field->name_at = head->bytes.length;
-    add_name(&head->bytes, name);
-    field->name_size = name.size;
-    field->value_at = head->bytes.length;
+    (void)begin(head, name, 0);
 }
 
 void http_head_end(struct http_head *head)
 {
-    if (head->failed) {
-        return;
+    text_add_bytes(&head->bytes, "\0\n", BEHIND);
+    head->failed |= head->bytes.failed;
+    if (!head->failed) {
+        struct http_head_field *field = &head->fields[head->count++];
+        field->value_size = head->bytes.length - value_at(field) - BEHIND;
     }
-    struct http_head_field *field = &head->fields[head->count];
-    field->value_size = head->bytes.length - field->value_at;
-    text_add_char(&head->bytes, '\0');
-    head->count++;
-    head->failed = head->bytes.failed;
 }
 
 void http_head_add(struct http_head *head, struct http_span name, struct http_span value)
 {
-    http_head_begin(head, name);
-    text_add_bytes(&head->bytes, value.data, value.size);
-    http_head_end(head);
+    struct http_head_field *field = begin(head, name, value.size + BEHIND);
+    if (field == NULL) {
+        head->failed = true;
+        return;
+    }
+    char *to = head->bytes.data + value_at(field);
+    if (value.size > 0) {
+        memcpy(to, value.data, value.size);
+    }
+    memcpy(to + value.size, "\0\n", BEHIND);
+    field->value_size = value.size;
+    head->count++;
 }
 
 static void add_digits(struct text *out, uint64_t value)
@@ -114,7 +135,7 @@ struct http_span http_head_name(const struct http_head *head, unsigned index)
 struct http_span http_head_value(const struct http_head *head, unsigned index)
 {
     const struct http_head_field *field = &head->fields[index];
-    return (struct http_span){.data = head->bytes.data + field->value_at, .size = field->value_size};
+    return (struct http_span){.data = head->bytes.data + value_at(field), .size = field->value_size};
 }
 
 static char *put(char *to, const char *data, size_t size)
@@ -123,36 +144,27 @@ static char *put(char *to, const char *data, size_t size)
     return to + size;
 }
 
-static char *put_field(char *to, const struct http_head *head, unsigned index)
+/* The characters that the strings' ends stand for. */
+static void put_marks(char *to, const struct http_head *head)
 {
-    struct http_span name = http_head_name(head, index);
-    struct http_span value = http_head_value(head, index);
-    to = put(to, name.data, name.size);
-    to = put(to, ": ", 2);
-    to = put(to, value.data, value.size);
-    return put(to, "\r\n", 2);
-}
-
-static size_t written_size(const struct http_head *head)
-{
-    size_t size = head->line.length + 4;
     for (unsigned i = 0; i < head->count; i++) {
-        size += head->fields[i].name_size + head->fields[i].value_size + 4;
+        const struct http_head_field *field = &head->fields[i];
+        to[field->name_at + field->name_size] = ':';
+        to[value_at(field) + field->value_size] = '\r';
     }
-    return size;
 }
 
 void http_head_write(const struct http_head *head, struct text *out)
 {
     out->failed |= head->failed || head->line.failed;
-    char *to = text_add_room(out, written_size(head));
+    char *to = text_add_room(out, head->line.length + 2 + head->bytes.length + 2);
     if (to == NULL) {
         return;
     }
     to = put(to, text_string(&head->line), head->line.length);
     to = put(to, "\r\n", 2);
-    for (unsigned i = 0; i < head->count; i++) {
-        to = put_field(to, head, i);
-    }
+    char *fields = to;
+    to = put(to, text_string(&head->bytes), head->bytes.length);
+    put_marks(fields, head);
     put(to, "\r\n", 2);
 }

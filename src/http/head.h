@@ -14,12 +14,12 @@
 #include <stdbool.h>
 
 struct http_head_field {
-    size_t name_at, name_size, value_at, value_size; /* in `bytes` */
+    size_t name_at, name_size, value_size; /* in `bytes` */
 };
 
 struct http_head {
     struct text line;  /* the request or status line, without its end; owned, as is what follows */
-    struct text bytes; /* names and values */
+    struct text bytes; /* the headers as they are sent, but with a '\0' for each colon and '\r': strings */
     struct http_head_field *fields;
     unsigned count, capacity;
     bool failed;

@@ -210,6 +210,14 @@ static void add_status_line(unsigned status, struct text *line)
     text_add(line, http_status_words(status));
 }
 
+#define ID_HEADER "x-request-id"
+
+/* The parent's id, and not one that the upstream made, is what can be found in the log. */
+static bool is_told(const struct http_field *field, const struct http_client *client)
+{
+    return field->crosses && (client->id == NULL || !http_span_is_word(field->name, ID_HEADER));
+}
+
 enum http_refusal http_response_rewrite(const struct http_response *response,
                                         const struct http_client *client, struct http_head *head,
                                         struct http_framing *ret_framing)
@@ -218,13 +226,16 @@ enum http_refusal http_response_rewrite(const struct http_response *response,
     *ret_framing = framing_for(response, client);
     add_status_line(response->status, &head->line);
     for (unsigned i = 0; i < fields->count; i++) {
-        if (fields->list[i].crosses) {
+        if (is_told(&fields->list[i], client)) {
             http_head_add(head, fields->list[i].name, fields->list[i].value);
         }
     }
     add_framing(response, *ret_framing, head);
     if (response->status >= 200 && (!client->keep_alive || ret_framing->body == HTTP_BODY_UNTIL_END)) {
         http_head_add(head, HTTP_SPAN("connection"), HTTP_SPAN("close"));
+    }
+    if (client->id != NULL) {
+        http_head_add(head, HTTP_SPAN(ID_HEADER), http_span_of(client->id));
     }
     head->failed |= head->line.failed || head->bytes.failed;
     return head->failed ? HTTP_REFUSED_NO_MEMORY : HTTP_REFUSED_NONE;

@@ -54,6 +54,7 @@ bool http_response_begun(const struct http_response *response);
 struct http_client {
     bool chunked;    /* it understands the chunked coding */
     bool keep_alive; /* the connection stays open after the answer */
+    const char *id;  /* its request's, told as x-request-id in the place of the upstream's own; NULL: none */
 };
 
 /* The head as the enclave gets it, into `head`, which is initialized; *ret_framing is how the body has to go out.
