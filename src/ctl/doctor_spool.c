@@ -291,7 +291,8 @@ static void check_held(struct doctor *doctor, const json_t *spool)
         if (json_is_true(view_at(route, "held"))) {
             doctor_tell(doctor, FINDING_FAIL, "spool", view_text(route, "route"),
                         "its deliveries are held: its upstream is down, and tried now and then");
-            doctor_next(doctor, "posternctl spool list --route %s   # CAUSE says why",
+            doctor_next(doctor,
+                        "posternctl spool list --route %s   # CAUSE says why; spool retry tries it at once",
                         view_text(route, "route"));
         }
     }

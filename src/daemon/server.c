@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "daemon/door.h"
 #include "daemon/server_private.h"
+#include "daemon/spool_worker.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -251,6 +252,8 @@ static int start_handles(struct server *server)
         return rv;
     }
     server->spool.counters = &server->counters;
+    server->spool.probe = spool_workers_probe;
+    server->spool.data = &server->workers;
     uv_timer_init(loop, &server->deadline);
     uv_timer_init(loop, &server->watchdog);
     uv_signal_init(loop, &server->hangup);

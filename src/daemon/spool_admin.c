@@ -20,9 +20,11 @@ struct ask {
     struct http_connection *connection;
     struct spool_call *call; /* one of them */
     struct spool_take *look;
-    bool with_body; /* of a look: to be exported */
-    bool begun;     /* its head is on the way */
-    bool last;      /* its last piece is */
+    bool with_body;                    /* of a look: to be exported */
+    const struct spool_keeper *keeper; /* of a change */
+    bool all;                          /* records, not one */
+    bool begun;                        /* its head is on the way */
+    bool last;                         /* its last piece is */
     struct text head;
 };
 
@@ -255,13 +257,24 @@ static void on_altered(void *arg, int result, uint64_t count, const struct error
     conclude(ask, result, json_pack("{s:I}", "changed", (json_int_t)count), err);
 }
 
+/* Whoever retries has mended the upstream, or wants to know: a route that is held is not to make them wait. */
+static void on_retried(void *arg, int result, uint64_t count, const struct error *err)
+{
+    struct ask *ask = arg;
+    const char *route = spool_call_route(ask->call);
+    if (result == 0 && ask->keeper->probe != NULL && (route != NULL || ask->all)) {
+        ask->keeper->probe(ask->keeper->data, route);
+    }
+    on_altered(ask, result, count, err);
+}
+
 typedef int one_fn(struct spool_port *port, uint64_t id, spool_alter_cb cb, void *arg,
                    struct spool_call **ret);
 typedef int all_fn(struct spool_port *port, const struct spool_query *query, spool_alter_cb cb, void *arg,
                    struct spool_call **ret);
 
 static void answer_alter(struct spool_keeper *keeper, const struct http_message *request,
-                         struct http_answer *response, one_fn *one, all_fn *all)
+                         struct http_answer *response, one_fn *one, all_fn *all, spool_alter_cb altered)
 {
     struct wanted wanted;
     struct spool_query query;
@@ -277,8 +290,10 @@ static void answer_alter(struct spool_keeper *keeper, const struct http_message 
     }
     struct ask *ask = new_ask(response);
     if (ask != NULL) {
-        int rv = wanted.one ? one(keeper->port, wanted.id, on_altered, ask, &ask->call)
-                            : all(keeper->port, &query, on_altered, ask, &ask->call);
+        ask->keeper = keeper;
+        ask->all = wanted.all;
+        int rv = wanted.one ? one(keeper->port, wanted.id, altered, ask, &ask->call)
+                            : all(keeper->port, &query, altered, ask, &ask->call);
         wait_for(ask, rv, response);
     }
 }
@@ -287,14 +302,14 @@ void spool_answer_retry(struct spool_keeper *keeper, const struct config *config
                         const struct http_message *request, struct http_answer *response)
 {
     (void)config;
-    answer_alter(keeper, request, response, spool_retry_one, spool_retry_all);
+    answer_alter(keeper, request, response, spool_retry_one, spool_retry_all, on_retried);
 }
 
 void spool_answer_drop(struct spool_keeper *keeper, const struct config *config,
                        const struct http_message *request, struct http_answer *response)
 {
     (void)config;
-    answer_alter(keeper, request, response, spool_drop_one, spool_drop_all);
+    answer_alter(keeper, request, response, spool_drop_one, spool_drop_all, on_altered);
 }
 
 static void on_verified(void *arg, int result, const struct spool_verdicts *verdicts, const struct error *err)

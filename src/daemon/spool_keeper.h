@@ -25,6 +25,12 @@ struct spool_keeper {
     struct spool_port *port;         /* of the main thread, for what operators ask */
     char *path;                      /* owned; of the open spool */
     const struct counters *counters; /* the server's to set; NULL: none are kept */
+
+    /* The server's to set: has whoever delivers for the route (NULL: for any) probe its upstream at once, if that is held. NULL: nobody
+     * delivers. */
+    void (*probe)(void *data, const char *route);
+    void *data;
+
     uv_async_t wake;
 };
 

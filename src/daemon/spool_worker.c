@@ -2,6 +2,7 @@
 #include "daemon/spool_worker.h"
 
 #include "base/log.h"
+#include <stdlib.h>
 #include <string.h>
 
 /* What is delivered or fails is told so often, a worker and second; what is given up for good always is. */
@@ -155,5 +156,36 @@ void spool_worker_adopt(struct worker *worker, struct rules *rules)
     if (deliveries_adopt(&worker->deliveries, rules->config) != 0) {
         log_event(LOG_LEVEL_ERROR, "out of memory",
                   "a route's records are not delivered; `posternctl reload` tries again");
+    }
+}
+
+/* ---- Operators ---- */
+
+struct probe_job {
+    struct job job;
+    char route[CONFIG_NAME_MAX + 1]; /* "": all */
+};
+
+static void run_probe(struct worker *worker, struct job *job)
+{
+    struct probe_job *order = CONTAINER_OF(job, struct probe_job, job);
+    deliveries_probe(&worker->deliveries, order->route[0] != '\0' ? order->route : NULL);
+    free(order);
+}
+
+void spool_workers_probe(void *workers, const char *route)
+{
+    struct worker_set *set = workers;
+    for (unsigned i = 0; i < set->count; i++) {
+        if (route != NULL && !deliveries_owns(route, i, set->count)) {
+            continue;
+        }
+        struct probe_job *order = calloc(1, sizeof *order);
+        if (order == NULL) {
+            return;
+        }
+        order->job.run = run_probe;
+        memcpy(order->route, route != NULL ? route : "", route != NULL ? strnlen(route, CONFIG_NAME_MAX) : 0);
+        worker_post(&set->workers[i], &order->job);
     }
 }

@@ -1,6 +1,6 @@
 /*
  * A worker's part in the spool: the port it gets with its first rules, its deliveries, and what they tell the log and the
- * counters. Worker's thread.
+ * counters. Worker's thread, if nothing else is said.
  */
 #ifndef POSTERN_DAEMON_SPOOL_WORKER_H
 #define POSTERN_DAEMON_SPOOL_WORKER_H
@@ -13,5 +13,8 @@ void spool_worker_init(struct worker *worker, unsigned workers);
 
 /* Goes by these rules from now on. */
 void spool_worker_adopt(struct worker *worker, struct rules *rules);
+
+/* Main thread, with the struct worker_set: see `probe` of spool_keeper.h. Without memory, routes are probed when it is time. */
+void spool_workers_probe(void *workers, const char *route);
 
 #endif

@@ -308,6 +308,19 @@ int deliveries_adopt(struct deliveries *set, struct config *config)
     return rv;
 }
 
+void deliveries_probe(struct deliveries *set, const char *route)
+{
+    struct delivery *delivery;
+    LIST_FOREACH (delivery, &set->list, link) {
+        bool named = route == NULL || strcmp(route, delivery->name) == 0;
+        if (named && !delivery->closing && throttle_holds(&delivery->throttle)) {
+            throttle_again(&delivery->throttle);
+            uv_timer_stop(&delivery->timer);
+            fill(delivery);
+        }
+    }
+}
+
 void deliveries_drain(struct deliveries *set)
 {
     struct delivery *delivery;

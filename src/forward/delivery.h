@@ -70,6 +70,9 @@ void deliveries_init(struct deliveries *deliveries, struct forward_worker *worke
  * -ENOMEM then. */
 int deliveries_adopt(struct deliveries *set, struct config *config);
 
+/* The operator's word that the upstream of that route (NULL: of any) may be up again: a route that is held is probed at once. */
+void deliveries_probe(struct deliveries *set, const char *route);
+
 void deliveries_drain(struct deliveries *set);
 void deliveries_stop(struct deliveries *set);
 

@@ -16,6 +16,13 @@ void throttle_up(struct throttle *throttle)
     throttle->pause_ms = 0;
 }
 
+void throttle_again(struct throttle *throttle)
+{
+    if (throttle_holds(throttle)) {
+        throttle->pause_ms = throttle->first_ms;
+    }
+}
+
 static uint64_t least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;

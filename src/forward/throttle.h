@@ -23,6 +23,9 @@ void throttle_init(struct throttle *throttle, uint64_t first_ms, uint64_t most_m
 /* The upstream took one, or found it wanting: it is there. */
 void throttle_up(struct throttle *throttle);
 
+/* An operator asks for the next probe: pauses grow from the first one again. */
+void throttle_again(struct throttle *throttle);
+
 /* One failed. `plain`: the upstream was not reached, or asked for time; `retry_after_ms` may be 0. `probe`: it was one;
  * others that were in flight when the first failed tell nothing new. Returns how long to wait before the next
  * take; 0: go on. */

@@ -70,6 +70,11 @@ void spool_call_cancel(struct spool_call *call)
     }
 }
 
+const char *spool_call_route(const struct spool_call *call)
+{
+    return call->route;
+}
+
 /* --- Finding records --- */
 
 static bool is_asked_for(const struct spool_call *call, const struct record *record)
@@ -201,6 +206,8 @@ static int one_apply(struct op *op, struct error *err)
                          (unsigned long long)id);
     }
     call->count = 1;
+    free(call->route);
+    call->route = strdup(record->tally->route);
     return change(call, record, err);
 }
 

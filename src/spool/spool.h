@@ -268,6 +268,9 @@ int spool_retry_one(struct spool_port *port, uint64_t id, spool_alter_cb cb, voi
 int spool_retry_all(struct spool_port *port, const struct spool_query *query, spool_alter_cb cb, void *arg,
                     struct spool_call **ret) MUST_CHECK;
 
+/* In the callback of a change that went well: the route that it was of. NULL: any; or, of one record, memory ran out. */
+const char *spool_call_route(const struct spool_call *call);
+
 /* Removes records for good, of any state, but none that is being delivered. */
 int spool_drop_one(struct spool_port *port, uint64_t id, spool_alter_cb cb, void *arg,
                    struct spool_call **ret) MUST_CHECK;

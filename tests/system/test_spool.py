@@ -194,6 +194,20 @@ def test_a_store_that_is_not_there_uses_no_attempts_up(store, spooling):
     assert daemon.metrics()[held] == 0 and "held" not in daemon.ctl("spool", "stats").stdout
 
 
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_a_retry_probes_a_held_route_at_once(store, spooling, all_of_them):
+    """The upstream is mended, and who mended it does not wait for the next probe, half a minute away."""
+    daemon = spooling(store, retry={**RETRY, "min_pause": "1h", "max_pause": "1h"})
+    identity, _ = daemon.keep()
+    daemon.wait_event(event="deliveries held", route="results")
+    held_at = time.monotonic()
+    store.start()
+    daemon.ctl("spool", "retry", *(["--all", "--route", "results"] if all_of_them else [str(identity)]))
+    store.wait(1)
+    assert time.monotonic() - held_at < 25
+    daemon.wait_event(event="deliveries go on", route="results")
+
+
 def test_a_backlog_does_not_spin_while_the_store_is_down(store, spooling):
     """One record at a time is a probe, whatever waits: the others are not touched."""
     daemon = spooling(store, retry={**RETRY, "min_pause": "50ms", "max_pause": "50ms"})

@@ -348,6 +348,37 @@ static void an_upstream_that_is_down_is_probed(void **state)
     close_world(&world);
 }
 
+/* The pause of an hour would be outwaited by no test. */
+static void an_operator_has_it_probed_at_once(void **state)
+{
+    struct world world;
+    (void)state;
+    open_world(&world, 3);
+    world.forward->retry.min_pause_ms = world.forward->retry.max_pause_ms = 3600000;
+    assert_int_equal(deliveries_adopt(&world.deliveries, world.config), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        keep(&world, HEAD, 10);
+    }
+    unreached(&world, 0);
+    unreached(&world, 1);
+    unreached(&world, 2);
+    assert_int_equal(playing, 3);
+    deliveries_probe(&world.deliveries, "other");
+    fixture_turn(&world.fixture);
+    assert_int_equal(playing, 3);
+    deliveries_probe(&world.deliveries, "results");
+    fixture_turn(&world.fixture);
+    assert_int_equal(playing, 4); /* one, for it is still held */
+    assert_int_equal(world.ups, 0);
+    deliveries_probe(&world.deliveries, NULL); /* is on its way */
+    fixture_turn(&world.fixture);
+    assert_int_equal(playing, 4);
+    answer(&world, 3, 200);
+    assert_int_equal(world.ups, 1);
+    deliveries_probe(&world.deliveries, NULL); /* is not held */
+    close_world(&world);
+}
+
 static void rules_of_now_count(void **state)
 {
     struct world world;
@@ -496,6 +527,7 @@ int main(void)
         cmocka_unit_test(an_answer_to_half_a_record),
         cmocka_unit_test(so_many_at_once),
         cmocka_unit_test(an_upstream_that_is_down_is_probed),
+        cmocka_unit_test(an_operator_has_it_probed_at_once),
         cmocka_unit_test(rules_of_now_count),
         cmocka_unit_test(what_the_intake_adds_is_not_counted),
         cmocka_unit_test(a_route_that_goes_keeps_its_records),
