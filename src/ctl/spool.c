@@ -87,6 +87,43 @@ static bool is_state(const char *text)
     return found;
 }
 
+/* ---- Routes ---- */
+
+static int tell_no_route(const struct ctl *ctl, const char *name, const json_t *routes)
+{
+    struct text names = TEXT_INIT;
+    size_t i;
+    json_t *route;
+    json_array_foreach(routes, i, route)
+    {
+        text_addf(&names, "%s%s", i > 0 ? ", " : "", view_text(route, "route"));
+    }
+    int code = ctl_usage_error(ctl, "--route is \"%s\", but of the spool are only: %s", name,
+                               names.length > 0 ? text_string(&names) : "none");
+    text_release(&names);
+    return code;
+}
+
+/* A mistyped name would be nothing but a route without records. Those that the configuration has no more are known, too. */
+static int check_route(const struct ctl *ctl, const char *name)
+{
+    json_t *stats, *route;
+    size_t i;
+    int code = name != NULL ? ask_daemon(ctl, "GET", "/spool/stats", &stats) : CTL_DONE;
+    if (name == NULL || code != CTL_DONE) {
+        return code;
+    }
+    const json_t *routes = json_object_get(stats, "routes");
+    bool known = !json_is_array(routes); /* the spool is not open, which is told by what is asked next */
+    json_array_foreach(routes, i, route)
+    {
+        known = known || strcmp(view_text(route, "route"), name) == 0;
+    }
+    code = known ? CTL_DONE : tell_no_route(ctl, name, routes);
+    json_decref(stats);
+    return code;
+}
+
 /* ---- Lists ---- */
 
 static void list_target(const struct spool_args *args, uint64_t after, struct text *out)
@@ -119,6 +156,32 @@ static int add_page(const struct ctl *ctl, const struct spool_args *args, json_t
     return code;
 }
 
+static void tell_nothing(const struct ctl *ctl, const struct spool_args *args)
+{
+    bool both = args->route != NULL && args->state != NULL;
+    if (args->route == NULL && args->state == NULL) {
+        fputs("nothing is kept\n", ctl->err);
+        return;
+    }
+    fprintf(ctl->err, "nothing of what is kept is %s%s%s%s\n", args->route != NULL ? "of route " : "",
+            args->route != NULL ? args->route : "", both ? " and " : "",
+            args->state != NULL ? args->state : "");
+}
+
+static int show_list(const struct ctl *ctl, const struct spool_args *args, const json_t *records, bool more)
+{
+    int code = CTL_DONE;
+    if (json_array_size(records) > 0) {
+        code = spool_show_list(ctl, records);
+    } else {
+        tell_nothing(ctl, args);
+    }
+    if (more) {
+        fprintf(ctl->err, "there are more; --limit NUMBER shows more of them\n");
+    }
+    return code;
+}
+
 static int list(const struct ctl *ctl, const struct spool_args *args)
 {
     json_t *records = json_array();
@@ -135,10 +198,7 @@ static int list(const struct ctl *ctl, const struct spool_args *args)
         return ctl_print_json(ctl, json_pack("{s:o, s:b}", "records", records, "more", after != 0));
     }
     if (code == CTL_DONE) {
-        code = spool_show_list(ctl, records);
-        if (after != 0) {
-            fprintf(ctl->err, "there are more; --limit NUMBER shows more of them\n");
-        }
+        code = show_list(ctl, args, records, after != 0);
     }
     json_decref(records);
     return code;
@@ -228,8 +288,9 @@ static bool wants_id(const char *command, const struct spool_args *args)
 
 static int run_plain(struct ctl *ctl, const char *command, const struct spool_args *args)
 {
-    if (strcmp(command, "list") == 0) {
-        return list(ctl, args);
+    if (strcmp(command, "list") == 0 || args->all) {
+        int code = check_route(ctl, args->route);
+        return code != CTL_DONE ? code : args->all ? alter_all(ctl, command, args) : list(ctl, args);
     }
     if (strcmp(command, "stats") == 0) {
         return fetch(ctl, "/spool/stats", spool_show_stats);
@@ -239,9 +300,6 @@ static int run_plain(struct ctl *ctl, const char *command, const struct spool_ar
     }
     if (strcmp(command, "set-aside") == 0) {
         return spool_put_aside(ctl, args->path);
-    }
-    if (args->all) {
-        return alter_all(ctl, command, args);
     }
     return ctl_usage_error(ctl, "spool has no command \"%s\"", command);
 }
@@ -286,10 +344,9 @@ static bool is_alteration(const char *command)
     return strcmp(command, "retry") == 0 || strcmp(command, "drop") == 0;
 }
 
-static int run(struct ctl *ctl, const struct spool_args *args, int count, char **words)
+static int check_words(struct ctl *ctl, const struct spool_args *args, int count, int most, char **words)
 {
     const char *command = words[0];
-    int most = strcmp(command, "export") == 0 ? 3 : wants_id(command, args) ? 2 : 1;
     if (count < most && is_alteration(command)) {
         return ctl_usage_error(ctl, "spool %s: say which record by its id, or --all", command);
     }
@@ -302,14 +359,26 @@ static int run(struct ctl *ctl, const struct spool_args *args, int count, char *
     if (args->all && !is_alteration(command)) {
         return ctl_usage_error(ctl, "--all is for retry and drop");
     }
-    if (most == 1) {
-        return run_plain(ctl, command, args);
+    if (args->route == NULL && args->state == NULL) {
+        return CTL_DONE;
+    }
+    if (!is_alteration(command) && strcmp(command, "list") != 0) {
+        return ctl_usage_error(ctl, "--route and --state are for list, retry and drop");
+    }
+    return most == 1 ? CTL_DONE
+                     : ctl_usage_error(ctl, "an id names one record: --route and --state go with --all");
+}
+
+static int run(struct ctl *ctl, const struct spool_args *args, int count, char **words)
+{
+    const char *command = words[0];
+    int most = strcmp(command, "export") == 0 ? 3 : wants_id(command, args) ? 2 : 1;
+    int code = check_words(ctl, args, count, most, words);
+    if (code != CTL_DONE || most == 1) {
+        return code != CTL_DONE ? code : run_plain(ctl, command, args);
     }
     if (!is_number(words[1])) {
         return ctl_usage_error(ctl, "\"%s\" is no record's id, which is a number", words[1]);
-    }
-    if (args->route != NULL || args->state != NULL) {
-        return ctl_usage_error(ctl, "an id names one record: --route and --state go with --all");
     }
     return run_one(ctl, command, words[1], most == 3 ? words[2] : NULL);
 }

@@ -267,7 +267,7 @@ def test_operators_see_and_change_it(store, spooling):
     first, key = daemon.keep(b"the first", path="/a?b=c", headers={"X-Mine": "1"})
     second, _ = daemon.keep(b"the second")
     assert [record["id"] for record in daemon.records()] == [first, second]
-    assert not daemon.records("--state", "dead") and not daemon.records("--route", "other")
+    assert not daemon.records("--state", "dead") and len(daemon.records("--route", "results")) == 2
     assert len(daemon.records("--limit", "1")) == 1
     listed = daemon.ctl("spool", "list").stdout
     assert "ROUTE" in listed and "results" in listed and "payroll" in listed
@@ -293,6 +293,24 @@ def test_operators_see_and_change_it(store, spooling):
     daemon.wait_empty()
     assert daemon.request("GET", "/spool/drop")[0] == 405
     assert daemon.request("GET", "/spool/list?x=1")[0] == 400
+
+
+@pytest.mark.parametrize("words", [["list"], ["retry", "--all"], ["drop", "--all"]])
+def test_a_mistyped_route_is_told(store, spooling, words):
+    """Not as a list that is empty, or nothing that was removed."""
+    daemon = spooling(store)
+    daemon.keep()
+    done = daemon.ctl("spool", *words, "--route", "reslts", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert '--route is "reslts", but of the spool are only: results' in done.stderr
+    assert len(daemon.records()) == 1
+
+
+def test_an_empty_list_says_so(store, spooling):
+    daemon = spooling(store)
+    assert daemon.ctl("spool", "list").stderr == "nothing is kept\n"
+    assert daemon.ctl("spool", "list", "--route", "results", "--state", "dead").stderr == "nothing of what is kept is of route results and dead\n"
+    assert (done := daemon.ctl("spool", "list", "--json")).stderr == "" and json.loads(done.stdout)["records"] == []
 
 
 def test_an_export_of_any_size(store, spooling):

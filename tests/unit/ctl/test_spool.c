@@ -30,6 +30,8 @@ static void command_lines_are_checked(void **state)
         {{"show", "1", "2"}, "does not take \"2\""},
         {{"show", "--all"}, "needs an id"},
         {{"list", "--all"}, "--all is for retry and drop"},
+        {{"stats", "--route", "a"}, "--route and --state are for list, retry and drop"},
+        {{"verify", "--state", "dead"}, "--route and --state are for list, retry and drop"},
         {{"export", "1"}, "needs an id and a file"},
         {{"drop"}, "say which record by its id, or --all"},
         {{"retry"}, "say which record by its id, or --all"},
