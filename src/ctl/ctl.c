@@ -147,15 +147,36 @@ int ctl_usage_error(const struct ctl *ctl, const char *format, ...)
     return CTL_USAGE;
 }
 
+size_t ctl_line_length(const char *text)
+{
+    size_t length = strlen(text);
+    while (length > 0 && text[length - 1] == '\n') {
+        length--;
+    }
+    return length;
+}
+
 int ctl_failed(const struct ctl *ctl, const char *text)
 {
+    size_t length = ctl_line_length(text);
     if (ctl->json) {
-        ctl_print_json(ctl, json_pack("{s:s}", "error", text));
+        ctl_print_json(ctl, json_pack("{s:s%}", "error", text, length));
     } else {
-        size_t length = strlen(text);
-        fprintf(ctl->err, "posternctl: %s%s", text, length > 0 && text[length - 1] == '\n' ? "" : "\n");
+        fprintf(ctl->err, "posternctl: %.*s\n", (int)length, text);
     }
     return CTL_FAILED;
+}
+
+int ctl_verdict(const struct ctl *ctl, const char *done, bool accepted, const char *key, const char *text)
+{
+    size_t length = ctl_line_length(text);
+    json_t *value = json_pack("{s:b, s:s%}", done, accepted, key, text, length);
+    if (value != NULL && !accepted && json_object_set_new(value, "error", json_stringn(text, length)) != 0) {
+        json_decref(value);
+        value = NULL;
+    }
+    int r = ctl_print_json(ctl, value);
+    return accepted ? r : CTL_FAILED;
 }
 
 int ctl_print_json(const struct ctl *ctl, json_t *value)

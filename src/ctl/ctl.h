@@ -76,6 +76,12 @@ int ctl_usage_error(const struct ctl *ctl, const char *format, ...) PRINTF_LIKE(
 /* Says on `err`, or as {"error": ...} on `out` under --json, what failed, and returns CTL_FAILED. */
 int ctl_failed(const struct ctl *ctl, const char *text);
 
+/* How long the daemon's words are without the newlines at their end. */
+size_t ctl_line_length(const char *text);
+
+/* Prints the daemon's word on a command as JSON: {DONE: accepted, KEY: text}, with an "error" if it was refused. */
+int ctl_verdict(const struct ctl *ctl, const char *done, bool accepted, const char *key, const char *text);
+
 struct json_t;
 
 /* Writes the value, indented, to `out`, and drops the reference. NULL: memory ran out. Returns

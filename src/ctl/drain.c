@@ -2,7 +2,6 @@
 #include "base/units.h"
 #include "ctl/client.h"
 #include "ctl/ctl.h"
-#include <jansson.h>
 #include <string.h>
 
 #define DEADLINE_MAX_MS (30 * UINT64_C(86400000)) /* as the daemon has it */
@@ -10,13 +9,20 @@
 static int tell(const struct ctl *ctl, const struct client_answer *answer)
 {
     bool accepted = answer->status == 202;
-    if (ctl->json) {
-        int r = ctl_print_json(ctl, json_pack("{s:b, s:s%}", "draining", accepted, "detail",
-                                              text_string(&answer->body), answer->body.length));
-        return accepted ? r : CTL_FAILED;
+    if (answer->status == 405) {
+        return ctl_failed(ctl,
+                          "nothing was drained: this is the listener for metrics, which only tells; give "
+                          "the admin socket with "
+                          "--socket, as `admin.listen` has it");
     }
-    fputs(text_string(&answer->body), accepted ? ctl->out : ctl->err);
-    return accepted ? CTL_DONE : CTL_FAILED;
+    if (ctl->json) {
+        return ctl_verdict(ctl, "draining", accepted, "detail", text_string(&answer->body));
+    }
+    if (!accepted) {
+        return ctl_failed(ctl, text_string(&answer->body));
+    }
+    fputs(text_string(&answer->body), ctl->out);
+    return CTL_DONE;
 }
 
 static int ask(const struct ctl *ctl, const char *deadline)

@@ -1,20 +1,17 @@
 /* posternctl reload: synchronous, so that the unit's ExecReload fails when the file is refused. */
 #include "ctl/client.h"
 #include "ctl/ctl.h"
-#include <jansson.h>
 
 static int tell(const struct ctl *ctl, const struct client_answer *answer)
 {
     bool accepted = answer->status == 200;
-    if (ctl->json) {
-        int r = ctl_print_json(ctl, json_pack("{s:b, s:s%}", "accepted", accepted, "verdict",
-                                              text_string(&answer->body), answer->body.length));
-        return accepted ? r : CTL_FAILED;
-    }
     if (answer->status == 405) {
         return ctl_failed(ctl, "nothing was reloaded: this is the listener for metrics, which only tells; "
                                "give the admin socket with "
                                "--socket, as `admin.listen` has it");
+    }
+    if (ctl->json) {
+        return ctl_verdict(ctl, "accepted", accepted, "verdict", text_string(&answer->body));
     }
     if (!accepted) {
         fprintf(ctl->err,

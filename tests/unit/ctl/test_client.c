@@ -21,7 +21,7 @@ static void the_metrics_listener_is_no_admin_socket(void **state)
     ran_release(&ran);
     run_ctl(&ran, "drain", "--socket", daemon_.address, NULL);
     assert_int_equal(ran.code, CTL_FAILED);
-    assert_contains(ran.err, "takes GET");
+    assert_contains(ran.err, "nothing was drained: this is the listener for metrics");
     ran_release(&ran);
     fake_daemon_stop(&daemon_);
 }

@@ -41,7 +41,8 @@ static void reload_tells_the_verdict(void **state)
     json_t *json = parse_json(ran.out);
     assert_int_equal(ran.code, CTL_DONE);
     assert_true(json_is_true(json_object_get(json, "accepted")));
-    assert_string_equal(json_string_value(json_object_get(json, "verdict")), "1 route added\n");
+    assert_string_equal(json_string_value(json_object_get(json, "verdict")), "1 route added");
+    assert_null(json_object_get(json, "error"));
     json_decref(json);
     ran_release(&ran);
     fake_daemon_stop(&daemon_);
@@ -64,6 +65,7 @@ static void a_refused_reload_fails(void **state)
     run_ctl(&ran, "reload", "--json", "--socket", daemon_.address, NULL);
     assert_int_equal(ran.code, CTL_FAILED);
     assert_contains(ran.out, "\"accepted\": false");
+    assert_contains(ran.out, "\"error\": \"p.yaml:3:1: unknown key\"");
     ran_release(&ran);
     fake_daemon_stop(&daemon_);
 }
@@ -80,7 +82,8 @@ static void drain_takes_a_deadline(void **state)
     ran_release(&ran);
     run_ctl(&ran, "drain", "--json", "--socket", daemon_.address, NULL);
     assert_int_equal(ran.code, CTL_DONE);
-    assert_contains(ran.out, "\"draining\": true");
+    assert_contains(ran.out, "\"draining\": true,");
+    assert_contains(ran.out, " to finish\"");
     ran_release(&ran);
     run_ctl(&ran, "drain", "--deadline", "5", "--socket", daemon_.address, NULL);
     assert_int_equal(ran.code, CTL_USAGE);
@@ -88,6 +91,28 @@ static void drain_takes_a_deadline(void **state)
     ran_release(&ran);
     fake_daemon_stop(&daemon_);
     assert_int_equal(daemon_.server.drains, 2);
+}
+
+/* The metrics listener has the same protocol, and carries out nothing. */
+static void the_metrics_listener_carries_out_nothing(void **state)
+{
+    static const char *const commands[] = {"reload", "drain"};
+    (void)state;
+    struct ran ran;
+    fake_daemon_init(&daemon_);
+    fake_daemon_start(&daemon_, ADMIN_ROLE_METRICS);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        run_ctl(&ran, commands[i], "--socket", daemon_.address, NULL);
+        assert_int_equal(ran.code, CTL_FAILED);
+        assert_contains(ran.err, "this is the listener for metrics");
+        ran_release(&ran);
+        run_ctl(&ran, commands[i], "--json", "--socket", daemon_.address, NULL);
+        assert_int_equal(ran.code, CTL_FAILED);
+        assert_contains(ran.out, "\"error\": \"nothing was ");
+        assert_contains(ran.out, "as `admin.listen` has it\"");
+        ran_release(&ran);
+    }
+    fake_daemon_stop(&daemon_);
 }
 
 static void wrong_usage_is_told(void **state)
@@ -186,6 +211,7 @@ int main(void)
         cmocka_unit_test(reload_tells_the_verdict),
         cmocka_unit_test(a_refused_reload_fails),
         cmocka_unit_test(drain_takes_a_deadline),
+        cmocka_unit_test(the_metrics_listener_carries_out_nothing),
         cmocka_unit_test(wrong_usage_is_told),
         cmocka_unit_test(help_and_version_are_told),
         cmocka_unit_test(the_manual_is_complete),
