@@ -29,6 +29,25 @@ static int fail(const char *message)
     return EXIT_FAILURE;
 }
 
+/* The engine sends to posternctl doctor, which looks at postern.yaml and knows nothing of this program's listener. */
+static void set_reason(const struct addr *listen, const char *reason, struct error *err)
+{
+    static const char held[] = "; another program holds ";
+    const char *advice = strstr(reason, held);
+    bool is_file = listen->kind != ADDR_VSOCK && listen->kind != ADDR_TCP;
+    if (advice == NULL) {
+        error_set(err, -EIO, "%s", reason);
+        return;
+    }
+    error_set(err, -EIO,
+              "%.*s%sthat %s, mostly another vsock-proxy: `ss %s` shows it; end that, or give another %s",
+              (int)(advice - reason), reason, held, is_file ? "path" : "port",
+              is_file                      ? "-lxp"
+              : listen->kind == ADDR_VSOCK ? "-lp --vsock"
+                                           : "-lntp",
+              listen->kind == ADDR_VSOCK ? "local_port" : "address to --listen");
+}
+
 void vsock_proxy_start_words(const struct addr *listen, const char *text, struct error *err)
 {
     static const char words[] = "Could not listen for connections: Could not bind to";
@@ -41,9 +60,11 @@ void vsock_proxy_start_words(const struct addr *listen, const char *text, struct
     if (reason == NULL) {
         error_set(err, -EIO, "Could not create proxy: %s", text);
     } else if (listen->kind == ADDR_VSOCK) {
-        error_set(err, -EIO, "%s cid: %u port: %u: %s", words, listen->cid, listen->port, reason);
+        set_reason(listen, reason, err);
+        error_prefix(err, "%s cid: %u port: %u", words, listen->cid, listen->port);
     } else {
-        error_set(err, -EIO, "%s %s: %s", words, address, reason);
+        set_reason(listen, reason, err);
+        error_prefix(err, "%s %s", words, address);
     }
 }
 

@@ -158,6 +158,7 @@ def test_a_port_that_is_taken(allowlist, peer):
     assert result.returncode == 1
     assert result.stderr.startswith(f'Error: "Could not listen for connections: Could not bind to {taken.address}: '
                                     "Address already in use")
+    assert "`ss -lntp` shows it" in result.stderr and "doctor" not in result.stderr
 
 
 # ---- Bytes ----

@@ -178,6 +178,14 @@ static void test_start_words(void **state)
     assert_string_equal(
         err.text, "Could not listen for connections: Could not bind to cid: 3 port: 8000: Address already "
                   "in use; hint");
+    vsock_proxy_start_words(&addr,
+                            "listener vsock-proxy: cannot listen at vsock://parent:8000: Address already in "
+                            "use; another program holds that port: `posternctl doctor` looks for it",
+                            &err);
+    assert_string_equal(
+        err.text, "Could not listen for connections: Could not bind to cid: 3 port: 8000: Address already "
+                  "in use; another program holds that port, mostly another vsock-proxy: `ss -lp --vsock` "
+                  "shows it; end that, or give another local_port");
     vsock_proxy_start_words(&addr, "cannot start 4 workers: Out of memory", &err);
     assert_string_equal(err.text, "Could not create proxy: cannot start 4 workers: Out of memory");
     assert_int_equal(addr_parse("tcp://127.0.0.1:80", &addr, NULL), 0);
