@@ -152,12 +152,23 @@ static int open_channel(struct run_stream *stream)
 static void try_open(struct run_stream *stream)
 {
     uint64_t now = cli_now_ms();
+    int code;
 
     if (!stream->wanted || stream->open || stream->not_before > now) {
         return;
     }
-    if (open_channel(stream) < 0) {
-        stream->not_before = now + stream->wire->times.again_ms;
+    code = open_channel(stream);
+    if (code < 0) {
+        stream->not_before = code == -EAGAIN ? CLI_NEVER : now + stream->wire->times.again_ms;
+    }
+}
+
+static void stop_waiting(struct run_wire *wire)
+{
+    struct run_stream *stream;
+
+    LIST_FOREACH (stream, &wire->streams, link) {
+        stream->not_before = stream->not_before == CLI_NEVER ? 0 : stream->not_before;
     }
 }
 
@@ -216,6 +227,7 @@ static void on_ready(struct connection *connection)
     }
     wire->was_up = true;
     wire->trouble[0] = '\0';
+    stop_waiting(wire);
     open_all(wire);
 }
 

@@ -47,7 +47,7 @@ struct run_stream {
     bool wanted; /* the owner's */
     bool open;   /* from the request on, and until `over` */
     bool opened;
-    uint64_t not_before; /* ms: when it may be tried again */
+    uint64_t not_before; /* ms: when it may be tried again; CLI_NEVER: once there is a session */
     struct tunnel tunnel;
     struct cli_task leave;
     char words[256]; /* the daemon's, when it refused */

@@ -135,6 +135,15 @@ static void test_the_parent_sets_the_clock(void **state)
     assert_int_equal(firsts, 1);
 }
 
+/* Else each start of an enclave would be a second longer. */
+static void test_it_is_asked_as_soon_as_there_is_a_session(void **state)
+{
+    (void)state;
+    bench.wire.times.again_ms = 24 * 3600 * 1000;
+    begin(NULL);
+    WAIT_FOR(&bench.loop, firsts == 1);
+}
+
 static void test_a_clock_that_is_right_is_left_alone(void **state)
 {
     (void)state;
@@ -352,6 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_the_parent_sets_the_clock),
+        TEST(test_it_is_asked_as_soon_as_there_is_a_session),
         TEST(test_a_clock_that_is_right_is_left_alone),
         TEST(test_watching_changes_nothing),
         TEST(test_off_is_off),
