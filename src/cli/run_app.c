@@ -18,16 +18,24 @@ static void wait_at_most(struct run *run, uint64_t ms, void (*due)(struct cli_ti
 
 /* ---- BYE and LOG ---- */
 
+static void on_all_told(struct cli_task *task)
+{
+    cli_loop_stop(&CONTAINER_OF(task, struct run, start)->loop);
+}
+
+/* Streams that ended with the session have yet to say why. */
 static void on_bye(struct cli_link *link)
 {
-    cli_loop_stop(link->loop);
+    struct run *run = CONTAINER_OF(link, struct run, wire.link);
+
+    cli_task_queue(&run->loop, &run->start, on_all_told);
 }
 
 static void say_bye(struct run *run)
 {
     cli_timer_stop(&run->patience);
     if (run->has_wire) {
-        cli_link_drain(&run->wire.link, BYE_MS, on_bye);
+        run_wire_drain(&run->wire, BYE_MS, on_bye);
     } else {
         cli_loop_stop(&run->loop);
     }

@@ -248,6 +248,41 @@ static void on_hang_up(struct run_stream *stream)
     of(stream)->words = RUN_CLOCK_WORDS;
 }
 
+/* What a route does that leads elsewhere; NULL: it is the daemon that has something to say. */
+static const char *own_words(const struct run_stream *stream)
+{
+    const struct tunnel *tunnel = &stream->tunnel;
+
+    switch (tunnel->end) {
+    case TUNNEL_FINISHED:
+        return tunnel->stopped ? NULL : "it ended without an answer";
+    case TUNNEL_LOCAL_FAILED:
+        return tunnel->status == -ETIMEDOUT ? "it does not answer" : "what it answers is none";
+    case TUNNEL_LOST:
+    case TUNNEL_CUT:
+        return stream->wire->leaving ? "it had not answered when the app ended" : NULL;
+    default:
+        return NULL;
+    }
+}
+
+static void tell_no_time(struct run_clock *clock, const char *why)
+{
+    const struct run_stream *stream = &clock->stream;
+    const char *own = own_words(stream);
+    char text[ERROR_TEXT_MAX + 128];
+
+    if (own) {
+        snprintf(text, sizeof text,
+                 "route %s does not tell the time: %s; see that the parent's postern.yaml has it with `type: "
+                 "time`",
+                 stream->route, own);
+    } else {
+        snprintf(text, sizeof text, "route %s does not tell the time: %s", stream->route, why);
+    }
+    tell_trouble(clock, text);
+}
+
 static void on_over(struct run_stream *stream, const char *why)
 {
     struct run_clock *clock = of(stream);
@@ -257,12 +292,8 @@ static void on_over(struct run_stream *stream, const char *why)
     if (clock->have_best) {
         clock->have_best = false;
         take(clock, &clock->best, "parent's clock");
-    } else {
-        char text[ERROR_TEXT_MAX + 64];
-
-        snprintf(text, sizeof text, "route %s does not tell the time: %s", stream->route,
-                 why ? why : "it ended without an answer");
-        tell_trouble(clock, text);
+    } else if (!stream->wire->leaving || !clock->known) {
+        tell_no_time(clock, why);
     }
 }
 

@@ -273,6 +273,12 @@ int run_wire_init(struct run_wire *wire, struct cli_loop *loop, const struct add
     return code;
 }
 
+void run_wire_drain(struct run_wire *wire, uint32_t ms, void (*over)(struct cli_link *link))
+{
+    wire->leaving = true;
+    cli_link_drain(&wire->link, ms, over);
+}
+
 void run_wire_release(struct run_wire *wire)
 {
     struct run_stream *stream;

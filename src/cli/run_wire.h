@@ -62,12 +62,16 @@ struct run_wire {
     struct cli_timer again;
     LIST_HEAD(run_stream_list, run_stream) streams;
     bool was_up;
+    bool leaving;      /* run_wire_drain() was called */
     char trouble[128]; /* the beginning of what was last told about a session that is not there */
 };
 
 int run_wire_init(struct run_wire *wire, struct cli_loop *loop, const struct addr *to,
                   const struct run_wire_times *times, const struct tell *told, struct error *err) MUST_CHECK;
 void run_wire_release(struct run_wire *wire); /* harmless when zeroed */
+
+/* As cli_link_drain(). What streams are told then is not the daemon's doing. */
+void run_wire_drain(struct run_wire *wire, uint32_t ms, void (*over)(struct cli_link *link));
 
 /* Makes a stream known, not wanted yet. */
 void run_stream_init(struct run_stream *stream, struct run_wire *wire, const struct run_stream_ops *ops,

@@ -213,7 +213,9 @@ static void test_answers_that_are_none(void **state)
     (void)state;
     bench.far.time_wrong = true;
     begin(NULL);
-    WAIT_FOR(&bench.loop, run_bench_told(&bench, "route time does not tell the time: "));
+    WAIT_FOR(&bench.loop,
+             run_bench_told(&bench, "route time does not tell the time: what it answers is none; see that "
+                                    "the parent's postern.yaml has it with `type: time`\n"));
     bench.far.time_wrong = false;
     WAIT_FOR(&bench.loop, firsts == 1);
 }
@@ -227,11 +229,31 @@ static void test_a_parent_that_does_not_answer(void **state)
     assert_int_equal(clock_.patience_ms, RUN_CLOCK_PATIENCE_MS);
     clock_.patience_ms = 20;
     WAIT_FOR(&bench.loop, bench.far.time_asked > 0);
-    WAIT_FOR(&bench.loop, run_bench_told(&bench, "route time does not tell the time: "));
+    WAIT_FOR(&bench.loop,
+             run_bench_told(&bench, "route time does not tell the time: it does not answer; see that "));
     assert_int_equal(firsts, 0);
     clock_.patience_ms = RUN_CLOCK_PATIENCE_MS;
     bench.far.time_silent = false;
     WAIT_FOR(&bench.loop, firsts == 1);
+}
+
+static void on_drained(struct cli_link *link)
+{
+    (void)link;
+}
+
+/* The daemon has not gone away: it is we who do. */
+static void test_our_own_end_is_not_blamed_on_the_daemon(void **state)
+{
+    (void)state;
+    bench.far.time_silent = true;
+    begin(NULL);
+    WAIT_FOR(&bench.loop, bench.far.time_asked > 0);
+    run_wire_drain(&bench.wire, 20, on_drained);
+    WAIT_FOR(&bench.loop, run_bench_told(&bench, "route time does not tell the time: "));
+    assert_true(run_bench_told(&bench, "had not answered when the app ended; see that the parent's "
+                                       "postern.yaml has it with `type: time`\n"));
+    assert_false(run_bench_told(&bench, "going_away"));
 }
 
 static void test_a_time_beyond_all_years(void **state)
@@ -370,6 +392,7 @@ int main(void)
         TEST(test_a_parent_before_the_build),
         TEST(test_answers_that_are_none),
         TEST(test_a_parent_that_does_not_answer),
+        TEST(test_our_own_end_is_not_blamed_on_the_daemon),
         TEST(test_a_time_beyond_all_years),
         TEST(test_a_route_that_is_refused),
         TEST(test_a_route_that_ends_at_once),
