@@ -13,11 +13,10 @@ It waits in the function's thread, and keeps to the windows of both sides. `wind
 import contextlib
 import socket
 import struct
-import threading
 
 from framed import (CODES, DATA, FIN, GOAWAY, HELLO, MAX_DATA, MAX_STREAM_DATA, OPEN, OPENED, PING, PONG, PREFACE, REFUSED, RESET, STOP, check, decode,
                     encode, frame)
-from postern import PATIENCE, listen, stop_listening
+from postern import PATIENCE, Acceptor
 
 
 class Gone(Exception):
@@ -247,34 +246,18 @@ class Session:
             self.turn()
 
 
-
-class Forwarder:
+class Forwarder(Acceptor):
     """`answer` is called for each stream; `refuse` is a code to refuse all with."""
 
     def __init__(self, folder, answer=None, refuse=None, window=1 << 18):
         self.answer, self.refuse, self.window = answer, refuse, window
-        self.socket, self.address = listen(f"unix://{folder}/forwarder.sock")
-        self.socket.settimeout(0.05)
         self.problems, self.exchanges, self.sessions = [], [], []
-        self.closing = False
-        self.threads = [threading.Thread(target=self._accept, daemon=True)]
-        self.threads[0].start()
+        super().__init__(f"unix://{folder}/forwarder.sock")
 
-    def _accept(self):
-        while not self.closing:
-            try:
-                connection, _ = self.socket.accept()
-            except TimeoutError:
-                continue
-            except OSError:
-                if self.closing:
-                    return
-                raise
-            connection.settimeout(PATIENCE)
-            self.sessions.append(Session(connection, self.window, self._serve_stream))
-            thread = threading.Thread(target=self._serve, args=(self.sessions[-1],), daemon=True)
-            self.threads.append(thread)
-            thread.start()
+    def _take(self, connection):
+        connection.settimeout(PATIENCE)
+        self.sessions.append(Session(connection, self.window, self._serve_stream))
+        return self.sessions[-1]
 
     def _serve_stream(self, exchange):
         self.exchanges.append(exchange)
@@ -296,12 +279,8 @@ class Forwarder:
 
     def finish(self):
         """Ends it. Nothing may have gone wrong."""
-        self.closing = True
-        stop_listening(self.socket)
-        self.threads[0].join()
-        self.socket.close()
-        for thread in self.threads[1:]:
-            thread.join(PATIENCE)
+        self.stop_accepting()
+        self.join(PATIENCE)
         assert not self.problems, self.problems
 
     def __enter__(self):

@@ -8,14 +8,13 @@ import re
 import socket
 import struct
 import subprocess
-import threading
 import time
 
 import pytest
 
 import framed as protocol
 from framed import CODES, DATA, FIN, GOAWAY, HELLO, PREFACE, RESET, STOP, decode, encode, frame
-from postern import PATIENCE, listen, sanitizers, stop_listening
+from postern import PATIENCE, Acceptor, sanitizers
 
 RULES = dict(re.findall(r"^- \*\*\[([A-Z]-\d+)\]\*\* ([A-Z_]+)", protocol.DOCUMENT.read_text(), re.M))
 
@@ -101,36 +100,20 @@ def build_clock(folder):
     return library
 
 
-class FalseDaemon:
+class FalseDaemon(Acceptor):
     """A server at a unix address that clients take for a daemon. Each connection gets `says` after its HELLO came (`greets` False:
     as soon as it is there), which is bytes, or a function of this class' Caller. Then it is heard to its end, unless
     the function ended it."""
 
     def __init__(self, folder, says=b"", greets=True, **greeting):
-        self.socket, self.address = listen(f"unix://{folder}/false.sock")
         self.says, self.greets, self.greeting = says, greets, {"role": 1, "max_streams": 1000} | greeting
         self.callers, self.problems = [], []
-        self.socket.settimeout(0.05)
-        self.closing = False
-        self.threads = [threading.Thread(target=self._accept, daemon=True)]
-        self.threads[0].start()
+        super().__init__(f"unix://{folder}/false.sock")
 
-    def _accept(self):
-        while not self.closing:
-            try:
-                connection, _ = self.socket.accept()
-            except TimeoutError:
-                continue
-            except OSError:
-                if self.closing:
-                    return
-                raise
-            connection.settimeout(PATIENCE)
-            caller = Caller(connection)
-            self.callers.append(caller)
-            thread = threading.Thread(target=self._serve, args=(caller,), daemon=True)
-            self.threads.append(thread)
-            thread.start()
+    def _take(self, connection):
+        connection.settimeout(PATIENCE)
+        self.callers.append(Caller(connection))
+        return self.callers[-1]
 
     def _serve(self, caller):
         with caller.connection, contextlib.suppress(ConnectionError):
@@ -147,15 +130,11 @@ class FalseDaemon:
                 self.problems.append(str(problem))
 
     def close(self):
-        self.closing = True
-        stop_listening(self.socket)
-        self.threads[0].join()
-        self.socket.close()
+        self.stop_accepting()
         for caller in self.callers:
             with contextlib.suppress(OSError):
                 caller.connection.shutdown(socket.SHUT_RDWR)
-        for thread in self.threads[1:]:
-            thread.join(PATIENCE)
+        self.join(PATIENCE)
         assert not self.problems, self.problems
 
 

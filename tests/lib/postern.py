@@ -184,22 +184,23 @@ def read_all(connection):
     return b"".join(pieces)
 
 
-class Peer:
-    """A server on a loopback port, or on the `address` given: handler(connection) runs in a thread for each
-    connection, which is closed after it. An exception in the handler is a problem, told by close()."""
+class Acceptor:
+    """Listens at `address`. What _take() makes of a connection, in the order in which they come, is given to _serve() in a thread of
+    its own. A subclass that has anything to set up does so before this begins."""
 
-    def __init__(self, handler, address=None, tls=None):
-        self.handler = handler
-        self.tls = tls
-        self.problems = []
-        self.served = 0
-        self.socket, self.address = listen(address or "tcp://127.0.0.1:0")
-        self.port = None if self.address.startswith("unix:") else self.socket.getsockname()[1]
+    def __init__(self, address):
+        self.socket, self.address = listen(address)
         # accept() looks up now and then: on vsock nothing from outside wakes it, and it holds the port.
         self.socket.settimeout(0.05)
         self.closing = False
         self.threads = [threading.Thread(target=self._accept, daemon=True)]
         self.threads[0].start()
+
+    def _take(self, connection):
+        return connection
+
+    def _serve(self, taken):
+        raise NotImplementedError
 
     def _accept(self):
         while not self.closing:
@@ -211,10 +212,37 @@ class Peer:
                 if self.closing:
                     return
                 raise
-            self.served += 1
-            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            thread = threading.Thread(target=self._serve, args=(self._take(connection),), daemon=True)
             self.threads.append(thread)
             thread.start()
+
+    def stop_accepting(self):
+        self.closing = True
+        stop_listening(self.socket)
+        self.threads[0].join()
+        self.socket.close()
+
+    def join(self, seconds):
+        """Waits for each thread, not longer than that."""
+        for thread in self.threads[1:]:
+            thread.join(seconds)
+
+
+class Peer(Acceptor):
+    """A server on a loopback port, or on the `address` given: handler(connection) runs in a thread for each
+    connection, which is closed after it. An exception in the handler is a problem, told by close()."""
+
+    def __init__(self, handler, address=None, tls=None):
+        self.handler = handler
+        self.tls = tls
+        self.problems = []
+        self.served = 0
+        super().__init__(address or "tcp://127.0.0.1:0")
+        self.port = None if self.address.startswith("unix:") else self.socket.getsockname()[1]
+
+    def _take(self, connection):
+        self.served += 1
+        return connection
 
     def _serve(self, connection):
         with connection:
@@ -229,12 +257,8 @@ class Peer:
                     self.problems.append(f"{type(problem).__name__} in a peer: {problem}")
 
     def close(self):
-        self.closing = True
-        stop_listening(self.socket)
-        self.threads[0].join()
-        self.socket.close()
-        for thread in self.threads[1:]:
-            thread.join(0.5)
+        self.stop_accepting()
+        self.join(0.5)
         return self.problems
 
 
