@@ -31,6 +31,30 @@ step_not_run() {
     steps_results+=("NOT RUN")
 }
 
+# steps_take FILE NAME...: steps that ran elsewhere, of which FILE has lines: a name, its exit status, its seconds. A step
+# without a line was not reached.
+steps_take() {
+    local file=$1 name status seconds
+    shift
+    for name in "$@"; do
+        if read -r status seconds < <(sed -n "s/^$name //p" "$file" 2>/dev/null); then
+            steps_names+=("$name")
+            steps_seconds+=("$seconds")
+            steps_results+=("$([[ $status == 0 ]] && echo ok || echo "FAILED ($status)")")
+        else
+            step_not_run "$name"
+        fi
+    done
+}
+
+# The names of those that are not ok.
+steps_failed() {
+    local i
+    for i in "${!steps_names[@]}"; do
+        [[ ${steps_results[i]} == ok ]] || echo "${steps_names[i]}"
+    done
+}
+
 # Prints the table and returns 0 only if every step is ok.
 steps_summary() {
     local i failed=0
