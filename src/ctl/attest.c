@@ -227,6 +227,11 @@ static int take_arguments(struct ctl *ctl, int argc, char **argv, struct request
 
 /* ---- The document ---- */
 
+static const char *name_of(const char *file)
+{
+    return strcmp(file, "-") == 0 ? "standard input" : file;
+}
+
 static int read_input(const char *file, uint8_t *data, size_t *ret_size, struct error *err)
 {
     bool opened = strcmp(file, "-") != 0;
@@ -236,12 +241,12 @@ static int read_input(const char *file, uint8_t *data, size_t *ret_size, struct 
         return error_errno(err, -errno, "cannot read %s", file);
     }
     *ret_size = fread(data, 1, INPUT_MAX + 1, in);
-    int rv = ferror(in) ? error_errno(err, -EIO, "cannot read %s", file) : 0;
+    int rv = ferror(in) ? error_errno(err, -errno, "cannot read %s", name_of(file)) : 0;
     if (opened) {
         fclose(in);
     }
     if (rv == 0 && *ret_size > INPUT_MAX) {
-        rv = error_set(err, -EMSGSIZE, "%s is no attestation document: it is too large", file);
+        rv = error_set(err, -EMSGSIZE, "%s is no attestation document: it is too large", name_of(file));
     }
     return rv;
 }
@@ -374,15 +379,16 @@ static void print_warnings(const struct ctl *ctl, const struct attest_document *
 }
 
 static int tell(const struct ctl *ctl, const struct attest_document *document, const struct request *request,
-                int verdict, const char *why)
+                int verdict, struct error *why)
 {
     if (ctl->json) {
-        int rv = ctl_print_json(ctl, to_json(document, verdict, why));
+        int rv = ctl_print_json(ctl, to_json(document, verdict, why->text));
         return verdict == 0 ? rv : CTL_FAILED;
     }
     print_document(ctl, document);
     if (verdict != 0) {
-        return ctl_failed(ctl, why);
+        error_prefix(why, "%s", name_of(request->file));
+        return ctl_failed(ctl, why->text);
     }
     fputs("verified\n", ctl->out);
     print_warnings(ctl, document, &request->expected);
@@ -396,15 +402,17 @@ static int verify(const struct ctl *ctl, const struct request *request, uint8_t 
     size_t size = 0;
 
     int rv = read_input(request->file, data, &size, &err);
-    if (rv == 0) {
-        decode(data, &size);
-        rv = attest_parse(data, size, &document, &err);
-    }
     if (rv != 0) {
         return ctl_failed(ctl, err.text);
     }
+    decode(data, &size);
+    rv = attest_parse(data, size, &document, &err);
+    if (rv != 0) {
+        error_prefix(&err, "%s", name_of(request->file));
+        return ctl_failed(ctl, err.text);
+    }
     rv = attest_verify(&document, &request->expected, &err);
-    return tell(ctl, &document, request, rv, err.text);
+    return tell(ctl, &document, request, rv, &err);
 }
 
 int ctl_attest(struct ctl *ctl, int argc, char **argv)

@@ -453,6 +453,21 @@ static int explain(const struct ctl *ctl, struct explanation *all)
     return tell(ctl, all);
 }
 
+/* A line each. */
+static int tell_mistakes(const struct ctl *ctl, const char *file, const char *mistakes)
+{
+    struct text told = TEXT_INIT;
+
+    for (const char *line = mistakes; *line != '\0';) {
+        size_t length = strcspn(line, "\n");
+        text_addf(&told, "%s: %.*s\n", strcmp(file, "-") == 0 ? "standard input" : file, (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+    int code = ctl_failed(ctl, told.failed ? mistakes : text_string(&told));
+    text_release(&told);
+    return code;
+}
+
 static int read_policy(const struct ctl *ctl, const char *file, struct iam_policy *policy)
 {
     struct error err = ERROR_INIT;
@@ -466,7 +481,8 @@ static int read_policy(const struct ctl *ctl, const char *file, struct iam_polic
     int rv = iam_policy_read(policy, data, size, &mistakes);
     free(data);
     if (rv != 0) {
-        ctl_failed(ctl, rv == -ENOMEM ? "cannot read the policy: out of memory" : text_string(&mistakes));
+        (void)(rv == -ENOMEM ? ctl_failed(ctl, "cannot read the policy: out of memory")
+                             : tell_mistakes(ctl, file, text_string(&mistakes)));
     }
     text_release(&mistakes);
     return rv == 0 ? CTL_DONE : CTL_FAILED;

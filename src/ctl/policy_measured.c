@@ -20,7 +20,7 @@ static int read_bounded(FILE *in, const char *file, size_t max, char *data, size
 {
     *ret_size = fread(data, 1, max + 1, in);
     if (ferror(in)) {
-        return error_errno(err, -EIO, "cannot read %s", file);
+        return error_errno(err, -errno, "cannot read %s", file);
     }
     if (*ret_size > max) {
         return error_set(err, -EMSGSIZE, "%s is too large: at most %zu bytes are expected", file, max);

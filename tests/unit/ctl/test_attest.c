@@ -234,6 +234,7 @@ static void test_age(void **state)
     run_ctl(&ran, "attest", "verify", path, "--root", root, "--at", "1700000301", "--max-age", "5m", NULL);
     assert_int_equal(ran.code, CTL_FAILED);
     assert_contains(ran.err, "too old");
+    assert_contains(ran.err, path);
 }
 
 static void test_files_that_are_none(void **state)
@@ -246,7 +247,12 @@ static void test_files_that_are_none(void **state)
     write_file(path, "hello\n", 6);
     run_ctl(&ran, "attest", "verify", path, NULL);
     assert_int_equal(ran.code, CTL_FAILED);
-    assert_contains(ran.err, "not an attestation document");
+    assert_contains(ran.err, path);
+    assert_contains(ran.err, ": not an attestation document");
+    ran_release(&ran);
+    run_ctl(&ran, "attest", "verify", "/", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_contains(ran.err, "cannot read /: Is a directory");
     ran_release(&ran);
     char *large = calloc(1, 65537);
     assert_non_null(large);

@@ -428,11 +428,22 @@ static void test_mistakes(void **state)
 {
     (void)state;
     struct ran ran;
+    char wanted[200];
 
     write_file(written, "{\"Statement\":[{}]}");
     run_ctl(&ran, "policy", "explain", written, NULL);
     assert_int_equal(ran.code, 1);
-    assert_non_null(strstr(ran.err, "Statement[0].Effect: Allow or Deny is expected\n"));
+    snprintf(wanted, sizeof wanted,
+             "posternctl: %s: Statement[0].Effect: Allow or Deny is expected\n%s: ", written, written);
+    assert_non_null(strstr(ran.err, wanted));
+    ran_release(&ran);
+    run_ctl(&ran, "policy", "explain", written, "--json", NULL);
+    assert_int_equal(ran.code, 1);
+    assert_null(strstr(ran.out, "\\n\"\n"));
+    ran_release(&ran);
+    run_ctl(&ran, "policy", "explain", "/", NULL);
+    assert_int_equal(ran.code, 1);
+    assert_non_null(strstr(ran.err, "cannot read /: Is a directory"));
     ran_release(&ran);
     run_ctl(&ran, "policy", "explain", "/nonexistent", NULL);
     assert_int_equal(ran.code, 1);
