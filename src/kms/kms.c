@@ -40,13 +40,17 @@ static int set_region(struct postern_kms *kms, const char *told, struct error *e
 
     region = region ? region : credentials_env("AWS_DEFAULT_REGION");
     if (!region) {
-        return error_set(
-            err, -EINVAL,
-            "the region is not known: set it, or AWS_REGION in the environment, as in us-east-1");
+        return error_set(err, -EINVAL,
+                         "the region is not known: set `region` (--region), or AWS_REGION in the "
+                         "environment, as in us-east-1");
     }
     size_t size = strlen(region);
     if (size == 0 || size > 63 || strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") != size) {
-        return error_set(err, -EINVAL, "a region is a word such as us-east-1");
+        return error_set(
+            err, -EINVAL,
+            "the region \"%.63s\" is none: `region` (--region), or AWS_REGION in the environment, "
+            "is a word such as us-east-1",
+            region);
     }
     kms->region = strdup(region);
     return kms->region ? 0 : error_set(err, -ENOMEM, "out of memory");

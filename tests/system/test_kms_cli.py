@@ -131,6 +131,13 @@ def test_who_is_not_kms(sim, folder):
     assert told(run(*command, "--region", "eu-west-1", sim=sim), 1)
 
 
+@pytest.mark.parametrize("region, words", [(None, "the region is not known: set `region` (--region), or AWS_REGION in the environment"),
+                                           ("US East", 'the region "US East" is none: `region` (--region), or AWS_REGION in the environment')])
+def test_where_a_region_is_from(region, words):
+    done = run(POSTERN, "kms", "decrypt", "AAAA", environment={"AWS_REGION": region} if region else None)
+    assert words in told(done, 2)
+
+
 def test_wrong_credentials(sim):
     text = base64.b64encode(sim.encrypt(SECRET, "data")).decode()
     done = kms(sim, "decrypt", text, who={**APP, "secret_access_key": "another"})
