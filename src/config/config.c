@@ -3,6 +3,7 @@
 #include "config/arena.h"
 #include "config/build.h"
 #include "config/tree.h"
+#include "config/utf8.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -115,6 +116,9 @@ int config_parse(const char *file, const char *data, size_t size, struct config 
     int r = build.config != NULL ? tree_parse(data, size, &arena, diags, &root) : -ENOMEM;
     if (r == 0) {
         build_config(&build, root);
+    }
+    if (diags->total > 0) {
+        utf8_tell_lookalikes(data, size, r != 0, diags);
     }
     build.no_memory = build.no_memory || r == -ENOMEM;
     r = finish(&build, ret);

@@ -83,6 +83,67 @@ bool utf8_check(const char *data, size_t size, struct diags *diags)
     return true;
 }
 
+struct lookalike {
+    uint32_t first, last;
+    const char *name, *advice;
+};
+
+static const struct lookalike *find_lookalike(uint32_t value)
+{
+    static const struct lookalike known[] = {
+        {0xa0, 0xa0, "a non-breaking space", "type a blank"},
+        {0x2007, 0x2007, "a non-breaking space", "type a blank"},
+        {0x202f, 0x202f, "a non-breaking space", "type a blank"},
+        {0x200b, 0x200d, "a space without a width", "remove it"},
+        {0x2060, 0x2060, "a space without a width", "remove it"},
+        {0x2018, 0x201b, "a curly quote", "type a straight one, ' or \""},
+        {0x201c, 0x201f, "a curly quote", "type a straight one, \" or '"},
+        {0x2010, 0x2015, "a dash", "type the hyphen, -"},
+        {0x2212, 0x2212, "a minus sign", "type the hyphen, -"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (value >= known[i].first && value <= known[i].last) {
+            return &known[i];
+        }
+    }
+    return NULL;
+}
+
+static bool has_mistake(const struct diags *diags, unsigned line, bool not_yaml)
+{
+    for (size_t i = 0; i < diags->count; i++) {
+        unsigned at = diags->list[i].place.line;
+        if (at == line || (not_yaml && at == line + 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void utf8_tell_lookalikes(const char *data, size_t size, bool not_yaml, struct diags *diags)
+{
+    struct place place = {1, 1};
+    unsigned told = 0; /* or a comment: the line that needs no more looking at */
+    uint32_t value = 0;
+    for (size_t i = 0; i < size;) {
+        bool blank_before = value == ' ' || value == '\t' || place.column == 1;
+        unsigned length = decode((const unsigned char *)data + i, size - i, &value);
+        if (length == 0) {
+            return; /* utf8_check() has told it */
+        }
+        const struct lookalike *found = find_lookalike(value);
+        if (value == '#' && blank_before) {
+            told = place.line;
+        } else if (found != NULL && told != place.line && has_mistake(diags, place.line, not_yaml)) {
+            diags_add(diags, place, "here is %s (U+%04X), which is a letter like others to YAML: %s",
+                      found->name, (unsigned)value, found->advice);
+            told = place.line;
+        }
+        i += length;
+        step(&place, value);
+    }
+}
+
 static bool is_plain(uint32_t value)
 {
     bool turns_direction = (value >= 0x202a && value <= 0x202e) || (value >= 0x2066 && value <= 0x2069) ||

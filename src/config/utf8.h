@@ -14,6 +14,11 @@
 /* Whether all of `data` is UTF-8 text. If not, tells the first place where it is not in `diags`. */
 bool utf8_check(const char *data, size_t size, struct diags *diags) MUST_CHECK;
 
+/* On each line that has a mistake: tells the first character that looks like another one which would mean something to YAML, as
+ * word processors and web pages put in. A value may hold it, so by itself it is no mistake. `not_yaml`: the mistake may have been
+ * noticed a line later. */
+void utf8_tell_lookalikes(const char *data, size_t size, bool not_yaml, struct diags *diags);
+
 /* Whether a valid UTF-8 string can be shown on one line as it is: no control character, line separator or
  * character that turns the direction of writing. */
 bool utf8_is_plain(const char *string, size_t length) MUST_CHECK;

@@ -61,6 +61,12 @@ static void set_number(struct build *build, const struct key *key, const struct 
     }
 }
 
+static bool begins_as_number(const char *text)
+{
+    text += text[0] == '.';
+    return text[0] >= '0' && text[0] <= '9';
+}
+
 /* Not the range alone, in which 10GB would be. */
 static void expect_units(struct build *build, const struct key *key, const struct node *value)
 {
@@ -87,7 +93,7 @@ static void set_measure(struct build *build, const struct key *key, const struct
                                      : units_parse_size(value->text, &measure);
     if (r == 0 && in_range(key, measure)) {
         store(key, object, measure);
-    } else if (r == -EINVAL && value->text[0] >= '0' && value->text[0] <= '9' && !all_digits(value->text)) {
+    } else if (r == -EINVAL && begins_as_number(value->text) && !all_digits(value->text)) {
         expect_units(build, key, value);
     } else if (r != 0 && value->kind == NODE_TEXT && all_digits(value->text)) {
         build_tell(build, value->place, key->name, "a %s needs a unit, e.g. %s, and %.*s has none",
@@ -236,12 +242,22 @@ static bool is_none(const struct node *value)
     return value->kind == NODE_TEXT && strcmp(value->text, "none") == 0;
 }
 
+/* `off`, 9464 or a bare name: no address at all, of which the kinds would be told. */
+static bool is_bare_word(const struct node *value)
+{
+    return value->kind == NODE_TEXT && value->text[0] != '/' && strchr(value->text, ':') == NULL;
+}
+
 /* It may change things, and only a socket file says by its permissions who may speak to it. */
 void set_admin(struct build *build, const struct key *key, const struct node *value, void *object)
 {
     struct config *config = object;
     if (is_none(value)) {
         config->admin = (struct addr){.kind = ADDR_NONE};
+        return;
+    }
+    if (is_bare_word(value)) {
+        build_expected(build, key, value, NULL);
         return;
     }
     if (!listen_address(build, key, value, &config->admin)) {
@@ -259,6 +275,10 @@ void set_metrics(struct build *build, const struct key *key, const struct node *
     struct config *config = object;
     if (is_none(value)) {
         config->metrics = (struct addr){.kind = ADDR_NONE};
+        return;
+    }
+    if (is_bare_word(value)) {
+        build_expected(build, key, value, NULL);
         return;
     }
     (void)listen_address(build, key, value, &config->metrics);
