@@ -107,7 +107,7 @@ static int reach(const char *address, struct client_answer *ret, struct error *e
     text_init(&ret->body, 0);
     int r = addr_parse(address, &addr, err);
     if (r != 0) {
-        error_prefix(err, "the admin socket's address");
+        error_prefix(err, "$POSTERN_ADMIN, the admin socket's address"); /* --socket was looked at */
         return r;
     }
     int fd = dial_addr(&addr, dial_now_ms() + client_time_ms);

@@ -3,6 +3,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/output.h"
+#include "net/addr.h"
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -66,20 +67,41 @@ static void print_command_help(const struct ctl *ctl)
             command->arguments[0] != '\0' ? " " : "", command->arguments, command->summary);
 }
 
-/* Returns 0, or CTL_OPTIONS_STOP after --help and --version. */
-static int take_common_option(struct ctl *ctl, int option)
+static int take_socket(struct ctl *ctl, int *ret_code)
 {
+    struct addr at;
+    struct error err = ERROR_INIT;
+    ctl->socket = optarg;
+    ctl->socket_given = true;
+    if (addr_parse(optarg, &at, &err) == 0) {
+        return 0;
+    }
+    *ret_code = ctl_usage_error(ctl, "--socket: %s", err.text);
+    return CTL_OPTIONS_STOP;
+}
+
+static int take_config(struct ctl *ctl, int *ret_code)
+{
+    ctl->config = optarg;
+    if (optarg[0] != '\0') {
+        return 0;
+    }
+    *ret_code = ctl_usage_error(ctl, "--config is empty, and should be the path of a configuration");
+    return CTL_OPTIONS_STOP;
+}
+
+/* Returns 0, or CTL_OPTIONS_STOP after a mistake, --help and --version. */
+static int take_common_option(struct ctl *ctl, int option, int *ret_code)
+{
+    *ret_code = CTL_DONE;
     switch (option) {
     case OPTION_JSON:
         ctl->json = true;
         return 0;
     case OPTION_SOCKET:
-        ctl->socket = optarg;
-        ctl->socket_given = true;
-        return 0;
+        return take_socket(ctl, ret_code);
     case OPTION_CONFIG:
-        ctl->config = optarg;
-        return 0;
+        return take_config(ctl, ret_code);
     case OPTION_VERSION:
         fputs("posternctl " POSTERN_VERSION "\n", ctl->out);
         return CTL_OPTIONS_STOP;
@@ -111,8 +133,7 @@ static int next_option(struct ctl *ctl, int argc, char **argv, const char *order
         if (option >= CTL_OPTIONS_END) {
             return option;
         }
-        *ret_code = CTL_DONE;
-        if (take_common_option(ctl, option) != 0) {
+        if (take_common_option(ctl, option, ret_code) != 0) {
             return CTL_OPTIONS_STOP;
         }
     }

@@ -64,7 +64,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret)
         fprintf(stderr, "posternd: unexpected argument '%s'\n%s", argv[optind], usage);
         return EXIT_USAGE;
     }
-    if (ret->config == NULL) {
+    if (ret->config == NULL || ret->config[0] == '\0') {
         fprintf(stderr, "posternd: no configuration: give --config FILE\n%s", usage);
         return EXIT_USAGE;
     }

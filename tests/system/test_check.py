@@ -78,6 +78,11 @@ def test_what_is_no_file(path):
     assert run.returncode == 1 and run.stderr.startswith(path.encode())
 
 
+def test_an_empty_name_is_none():
+    run = check("")
+    assert run.returncode == 2 and run.stderr.startswith(b"posternd: no configuration: give --config FILE\n")
+
+
 def test_a_fifo_keeps_nobody_waiting(relay, peer):
     """For whoever may write into it one day."""
     daemon = relay(peer(echo).address)

@@ -49,10 +49,13 @@ static void no_daemon_is_told(void **state)
     assert_int_equal(ran.code, CTL_FAILED);
     assert_contains(ran.err, "nobody listens there any more");
     ran_release(&ran);
-    run_ctl(&ran, "status", "--socket", "/run/postern/admin.sock", NULL);
+    setenv("POSTERN_ADMIN", "/run/postern/admin.sock", 1);
+    run_ctl(&ran, "status", NULL);
+    unsetenv("POSTERN_ADMIN");
     assert_int_equal(ran.code, CTL_FAILED);
     assert_contains(ran.err,
-                    "the admin socket's address: \"/run/postern/admin.sock\": the scheme is missing");
+                    "$POSTERN_ADMIN, the admin socket's address: \"/run/postern/admin.sock\": the scheme is "
+                    "missing");
     ran_release(&ran);
 }
 

@@ -134,6 +134,11 @@ static void wrong_usage_is_told(void **state)
          "posternctl: --frobnicate is no option here\ntry `posternctl status --help`"},
         {{"--socket", NULL}, "posternctl: --socket needs a value\ntry `posternctl --help`"},
         {{"drain", "--deadline", NULL}, "--deadline needs a value"},
+        {{"--config", "", "doctor", NULL}, "--config is empty, and should be the path of a configuration"},
+        {{"explain", "--config=", NULL}, "--config is empty"},
+        {{"status", "--socket", "foo", NULL},
+         "--socket: \"foo\": the scheme is missing; expected vsock://CID:PORT, unix:///PATH"},
+        {{"status", "--socket", "/run/a.sock", NULL}, "such as unix:///run/a.sock\ntry `posternctl status"},
         {{"top", "-x", NULL}, "-x is no option here"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
