@@ -2,6 +2,7 @@
 #include "ctl/client.h"
 #include "ctl/dial.h"
 #include "http/message.h"
+#include "net/sock.h"
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -56,7 +57,7 @@ static int exchange(int fd, const char *method, const char *target, struct clien
     return r;
 }
 
-static int tell_connect_failed(int r, const char *address, struct error *err)
+static int tell_connect_failed(int r, enum addr_kind kind, const char *address, struct error *err)
 {
     switch (r) {
     case -ENOENT:
@@ -78,7 +79,7 @@ static int tell_connect_failed(int r, const char *address, struct error *err)
             "sudo, or `sudo usermod -aG postern $USER` and log in again",
             address);
     default:
-        return error_errno(err, r, "cannot reach the daemon at %s", address);
+        return error_set(err, r, "cannot reach the daemon at %s: %s", address, sock_connect_words(kind, r));
     }
 }
 
@@ -111,7 +112,7 @@ static int reach(const char *address, struct client_answer *ret, struct error *e
         return r;
     }
     int fd = dial_addr(&addr, dial_now_ms() + client_time_ms);
-    return fd >= 0 ? fd : tell_connect_failed(fd, address, err);
+    return fd >= 0 ? fd : tell_connect_failed(fd, addr.kind, address, err);
 }
 
 int client_ask(const char *address, const char *method, const char *target, struct client_answer *ret,

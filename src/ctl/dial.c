@@ -82,7 +82,7 @@ static int shake_hands(int fd, uint32_t port, uint64_t deadline)
             return count == 0 ? -ECONNREFUSED : (int)count;
         }
         if (line[length++] == '\n') {
-            return strncmp(line, "OK ", 3) == 0 ? 0 : -ECONNREFUSED;
+            return strncmp(line, "OK ", 3) == 0 ? 0 : -EPROTO;
         }
     }
     return -EPROTO;

@@ -99,6 +99,30 @@ void doctor_next(struct doctor *doctor, const char *format, ...)
     text_release(&next);
 }
 
+void doctor_next_root(struct doctor *doctor, const char *why)
+{
+    const struct ctl *ctl = doctor->ctl;
+    bool other = strcmp(ctl->config, CTL_CONFIG) != 0;
+    doctor_next(doctor, "sudo posternctl%s%s%s%s doctor%s%s", other ? " --config " : "",
+                other ? ctl->config : "", ctl->socket_given ? " --socket " : "",
+                ctl->socket_given ? ctl->socket : "", why[0] != '\0' ? "   # " : "", why);
+}
+
+int doctor_heard(const char *words)
+{
+    size_t length = strcspn(words, "\n");
+    const char *advice = strstr(words, "posternctl doctor");
+    if (advice == NULL || advice > words + length) {
+        return (int)length;
+    }
+    for (const char *c = advice; c > words; c--) {
+        if (*c == ';') {
+            return (int)(c - words);
+        }
+    }
+    return (int)length;
+}
+
 int doctor_daemon_pid(const struct doctor *doctor)
 {
     return (int)view_u64(doctor->status, "process/pid");

@@ -60,6 +60,12 @@ void doctor_tell(struct doctor *doctor, enum finding finding, const char *check,
 /* The command to type next, for the finding told last. */
 void doctor_next(struct doctor *doctor, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* To look again as root, with the same options. `why` may be "". */
+void doctor_next_root(struct doctor *doctor, const char *why);
+
+/* How much of the daemon's words, or of the client's, to tell: the first line, without the advice to ask the doctor. */
+int doctor_heard(const char *words);
+
 /* The process id of the daemon that answers; 0 if none does. */
 int doctor_daemon_pid(const struct doctor *doctor);
 

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define HUNG_MS 1000
 
@@ -31,8 +32,10 @@ void doctor_check_config(struct doctor *doctor)
         doctor->config = NULL;
         const char *said = text_string(&mistakes);
         doctor_tell(doctor, FINDING_FAIL, "config", file, "%.*s", (int)strcspn(said, "\n"), said);
-        if (r == -EACCES) {
-            doctor_next(doctor, "sudo posternctl doctor");
+        if (r == -EACCES && geteuid() == 0) {
+            doctor_next(doctor, "namei -l %s", file);
+        } else if (r == -EACCES) {
+            doctor_next_root(doctor, "");
         } else {
             doctor_next(doctor, "posternd --check --config %s", file);
         }
@@ -44,7 +47,7 @@ void doctor_check_config(struct doctor *doctor)
 
 static void tell_unreachable(struct doctor *doctor, int r, const char *words)
 {
-    doctor_tell(doctor, FINDING_FAIL, "daemon", "", "%s", words);
+    doctor_tell(doctor, FINDING_FAIL, "daemon", "", "%.*s", doctor_heard(words), words);
     switch (r) {
     case -ENOENT:
     case -ECONNREFUSED:
@@ -170,7 +173,11 @@ static void check_file(struct doctor *doctor, const char *file)
         bool shut = errno == EACCES;
         doctor_tell(doctor, shut ? FINDING_SKIPPED : FINDING_FAIL, "reload", "",
                     "cannot look at %s, which the daemon has read: %s", file, error_words(-errno));
-        doctor_next(doctor, shut ? "sudo posternctl doctor" : "ls -l %s", file);
+        if (shut) {
+            doctor_next_root(doctor, "");
+        } else {
+            doctor_next(doctor, "ls -l %s", file);
+        }
     } else if (changed_since(&status, view_u64(doctor->status, "config/last_reload/time_s"))) {
         doctor_tell(doctor, FINDING_WARN, "reload", "", "%s was changed after the daemon read it", file);
         doctor_next(doctor, "posternctl reload");
@@ -190,8 +197,7 @@ static void check_reload(struct doctor *doctor)
     if (json_is_false(view_at(status, "config/last_reload/accepted"))) {
         const char *error = view_text(status, "config/last_reload/error");
         doctor_tell(doctor, FINDING_FAIL, "reload", "",
-                    "the last one was refused, the one before is in force: %.*s", (int)strcspn(error, "\n"),
-                    error);
+                    "the last one was refused, the one before is in force: %.*s", doctor_heard(error), error);
         doctor_next(doctor, "posternd --check --config %s && posternctl reload", file);
     } else {
         check_file(doctor, file);

@@ -37,7 +37,7 @@ static void tell_unseen(struct doctor *doctor, const struct config_route *route,
                         const char *words)
 {
     doctor_tell(doctor, FINDING_SKIPPED, check, route->name, "%s", words);
-    doctor_next(doctor, "sudo posternctl doctor   # root sees what the daemon sees");
+    doctor_next_root(doctor, "root sees what the daemon sees");
 }
 
 /* ---- TLS ---- */
@@ -223,7 +223,7 @@ static void check_header(struct doctor *doctor, const struct config_route *route
         doctor_tell(doctor, FINDING_SKIPPED, "header", route->name,
                     "%s: the environment of the daemon is not to be seen%s", name,
                     doctor->process->running ? "" : ", as none answers");
-        doctor_next(doctor, "sudo posternctl doctor   # once the daemon runs");
+        doctor_next_root(doctor, "once the daemon runs");
         return;
     }
     int r = expand(tmpl, route, secrets, &err);
@@ -310,7 +310,7 @@ static void check_credentials(struct doctor *doctor, const struct config_route *
         doctor_tell(doctor, FINDING_SKIPPED, "credentials", route->name,
                     "the environment of the daemon is not to be seen%s",
                     doctor->process->running ? "" : ", as none answers");
-        doctor_next(doctor, "sudo posternctl doctor   # once the daemon runs");
+        doctor_next_root(doctor, "once the daemon runs");
         return;
     }
     int r = probe_credentials(sign, &from, &err);

@@ -58,7 +58,7 @@ static void tell_other_holder(struct doctor *doctor, const char *name, const cha
     if (holder->pid == 0) {
         doctor_tell(doctor, FINDING_FAIL, "listener", name, "%s is held by a process of another user%s%s",
                     address, elsewhere ? ", which has " : "", elsewhere ? holder->address : "");
-        doctor_next(doctor, "sudo posternctl doctor   # root sees which process it is");
+        doctor_next_root(doctor, "root sees which process it is");
         return;
     }
     doctor_tell(doctor, FINDING_FAIL, "listener", name, "%s is held by process %d (%s)%s%s", address,

@@ -4,6 +4,7 @@
 #include "ctl/dial.h"
 #include "ctl/probe.h"
 #include "net/guard.h"
+#include "net/sock.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -117,7 +118,8 @@ static void tell_connect_failed(struct doctor *doctor, const struct doctor_desti
                                 const char *address)
 {
     const struct addr *to = &destination->to;
-    doctor_tell(doctor, FINDING_FAIL, "connect", destination->route->name, "%s: %s", address, error_words(r));
+    doctor_tell(doctor, FINDING_FAIL, "connect", destination->route->name, "%s: %s", address,
+                sock_connect_words(to->kind, r));
     if (to->kind != ADDR_TCP) {
         doctor_next(doctor, "ls -l %s   # is the service that listens there running?", to->host);
     } else if (r == -ECONNREFUSED) {

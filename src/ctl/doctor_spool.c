@@ -44,7 +44,7 @@ static void tell_unread(struct doctor *doctor, const char *path, const char *wha
 {
     if (code == -EACCES || code == -EPERM) {
         doctor_tell(doctor, FINDING_SKIPPED, "spool", path, "%s: %s", what, error_words(code));
-        doctor_next(doctor, "sudo posternctl doctor");
+        doctor_next_root(doctor, "");
     } else {
         doctor_tell(doctor, FINDING_FAIL, "spool", path, "%s: %s", what, error_words(code));
         doctor_next(doctor, "namei -l %s   # then move away what is there, or correct `spool.path`", path);

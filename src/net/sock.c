@@ -269,6 +269,11 @@ const char *sock_connect_words(enum addr_kind kind, int code)
             break;
         }
     }
+    if ((kind == ADDR_UNIX || kind == ADDR_HYBRID) && code == -EPROTO) {
+        return "what listens there does not answer CONNECT as the vsock socket of a Firecracker or Cloud "
+               "Hypervisor "
+               "guest does (that of its API is another)";
+    }
     if (kind == ADDR_UNIX && code == -EAGAIN) {
         return "the socket's backlog is full";
     }

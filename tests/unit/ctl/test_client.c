@@ -222,7 +222,7 @@ static void hybrid_addresses_shake_hands(void **state)
         const char *handshake;
         int result;
     } samples[] = {{"OK 1073741824\n", 0},
-                   {"NO\n", -ECONNREFUSED},
+                   {"NO\n", -EPROTO},
                    {"0123456789012345678901234567890123456789", -EPROTO}};
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
         char path[] = "/tmp/posternctl-test-XXXXXX", address[128];

@@ -78,6 +78,17 @@ static void tests_can_keep_it_off_the_host(void **state)
 
 /* Faults of the configuration and of the daemon. */
 
+/* Which is being asked. */
+static void expect_no_advice_to_ask_the_doctor(const struct fixture *fixture)
+{
+    size_t i;
+    json_t *check;
+    json_array_foreach(json_object_get(fixture->result, "checks"), i, check)
+    {
+        assert_null(strstr(view_text(check, "found"), "posternctl doctor"));
+    }
+}
+
 static void fault_bad_configuration(void **state)
 {
     struct fixture *fixture = *state;
@@ -97,6 +108,7 @@ static void fault_no_daemon(void **state)
                fixture->directory);
     examine(fixture);
     expect_fault(fixture, "fail", "daemon", "", "there is no such socket", "sudo systemctl start postern");
+    expect_no_advice_to_ask_the_doctor(fixture);
 }
 
 static void fault_stale_socket(void **state)
@@ -272,6 +284,7 @@ static void fault_hung_daemon(void **state)
     client_time_ms = patience;
     close(fd);
     expect_fault(fixture, "fail", "daemon", "", "it hangs", "journalctl -u postern");
+    expect_no_advice_to_ask_the_doctor(fixture);
 }
 
 static void fault_unit_not_active(void **state)

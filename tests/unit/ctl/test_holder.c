@@ -199,7 +199,7 @@ static void the_doctor_tells_them_apart(void **state)
     assert_int_equal(doctor_run(&ctl, &host), CTL_FAILED);
     fclose(ctl.out);
     assert_non_null(strstr(out, "FAIL  listener a: tcp://0.0.0.0:9090 is held by a process of another user\n"
-                                "      next: sudo posternctl doctor"));
+                                "      next: sudo posternctl --config /tmp/posternctl-holder-"));
     assert_non_null(strstr(out, "ok    listener b: tcp://[::]:6060 is held by systemd for the daemon\n"));
     free(out);
     unlink(config);

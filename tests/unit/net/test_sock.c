@@ -397,6 +397,9 @@ static void test_what_a_failed_connect_means(void **state)
     assert_non_null(strstr(sock_connect_words(ADDR_VSOCK, -ETIMEDOUT), "did not answer"));
     assert_string_equal(sock_connect_words(ADDR_VSOCK, -EPERM), "Operation not permitted");
     assert_non_null(strstr(sock_connect_words(ADDR_UNIX, -EAGAIN), "backlog is full"));
+    assert_non_null(
+        strstr(sock_connect_words(ADDR_UNIX, -EPROTO), "does not answer CONNECT as the vsock socket of"));
+    assert_non_null(strstr(sock_connect_words(ADDR_HYBRID, -EPROTO), "does not answer CONNECT"));
     assert_string_equal(sock_connect_words(ADDR_UNIX, -ENOENT), "No such file or directory");
     assert_string_equal(sock_connect_words(ADDR_TCP, -ECONNRESET), "Connection reset by peer");
 }
