@@ -103,7 +103,8 @@ void http_head_add(struct http_head *head, struct http_span name, struct http_sp
     if (value.size > 0) {
         memcpy(to, value.data, value.size);
     }
-    memcpy(to + value.size, "\0\n", BEHIND);
+    to[value.size] = '\0';
+    to[value.size + 1] = '\n';
     field->value_size = value.size;
     head->count++;
 }
