@@ -44,7 +44,7 @@ static const struct cli_command commands[] = {
      cli_listen, false},
     {"run", "[--config FILE] [--set KEY=VALUE]... -- PROGRAM [ARGUMENT...]",
      "be the init of an enclave, and run a program in it",
-     "  --config FILE            lines of `key = value`; docs/client.md has the keys\n"
+     "  --config FILE            lines of `key = value`; postern(1) has the keys\n"
      "  --set KEY=VALUE          the same, on top of the file\n",
      cli_run_app, false},
     {"attest", "[describe | extend INDEX @FILE|TEXT | lock INDEX | lock-range COUNT] [--nonce HEX|@FILE]...",

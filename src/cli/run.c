@@ -133,18 +133,36 @@ static bool read_config(const struct cli *cli, struct settings *settings, const 
     return good && code == 0;
 }
 
-static bool read_sets(const struct cli *cli, struct settings *settings, char **sets, unsigned count)
+/* As it was given: settings_set() cuts it to pieces. */
+static bool read_set(const struct cli *cli, struct settings *settings, char *set, unsigned number)
 {
     struct diags diags;
+    struct text shown = TEXT_INIT;
     bool good;
 
+    text_add_shown(&shown, set, strlen(set));
     diags_init(&diags, "--set");
+    settings_set(settings, set, number, &diags);
+    good = diags.total == 0;
+    for (size_t i = 0; i < diags.count; i++) {
+        fprintf(cli->err, "postern: --set \"%s\": %s\n", text_string(&shown), diags.list[i].message);
+    }
+    diags_release(&diags);
+    text_release(&shown);
+    return good;
+}
+
+static bool read_sets(const struct cli *cli, struct settings *settings, char **sets, unsigned count)
+{
+    bool good = true;
+
     settings_again(settings);
     for (unsigned i = 0; i < count; i++) {
-        settings_set(settings, sets[i], i + 1, &diags);
+        good = read_set(cli, settings, sets[i], i + 1) && good;
     }
-    good = no_mistakes(cli, &diags);
-    diags_release(&diags);
+    if (!good) {
+        fputs("try `postern run --help`\n", cli->err);
+    }
     return good;
 }
 

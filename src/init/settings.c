@@ -215,7 +215,7 @@ static void tell_unknown(const char *name, struct place place, struct diags *dia
     if (nearest) {
         diags_add(diags, place, "unknown key `%s`; did you mean `%s`?", name, nearest);
     } else {
-        diags_add(diags, place, "unknown key `%s`; docs/client.md has them all", name);
+        diags_add(diags, place, "unknown key `%s`; postern(1) has them all", name);
     }
 }
 

@@ -115,7 +115,11 @@ def test_mistakes_are_told_together_with_their_places(folder):
 
 @pytest.mark.parametrize("arguments, text", [
     ([], "the program to run is missing"),
-    (["--set", "listen=kms", "--", "true"], "--set:1:8: `listen`: \"kms\": LOCAL=ROUTE is expected"),
+    (["--set", "listen=kms", "--", "true"], "postern: --set \"listen=kms\": `listen`: \"kms\": LOCAL=ROUTE is expected"),
+    (["--set", "logs=x", "--set", "time", "--", "true"],
+     "postern: --set \"logs=x\": unknown key `logs`; did you mean `log`?\npostern: --set \"time\": expected `key = value`\n"
+     "try `postern run --help`\n"),
+    (["--set", "no-such-thing=x", "--", "true"], "unknown key `no-such-thing`; postern(1) has them all\n"),
     (["--config"], "--config needs a value"),
 ])
 def test_wrong_usage(arguments, text):

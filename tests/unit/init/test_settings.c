@@ -152,7 +152,7 @@ static void test_mistakes(void **state)
     diags_format(&diags, &text);
     assert_string_equal(text_string(&text),
                         "run.conf:1:1: unknown key `lisen`; did you mean `listen`?\n"
-                        "run.conf:2:1: unknown key `quite something else`; docs/client.md has them all\n"
+                        "run.conf:2:1: unknown key `quite something else`; postern(1) has them all\n"
                         "run.conf:3:1: expected `key = value`\n"
                         "run.conf:4:1: expected `key = value`\n"
                         "run.conf:5:8: `log` has no value\n"
