@@ -77,8 +77,16 @@ static void tell_files(struct doctor *doctor, const struct config_route *route, 
         return;
     }
     doctor_tell(doctor, FINDING_FAIL, "tls", route->name, "%s", err->text);
-    doctor_next(doctor, "ls -lL %s %s %s   # PEM; the key without a passphrase, and the certificate's own",
-                or_nothing(forward->ca_file), or_nothing(forward->cert_file), or_nothing(forward->key_file));
+    if (r == -EKEYREJECTED) {
+        doctor_next(
+            doctor,
+            "openssl x509 -noout -pubkey -in %s; openssl pkey -pubout -in %s   # have to be the same: "
+            "install the two that were made together",
+            forward->cert_file, forward->key_file);
+        return;
+    }
+    doctor_next(doctor, "ls -lL %s %s %s   # PEM; the key without a passphrase", or_nothing(forward->ca_file),
+                or_nothing(forward->cert_file), or_nothing(forward->key_file));
 }
 
 /* Returns whether a handshake can be tried with them. */

@@ -274,8 +274,15 @@ static int load_own(SSL_CTX *context, const char *cert, const char *key, struct 
     if (SSL_CTX_use_certificate_chain_file(context, cert) != 1) {
         return tls_file_error(cert, "no certificate", err);
     }
-    if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1) {
-        return tls_file_error(key, "no private key without a passphrase, or none of the certificate's", err);
+    bool read = SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) == 1;
+    bool another = ERR_GET_REASON(ERR_peek_error()) == X509_R_KEY_VALUES_MISMATCH;
+    if (!read && !another) {
+        return tls_file_error(key, "no private key without a passphrase", err);
+    }
+    /* One of another kind would be taken, and no certificate shown. */
+    if (another || SSL_CTX_check_private_key(context) != 1) {
+        ERR_clear_error();
+        return error_set(err, -EKEYREJECTED, "%s is the key of another certificate than %s", key, cert);
     }
     return 0;
 }

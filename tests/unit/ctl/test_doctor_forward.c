@@ -3,6 +3,7 @@
 #include "doctor_daemon.h"
 #include "tls_peer.h"
 #include <errno.h>
+#include <openssl/pem.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -239,6 +240,17 @@ static void fault_silence(void **state)
     close(fd);
 }
 
+static void write_rsa_key(const char *path)
+{
+    EVP_PKEY *key = EVP_RSA_gen(2048);
+    FILE *file = fopen(path, "we");
+    assert_non_null(key);
+    assert_non_null(file);
+    assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
+    assert_int_equal(fclose(file), 0);
+    EVP_PKEY_free(key);
+}
+
 static void faults_of_files(void **state)
 {
     struct fixture *fixture = *state;
@@ -247,18 +259,25 @@ static void faults_of_files(void **state)
     authority_open(&authority);
     authority_certify(&authority, "mine", "DNS:a.test", 3600, &mine);
     authority_certify(&authority, "theirs", "DNS:b.test", 3600, &theirs);
+    char rsa[120];
+    snprintf(rsa, sizeof rsa, "%s/rsa.key", fixture->directory);
+    write_rsa_key(rsa);
     configure(fixture,
               "routes:\n"
+              "  kind: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:1\", tls: {cert: "
+              "\"%s\", key: \"%s\"}}\n"
               "  gone: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:1\", tls: {ca: "
               "/nonexistent/ca.pem}}\n"
               "  mixed: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:1\", tls: {cert: "
               "\"%s\", key: \"%s\"}}\n"
               "  none: {type: forward, methods: [GET], paths: [/], to: \"https://127.0.0.1:1\", tls: {ca: "
               "\"%s\"}}\n",
-              mine.cert_file, theirs.key_file, fixture->config);
+              mine.cert_file, rsa, mine.cert_file, theirs.key_file, fixture->config);
     examine(fixture);
     expect_fault(fixture, "fail", "tls", "gone", "/nonexistent/ca.pem: No such file", "ls -lL /nonexistent");
-    expect_fault(fixture, "fail", "tls", "mixed", "none of the certificate's", mine.cert_file);
+    expect_fault(fixture, "fail", "tls", "mixed", "is the key of another certificate than", "openssl x509");
+    expect_fault(fixture, "fail", "tls", "kind", "is the key of another certificate than", mine.cert_file);
+    unlink(rsa);
     expect_fault(fixture, "fail", "tls", "none", "no CA's certificate", "ls -lL ");
     authority_close(&authority);
 }
