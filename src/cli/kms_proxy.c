@@ -173,6 +173,17 @@ static void say_where(struct kms_proxy_command *command, int listener)
     }
 }
 
+/* sock_listen()'s advice is for the parent, where there is a posternctl. */
+static int cannot_listen(const struct kms_proxy_command *command, int code, struct error *err)
+{
+    char text[ADDR_TEXT_MAX];
+    return code != -EADDRINUSE ? code
+                               : error_set(err, code,
+                                           "cannot listen at %s: %s; another program has it, or another "
+                                           "kms-proxy: end that, or give another address with --listen",
+                                           addr_format(&command->at, text), error_words(code));
+}
+
 static int serve(struct kms_proxy_command *command, struct postern_kms *kms, int signals, struct error *err)
 {
     const struct sock_options socket_options = {.unix_mode = MODE};
@@ -182,7 +193,7 @@ static int serve(struct kms_proxy_command *command, struct postern_kms *kms, int
     }
     int listener = sock_listen(&command->at, &socket_options, err);
     if (listener < 0) {
-        return listener;
+        return cannot_listen(command, listener, err);
     }
     say_where(command, listener);
     r = kms_proxy_serve(kms, listener, signals, &command->proxy, err);

@@ -281,6 +281,12 @@ def test_mistakes():
         assert refused(*arguments)[0] == 2, arguments
 
 
+def test_a_port_that_is_taken(proxy, sim):
+    status, said = refused("--listen", f"tcp://{proxy().at}", "--raw", sim.kms_address, "--ca-file", str(sim.ca),
+                           "--insecure-nsm", sim.nsm_addresses[0])
+    assert status == 1 and "Address already in use; another program has it, or another kms-proxy" in said and "doctor" not in said, said
+
+
 def test_without_an_nsm(sim):
     if pathlib.Path("/dev/nsm").exists():
         pytest.skip("there is an NSM")
