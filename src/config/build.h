@@ -36,6 +36,7 @@ struct build {
     const char *entry;   /* NULL outside sections of named entries */
     const char *inner;   /* NULL outside maps within an entry */
     unsigned type;       /* of the route that is being read */
+    bool allow_is_bad;   /* of the listener that is being read: it has a mistake, which was told */
     struct names enclaves;
     struct names routes;
 };

@@ -76,14 +76,9 @@ static void allow_one(struct build *build, const struct key *key, const struct n
     listener->allow[id] = true;
 }
 
-void set_allow(struct build *build, const struct key *key, const struct node *value, void *object)
+static void set_allow_list(struct build *build, const struct key *key, const struct node *value,
+                           struct config_listener *listener)
 {
-    struct config_listener *listener = object;
-    listener->allow_place = value->place;
-    if (listener->protocol == CONFIG_FRAMED) {
-        set_permits(build, key, value, listener);
-        return;
-    }
     if (value->kind == NODE_TEXT && strcmp(value->text, "any") == 0) {
         listener->allow_any = true;
         return;
@@ -109,6 +104,19 @@ void set_allow(struct build *build, const struct key *key, const struct node *va
     }
 }
 
+void set_allow(struct build *build, const struct key *key, const struct node *value, void *object)
+{
+    struct config_listener *listener = object;
+    size_t before = build->diags->total;
+    listener->allow_place = value->place;
+    if (listener->protocol == CONFIG_FRAMED) {
+        set_permits(build, key, value, listener);
+    } else {
+        set_allow_list(build, key, value, listener);
+    }
+    build->allow_is_bad = build->diags->total > before;
+}
+
 static void check_peer(struct build *build, const struct node *map, const struct config_listener *listener)
 {
     const struct node *peer = tree_get(map, "peer");
@@ -130,7 +138,7 @@ static void check_peer(struct build *build, const struct node *map, const struct
             "a caller on this address has no CID, so nobody could connect: expected `peer:` to say which "
             "enclave a caller counts as%s",
             listener->protocol == CONFIG_RAW ? ", or `allow: any`" : "");
-    } else if (listener->peer >= 0 && !listener->allow[listener->peer]) {
+    } else if (listener->peer >= 0 && !listener->allow[listener->peer] && !build->allow_is_bad) {
         build_tell(build, peer->place, "peer",
                    "%s is not in `allow`, so nobody could connect: expected one of the enclaves there",
                    peer->text);
