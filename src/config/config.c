@@ -128,7 +128,7 @@ int config_parse(const char *file, const char *data, size_t size, struct config 
 
 static int cannot_read(int code, struct diags *diags)
 {
-    const char *advice = code == -ENOENT   ? ": give the path of a configuration with --config"
+    const char *advice = code == -ENOENT   ? ": see that it is there, or give another path with --config"
                          : code == -EACCES ? ": the daemon's user must be able to read it"
                                            : "";
     diags_add(diags, (struct place){0, 0}, "cannot read the configuration: %s%s", error_words(code), advice);

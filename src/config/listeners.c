@@ -17,6 +17,13 @@ bool listener_is_readable(struct build *build, const struct node *map, void *obj
     return false;
 }
 
+/* A port alone is what other programs take. */
+static bool is_port(const struct node *value)
+{
+    return value->text[0] != '\0' && strlen(value->text) <= 10 &&
+           value->text[strspn(value->text, "0123456789")] == '\0';
+}
+
 /* An address to listen on: nothing in it waits for a resolver. */
 bool listen_address(struct build *build, const struct key *key, const struct node *value, struct addr *ret)
 {
@@ -24,6 +31,12 @@ bool listen_address(struct build *build, const struct key *key, const struct nod
     struct addr addr;
     if (value->kind != NODE_TEXT) {
         build_expected(build, key, value, NULL);
+        return false;
+    }
+    if (is_port(value)) {
+        char hint[32];
+        snprintf(hint, sizeof hint, "vsock://any:%s", value->text);
+        build_expected(build, key, value, hint);
         return false;
     }
     if (addr_parse_listen(value->text, &addr, &err) != 0) {
@@ -96,7 +109,10 @@ static void set_allow_list(struct build *build, const struct key *key, const str
         return;
     }
     if (value->kind != NODE_LIST) {
-        build_expected_what(build, key, value, "a list of names of enclaves, or any", NULL);
+        char hint[CONFIG_NAME_MAX + 3];
+        bool one = value->kind == NODE_TEXT && strlen(value->text) <= CONFIG_NAME_MAX;
+        snprintf(hint, sizeof hint, "[%s]", one ? value->text : "");
+        build_expected_what(build, key, value, "a list of names of enclaves, or any", one ? hint : NULL);
         return;
     }
     for (const struct node *item = value->first; item != NULL; item = item->next) {

@@ -1,6 +1,7 @@
 /* Routes: where they lead, and what a ClientHello may name. */
 #include "config/build.h"
 #include "config/utf8.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,16 @@ bool route_is_readable(struct build *build, const struct node *map, void *object
 }
 
 /* An address that streams are carried to, an enclave's name in it turned into its CID. */
+/* A name alone, as it stands in a browser: what is mostly behind it. */
+static bool is_bare_host(const char *text)
+{
+    char address[ADDR_TEXT_MAX];
+    struct addr addr;
+    int length = snprintf(address, sizeof address, "tcp://%s:443", text);
+    return strpbrk(text, ":/") == NULL && strchr(text, '.') != NULL && length < (int)sizeof address &&
+           addr_parse(address, &addr, NULL) == 0;
+}
+
 static bool destination(struct build *build, const struct key *key, const struct node *value,
                         struct addr *ret)
 {
@@ -31,7 +42,9 @@ static bool destination(struct build *build, const struct key *key, const struct
         return false;
     }
     if (addr_parse(value->text, ret, &err) != 0) {
-        build_tell(build, value->place, key->name, "%s", err.text);
+        bool bare = is_bare_host(value->text);
+        build_tell(build, value->place, key->name, "%s%s%s%s", err.text, bare ? ", such as tcp://" : "",
+                   bare ? value->text : "", bare ? ":443" : "");
         return false;
     }
     if (ret->kind == ADDR_VSOCK && ret->cid_by_name) {

@@ -141,7 +141,9 @@ void tell_unknown(struct build *build, enum scope scope, const struct node *node
     struct text text = TEXT_INIT;
     const char *hint = nearest_key(scope, node->key);
     text_addf(&text, "unknown key \"%.*s\"", utf8_clip(node->key), node->key);
-    if (hint != NULL) {
+    if (strchr(node->key, ':') != NULL) {
+        text_add(&text, ": put a space behind the colon");
+    } else if (hint != NULL) {
         hint_text(&text, hint);
     } else {
         text_add(&text, ": expected one of ");
@@ -161,6 +163,14 @@ void tell_missing(struct build *build, const struct key *key, struct place place
     text_release(&text);
 }
 
+/* An enclave is a CID to many. */
+static bool is_bare_cid(const struct build *build, const struct node *node)
+{
+    return build->section != NULL && build->entry != NULL &&
+           strcmp(build->section, key_sections[SCOPE_ENCLAVE].name) == 0 && node->kind == NODE_TEXT &&
+           node->text[0] != '\0' && node->text[strspn(node->text, "0123456789")] == '\0';
+}
+
 void tell_not_section(struct build *build, const struct node *node)
 {
     struct text text = TEXT_INIT;
@@ -169,6 +179,9 @@ void tell_not_section(struct build *build, const struct node *node)
     }
     text_add(&text, "expected keys with values, not ");
     found_text(&text, node);
+    if (is_bare_cid(build, node)) {
+        text_addf(&text, " (did you mean {cid: %.*s}?)", utf8_clip(node->text), node->text);
+    }
     build->no_memory = build->no_memory || text.failed;
     build_tell(build, node->place, NULL, "%s", text_string(&text));
     text_release(&text);

@@ -50,7 +50,8 @@ static const char *advice_for(const char *problem)
         const char *advice;
     } table[] = {
         {"mapping values are not allowed in this context",
-         "indent the line like its neighbours, and put a value that contains \": \" in quotes"},
+         "see that the key before has a colon and a space behind it, that the line is indented like its "
+         "neighbours, and that a value which contains \": \" is in quotes"},
         {"found character that cannot start any token",
          "put a value that starts with such a character in quotes"},
         {"did not find expected key", "indent the line like its neighbours"},
@@ -59,6 +60,10 @@ static const char *advice_for(const char *problem)
         {"found unexpected end of stream", "close what was opened"},
         {"did not find expected ',' or '}'", "separate with a comma, and close with }"},
         {"did not find expected ',' or ']'", "separate with a comma, and close with ]"},
+        {"did not find expected alphabetic or numeric character",
+         "put a value that begins with * or & in quotes, as in \"*.example.com\""},
+        {"did not find expected node content",
+         "give the key or the value that is missing, or close what was opened"},
         {"found unknown escape character", "write \\\\ for a backslash, or use single quotes"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(table); i++) {

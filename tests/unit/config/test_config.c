@@ -298,7 +298,7 @@ static void test_unreadable(void **state)
     assert_int_equal(try_load("/no/such/postern.yaml", said, sizeof said), -ENOENT);
     assert_string_equal(said,
                         "/no/such/postern.yaml: cannot read the configuration: No such file or directory: "
-                        "give the path of a configuration with --config\n");
+                        "see that it is there, or give another path with --config\n");
 }
 
 /* Only a regular file: others have no end, or are waited for. */
