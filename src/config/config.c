@@ -183,6 +183,21 @@ uint64_t config_descriptors(uint64_t max_streams, uint64_t max_sessions)
     return max_streams * DESCRIPTORS_PER_STREAM + max_sessions + DESCRIPTORS_BESIDE;
 }
 
+void config_notes(const struct config *config, struct text *out)
+{
+    for (unsigned i = 0; i < config->route_count; i++) {
+        const struct config_route *route = &config->routes[i];
+        const struct config_sign *sign = route->forward != NULL ? route->forward->sign : NULL;
+        if (sign != NULL && sign->unsent.line > 0) {
+            text_addf(
+                out,
+                "%s:%u:%u: routes.%s.headers: authorization is never sent, since `sign` sets it: leave it "
+                "out, or `sign`\n",
+                config->file, sign->unsent.line, sign->unsent.column, route->name);
+        }
+    }
+}
+
 int config_load(const char *file, struct config **ret, struct diags *diags)
 {
     const size_t room = TREE_SIZE_MAX + 1;

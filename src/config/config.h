@@ -112,6 +112,7 @@ struct config_sign {
     enum config_credentials credentials;
     const char *credentials_file; /* NULL: $AWS_SHARED_CREDENTIALS_FILE */
     const char *profile;          /* in that file; NULL: $AWS_PROFILE, or else "default" */
+    struct place unsent;          /* of an `authorization` that the route sets, too, in vain; line 0: none */
 };
 
 enum config_delivery {
@@ -244,6 +245,10 @@ void config_route_init(struct config_route *route); /* zeroes, and sets every ke
 char *config_strdup(struct config *config, const char *string) MUST_CHECK;
 void *config_alloc(struct config *config, size_t count, size_t size) MUST_CHECK; /* zeroed, freed with it */
 
+/* What the file says in vain, a line each as of a mistake: nothing that would keep the daemon from its work. */
+struct text;
+void config_notes(const struct config *config, struct text *out);
+
 /* How many descriptors a daemon of these limits may need. */
 uint64_t config_descriptors(uint64_t max_streams, uint64_t max_sessions);
 
@@ -252,7 +257,6 @@ void config_unref(struct config *config); /* NULL is harmless */
 
 /* The default of every key, from the key table, as one YAML document with comments: what
  * conf/postern.yaml must hold, and docs/configuration.md list. */
-struct text;
 void config_describe(struct text *out);
 
 #endif

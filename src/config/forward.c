@@ -178,14 +178,30 @@ void set_profile(struct build *build, const struct key *key, const struct node *
 static const char *const signature_headers[] = {"authorization", "x-amz-date", "x-amz-content-sha256",
                                                 "x-amz-security-token"};
 
-static void check_signed_headers(struct build *build, const struct node *headers)
+/* `authorization` under `set` alone is no mistake, as a route that signs sets it anyway: the signature's is sent, and the file's
+ * is forgotten, its secret never read. */
+static void forget_authorization(struct config_forward *forward, const struct node *node)
+{
+    struct http_folded folded;
+    http_fold(HTTP_SPAN("authorization"), &folded);
+    http_header_rules_drop_value(&forward->rules.headers, &folded);
+    forward->sign->unsent = node->key_place;
+}
+
+static void check_signed_headers(struct build *build, const struct node *headers,
+                                 struct config_forward *forward)
 {
     static const char *const maps[] = {"set", "add"};
     for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
         const struct node *map = headers != NULL ? tree_get(headers, maps[i]) : NULL;
         for (const struct node *node = map != NULL ? map->first : NULL; node != NULL; node = node->next) {
             for (size_t j = 0; j < ARRAY_SIZE(signature_headers) && node->key != NULL; j++) {
-                if (strcasecmp(node->key, signature_headers[j]) == 0) {
+                if (strcasecmp(node->key, signature_headers[j]) != 0) {
+                    continue;
+                }
+                if (i == 0 && j == 0) {
+                    forget_authorization(forward, node);
+                } else {
                     build_tell(build, node->key_place, "headers",
                                "%s is the signature\'s: leave it out, or `sign`", signature_headers[j]);
                 }
@@ -237,7 +253,7 @@ static void check_sign(struct build *build, const struct node *map, struct confi
                        "this key goes with `credentials: file` only");
         }
     }
-    check_signed_headers(build, tree_get(map, "headers"));
+    check_signed_headers(build, tree_get(map, "headers"), forward);
     take_signed_headers(build, tree_get(map, "sign"), &forward->rules.headers);
 }
 

@@ -94,6 +94,10 @@ static int run(const struct arguments *arguments)
         return EXIT_FAILED;
     }
     if (arguments->check) {
+        struct text notes = TEXT_INIT;
+        config_notes(config, &notes);
+        fputs(text_string(&notes), stderr);
+        text_release(&notes);
         printf("%s: OK\n", arguments->config);
         config_unref(config);
         return output_exit("posternd", 0);

@@ -271,6 +271,16 @@ static void tell_restart(const struct server *server, const struct config *confi
     text_add(verdict, told > 0 ? " take effect at the next start" : "");
 }
 
+static void warn_in_vain(const struct config *config)
+{
+    struct text notes = TEXT_INIT;
+    config_notes(config, &notes);
+    for (const char *line = text_string(&notes); *line != '\0'; line += strcspn(line, "\n") + 1) {
+        log_event(LOG_LEVEL_WARN, "said in vain", "%.*s", (int)strcspn(line, "\n"), line);
+    }
+    text_release(&notes);
+}
+
 int server_apply(struct server *server, struct config *config, struct text *verdict, struct error *err)
 {
     struct plan plan = {.rules = NULL};
@@ -294,6 +304,7 @@ int server_apply(struct server *server, struct config *config, struct text *verd
               config->route_count, units_plural(config->route_count), config->enclave_count,
               units_plural(config->enclave_count));
     tell_restart(server, config, verdict);
+    warn_in_vain(config);
     /* Whoever is told goes by it: nothing is to follow the old rules from then on. */
     (void)server_await_orders(server, verdict);
     return 0;

@@ -68,14 +68,29 @@ int http_header_rules_add(struct http_header_rules *rules, enum http_header_acti
     return 0;
 }
 
-enum http_header_action http_header_rules_find(const struct http_header_rules *rules,
-                                               const struct http_folded *name)
+static struct http_header_rule *find(const struct http_header_rules *rules, const struct http_folded *name)
 {
     for (unsigned i = 0; rules != NULL && i < rules->count; i++) {
         const struct http_folded *ours = &rules->list[i].name;
         if (ours->size == name->size && memcmp(ours->data, name->data, name->size) == 0) {
-            return rules->list[i].action;
+            return &rules->list[i];
         }
     }
-    return HTTP_HEADER_NONE;
+    return NULL;
+}
+
+void http_header_rules_drop_value(struct http_header_rules *rules, const struct http_folded *name)
+{
+    struct http_header_rule *rule = find(rules, name);
+    if (rule != NULL) {
+        http_template_release(&rule->value);
+        rule->action = HTTP_HEADER_REMOVE;
+    }
+}
+
+enum http_header_action http_header_rules_find(const struct http_header_rules *rules,
+                                               const struct http_folded *name)
+{
+    const struct http_header_rule *rule = find(rules, name);
+    return rule != NULL ? rule->action : HTTP_HEADER_NONE;
 }

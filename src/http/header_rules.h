@@ -38,6 +38,9 @@ void http_header_rules_release(struct http_header_rules *rules);
 int http_header_rules_add(struct http_header_rules *rules, enum http_header_action action, const char *name,
                           const char *value, struct error *err) MUST_CHECK;
 
+/* The rule of that name, if there is one, is from now on to REMOVE; its value is forgotten. */
+void http_header_rules_drop_value(struct http_header_rules *rules, const struct http_folded *name);
+
 /* What happens to a header of that name; HTTP_HEADER_NONE: nothing, or `rules` is NULL. */
 enum http_header_action http_header_rules_find(const struct http_header_rules *rules,
                                                const struct http_folded *name);

@@ -106,6 +106,21 @@ def test_the_files_that_are_shipped(path):
     assert check(path).returncode == 0
 
 
+def test_what_is_said_in_vain_is_told_and_no_mistake(tmp_path):
+    path = tmp_path / "postern.yaml"
+    path.write_text("""version: 1
+routes:
+  results:
+    type: forward
+    to: https://results.example.com/v1
+    headers: {set: {authorization: "Bearer ${credential:token}"}}
+    sign: {aws: {service: s3, region: us-east-1}}
+""")
+    run = check(path)
+    assert (run.returncode, run.stdout.decode()) == (0, f"{path}: OK\n")
+    assert re.fullmatch(f"{path}:6:21: routes.results.headers: authorization is never sent.*\n", run.stderr.decode())
+
+
 FORBIDDEN = {"bind", "listen", "connect", "sendto", "sendmsg", "unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir",
              "mkdirat", "chmod", "fchmod", "fchmodat", "chown", "fchown", "fchownat", "kill", "tgkill", "truncate", "ftruncate",
              "link", "linkat", "symlink", "symlinkat", "creat", "socket", "socketpair", "setsockopt", "fork", "vfork"}

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import threading
 
 import pytest
@@ -317,6 +318,19 @@ def test_the_enclave_says_nothing_of_the_signature(signed):
     answer = ask(daemon, headers={"X_Amz_Security_Token": "mine"})
     assert answer.status == 400 and json.loads(answer.content)["code"] == "confusable_header"
     assert len(daemon.upstream.seen) == 1
+
+
+def test_an_authorization_of_the_route_gives_way_to_the_signature(signed):
+    """Its secret is not read, either: there is no such credential."""
+    daemon = signed("s3")
+    daemon.config["routes"]["out"]["headers"] = {"set": {"Authorization": "Bearer ${credential:token}", "x-enclave": "${enclave}"}}
+    daemon.write_config(daemon.config)
+    daemon.ctl("reload")
+    assert re.search(r"postern\.yaml:\d+:\d+: .*authorization is never sent", daemon.wait_event(event="said in vain")["detail"])
+    assert ask(daemon, headers={"Authorization": "mine"}).status == 200
+    headers = {name.lower(): value for name, value in daemon.upstream.seen[0][2]}
+    names = [name.lower() for name, _ in daemon.upstream.seen[0][2]]
+    assert names.count("authorization") == 1 and headers["authorization"].startswith("AWS4-HMAC-SHA256 ")
 
 
 def test_a_clock_that_is_off_is_told(signed):
