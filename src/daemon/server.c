@@ -130,15 +130,33 @@ static void on_hangup(uv_signal_t *handle, int number)
     text_release(&verdict);
 }
 
+/* An operator's drain may have hours; who sends a signal (systemd, a host that shuts down) waits for `drain_timeout`. */
+static void hasten_drain(struct server *server)
+{
+    uint64_t wait = server->rules->config->drain_timeout_ms;
+    if (uv_timer_get_due_in(&server->deadline) > wait) {
+        unsigned long long streams = counter_get(&server->counters.active);
+        log_event(LOG_LEVEL_INFO, "draining", "%llu stream%s may finish within %llu ms", streams,
+                  units_plural(streams), (unsigned long long)wait);
+        uv_update_time(&server->loop);
+        uv_timer_start(&server->deadline, on_deadline, wait, 0);
+    }
+}
+
 static void on_terminate(uv_signal_t *handle, int number)
 {
     struct server *server = handle->data;
-    if (server->state == SERVER_DRAINING) {
+    bool again = server->terminated;
+    server->terminated = true;
+    if (again) {
         log_event(LOG_LEVEL_WARN, "exiting", "signal %d while draining: streams are cut", number);
         log_close();
         _exit(1);
+    } else if (server->state == SERVER_DRAINING) {
+        hasten_drain(server);
+    } else {
+        server_drain(server, 0);
     }
-    server_drain(server, 0);
 }
 
 /* Sessions without a stream only have to say goodbye, which takes a round trip. */

@@ -29,6 +29,7 @@ struct server {
     uint64_t watchdog_ms; /* 0: nobody watches */
     uint64_t orders_ms;   /* see server_await_orders() */
     enum server_state state;
+    bool terminated;   /* by a signal: the next one ends it at once */
     uint64_t began_ns; /* of a clock that nobody sets */
     struct activation activation;
     struct counters counters;

@@ -129,6 +129,31 @@ def test_a_drain_that_was_asked_for(relay, peer):
     assert daemon.wait_event(event="stream ended")["reason"] == "finished"
 
 
+def test_a_signal_after_a_drain_that_was_asked_for_leaves_streams_their_time(relay, peer):
+    """It is the first one: what was asked for over the admin socket is no signal. It has as long as any signal gives."""
+    daemon = relay(peer(echo).address, drain_timeout="1m")
+    with daemon.connect() as client:
+        assert hello(client)
+        assert daemon.request("POST", "/drain?deadline=10m")[0] == 202
+        terminate(daemon)
+        wait_until(lambda: daemon.status()["drain_left_ms"] <= 60000)
+        assert hello(client)
+    assert daemon.wait() == 0
+    assert daemon.wait_event(event="stream ended")["reason"] == "finished"
+
+
+def test_the_second_signal_after_such_a_drain_ends_it_at_once(relay, peer):
+    daemon = relay(peer(echo_until_cut).address, drain_timeout="1m")
+    with daemon.connect() as client:
+        assert hello(client)
+        assert daemon.request("POST", "/drain?deadline=10m")[0] == 202
+        terminate(daemon)
+        wait_until(lambda: daemon.status()["drain_left_ms"] <= 60000)
+        terminate(daemon)
+        assert daemon.wait() == 1
+    assert daemon.events(event="exiting")
+
+
 def test_a_drain_without_patience(relay, peer):
     """A deadline of nothing is now, not the default."""
     daemon = relay(peer(echo_until_cut).address, drain_timeout="1h")
