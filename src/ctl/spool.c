@@ -11,8 +11,7 @@
 
 #define LIMIT_DEFAULT 1000
 
-/* The daemon's own words, with what to do where those leave it open. */
-static int refused(const struct ctl *ctl, const struct client_answer *answer)
+int spool_refused(const struct ctl *ctl, const struct client_answer *answer)
 {
     const char *said = text_string(&answer->body);
     struct error err = ERROR_INIT;
@@ -39,7 +38,7 @@ static int ask_daemon(const struct ctl *ctl, const char *method, const char *tar
     if (client_ask(ctl->socket, method, target, &answer, &err) != 0) {
         code = ctl_failed(ctl, err.text);
     } else if (answer.status != 200) {
-        code = refused(ctl, &answer);
+        code = spool_refused(ctl, &answer);
     } else {
         *ret = json_loadb(text_string(&answer.body), answer.body.length, 0, &mistake);
         code =

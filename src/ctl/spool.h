@@ -25,6 +25,10 @@ int spool_show_list(const struct ctl *ctl, const json_t *records);
 void spool_show_record(const struct ctl *ctl, const json_t *record);
 int spool_show_stats(const struct ctl *ctl, const json_t *stats);
 
+/* Tells what the daemon says in the place of an answer, with what to do where that leaves it open. Returns an exit code. */
+struct client_answer;
+int spool_refused(const struct ctl *ctl, const struct client_answer *answer);
+
 /* Writes the request of a record to `file`, which must not exist yet; "-": to standard output. Returns an exit code. */
 int spool_export(const struct ctl *ctl, const char *id, const char *file);
 

@@ -27,11 +27,6 @@ static int write_all(void *data, const char *bytes, size_t size)
     return 0;
 }
 
-static int tell_refused(const struct ctl *ctl, struct client_answer *answer)
-{
-    return ctl_failed(ctl, text_string(&answer->body));
-}
-
 static int save(const struct ctl *ctl, const char *target, int fd)
 {
     struct client_answer answer;
@@ -39,7 +34,7 @@ static int save(const struct ctl *ctl, const char *target, int fd)
     client_time_ms = SPOOL_ASK_MS;
     int r = client_save(ctl->socket, target, write_all, &fd, &answer, &err);
     int code = r != 0                 ? ctl_failed(ctl, err.text)
-               : answer.status != 200 ? tell_refused(ctl, &answer)
+               : answer.status != 200 ? spool_refused(ctl, &answer)
                                       : CTL_DONE;
     text_release(&answer.body);
     return code;

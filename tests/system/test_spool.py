@@ -285,7 +285,8 @@ def test_operators_see_and_change_it(store, spooling):
                         ([], 2), (["show", "999"], 1), (["drop", "999"], 1), (["list", "--state", "odd"], 2),
                         (["list", "--all"], 2), (["export", str(first)], 2)]:
         assert daemon.ctl("spool", *wrong, check=False).returncode == code, wrong
-    assert "there is no record 4711: `posternctl spool list` shows" in daemon.ctl("spool", "show", "4711", check=False).stderr
+    for words in (["show", "4711"], ["export", "4711", "-"]):
+        assert "there is no record 4711: `posternctl spool list` shows" in daemon.ctl("spool", *words, check=False).stderr
     wait_until(lambda: daemon.ctl("spool", "drop", str(first), check=False).returncode == 0, what="the first dropped")
     assert [record["id"] for record in daemon.records()] == [second]
     wait_until(lambda: "1 record removed" in daemon.ctl("spool", "drop", "--all", "--route", "results").stdout,
