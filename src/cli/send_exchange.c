@@ -164,6 +164,12 @@ static bool take_head(struct send *send)
     return fits;
 }
 
+/* The answer has the terminal to itself: it need not end its line, and what is drawn again would go over it. */
+static bool is_shown(const struct send *send)
+{
+    return send->status != 0 && isatty(STDOUT_FILENO);
+}
+
 static bool wait_for_answer(struct send *send)
 {
     struct postern_error err;
@@ -177,6 +183,9 @@ static bool wait_for_answer(struct send *send)
     }
     send->status = status;
     send->moved++;
+    if (is_shown(send)) {
+        progress_clear(&send->progress);
+    }
     if (!take_head(send)) {
         fail_locally(send, "cannot show the head of the answer", -ENOMEM);
         return false;
@@ -255,15 +264,13 @@ static bool is_connected(struct send *send)
 static void show_progress(struct send *send)
 {
     uint64_t now = cli_now_ms();
-    if (send->leaving) {
+    if (send->leaving || is_shown(send)) {
         return;
     }
     if (send->body.kind != SEND_NOTHING && !send->sent_all && !send->stopped) {
         progress_show(&send->progress, "sending", send->sent, send->body.size, now);
     } else if (send->status == 0) {
         progress_show(&send->progress, "waiting for the answer", send->sent, PROGRESS_UNKNOWN, now);
-    } else if (isatty(STDOUT_FILENO)) {
-        progress_clear(&send->progress);
     } else {
         uint64_t length = postern_request_length(send->request);
         progress_show(&send->progress, "receiving", send->moved - send->sent, length, now);

@@ -498,6 +498,32 @@ def test_progress_on_a_terminal(forwarder, folder, known):
         assert len(line) <= 100 + 3
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_an_answer_on_the_terminal_that_had_the_progress(forwarder, folder, early):
+    """What was drawn is gone before it, and nothing of it is rubbed out after it: it does not end its line."""
+    drawn = threading.Event()
+
+    def answer(exchange):
+        exchange.head()
+        for count, _ in enumerate(exchange.pieces()):
+            if count == 0:
+                assert drawn.wait(PATIENCE)
+                if early:
+                    break
+        exchange.answer(507 if early else 200, b"all of it")
+        exchange.finish()
+        exchange.hear_out()
+    (folder / "body").write_bytes(bytes(4 * MIB))
+    terminal = Terminal()
+    arguments = "results", "--data", f"@{folder / 'body'}"
+    with start(forwarder(answer, window=1 << 16), *arguments, stdin=subprocess.DEVNULL, stdout=terminal.slave, stderr=terminal.slave) as process:
+        terminal.read(rb"sending [\d.]+ .?i?B of 4 MiB")
+        drawn.set()
+        assert process.wait(PATIENCE) == (22 if early else 0)
+    terminal.close()
+    assert terminal.seen.rpartition(b"\x1b[K")[2].startswith(b"all of it"), terminal.seen
+
+
 def test_no_progress_where_it_is_not_wanted(forwarder):
     drawn = threading.Event()
 
