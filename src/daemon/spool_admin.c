@@ -147,9 +147,10 @@ struct wanted {
     uint64_t id, after, limit;
 };
 
+/* An empty one would be as none, and a change that was meant for one route be made of all. */
 static bool take_word(const char *value, size_t length, char *buffer, size_t size)
 {
-    if (length >= size) {
+    if (length == 0 || length >= size) {
         return false;
     }
     memcpy(buffer, value, length);

@@ -277,8 +277,13 @@ static void changes(void **state)
     expect(world, "POST", "/spool/drop?id=2", 200, "{\"changed\":1}");
     expect(world, "POST", "/spool/drop?id=2", 404, "2");
     expect(world, "POST", "/spool/drop?all=yes&state=dead", 200, "{\"changed\":0}");
-    static const char *const wrong[] = {"", "id=1&all=yes", "id=1&route=results", "all=no",
-                                        "state=odd&all=yes"};
+    static const char *const wrong[] = {"",
+                                        "id=1&all=yes",
+                                        "id=1&route=results",
+                                        "all=no",
+                                        "state=odd&all=yes",
+                                        "all=yes&route=",
+                                        "all=yes&state="};
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
         char target[100];
         snprintf(target, sizeof target, "/spool/drop?%s", wrong[i]);
