@@ -350,6 +350,21 @@ static const struct op_class ask_class = {.settled = ask_settled,
                                           .report = report_ready,
                                           .abandoned = finish};
 
+/* Nothing keeps a record that is looked at from being delivered, and its file from being removed; but not before this, which
+ * is in the queue of the files thread already. What cannot be opened is told when it is read. */
+static void open_file(struct op *op)
+{
+    struct spool_take *take = take_of(op);
+    struct spool *spool = op->spool;
+
+    if (body_open(&spool->place, spool->vfs, take->record.file, &take->body, NULL) < 0) {
+        take->body = NULL;
+    }
+    op_report(op);
+}
+
+static const struct op_class open_class = {.file = open_file, .report = report_ready, .abandoned = finish};
+
 static void look_settled(struct op *op)
 {
     struct spool_take *take = take_of(op);
@@ -358,7 +373,11 @@ static void look_settled(struct op *op)
     if (op->result == -EBADMSG) {
         take_sentence(op->spool, take->record.shown.id, SPOOL_DAMAGED, op->error.text);
     }
-    op_report(op);
+    if (op->result == 0 && take->record.file > 0) {
+        op_to_files(op, &open_class);
+    } else {
+        op_report(op);
+    }
 }
 
 static const struct op_class look_class = {.settled = look_settled,

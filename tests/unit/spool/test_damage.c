@@ -147,6 +147,22 @@ static void test_a_look_sets_it_apart_too(void **state)
     bench_verdict(bench, &look, SPOOL_RELEASE);
 }
 
+static void test_what_is_looked_at_may_go(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_take look;
+    uint64_t id = bench_give(bench, "results", LARGE, 1);
+
+    bench_look(bench, &look, id);
+    bench_deliver(bench, "results", id, SPOOL_DONE);
+    assert_int_equal(bench_files(bench), 0);
+    bench_assert_body(bench, &look, LARGE, 1);
+    bench_verdict(bench, &look, SPOOL_RELEASE);
+    bench_look(bench, &look, id);
+    assert_int_equal(look.result, -ENOENT);
+    bench_verdict(bench, &look, SPOOL_RELEASE);
+}
+
 struct verified {
     unsigned calls;
     int result;
@@ -343,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_a_damaged_record_is_set_apart),
         cmocka_unit_test(test_a_damaged_file_never_comes_whole),
         TEST(test_a_look_sets_it_apart_too),
+        TEST(test_what_is_looked_at_may_go),
         TEST(test_verifying_finds_all_of_it),
         TEST(test_verifying_can_be_cancelled),
         TEST(test_what_is_no_database_is_refused_and_left_alone),
