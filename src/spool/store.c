@@ -141,6 +141,9 @@ static int open_database(struct store *store, const char *vfs, struct error *err
                          : error_errno(err, -ENOMEM, "spool database");
     }
     sqlite3_extended_result_codes(store->db, 1);
+    /* The schema has neither; what somebody else wrote into the file is not to act on records. */
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+    sqlite3_db_config(store->db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
     /* The log is kept at the end: its blocks are there when the disk is full and something is to be removed. */
     sqlite3_file_control(store->db, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
     sqlite3_wal_hook(store->db, on_commit, store);

@@ -298,6 +298,20 @@ static void test_what_is_no_database_is_refused_and_left_alone(void **state)
     bench_open(bench);
 }
 
+/* What somebody wrote into it once is data, and does nothing of its own. */
+static void test_a_database_that_acts_does_not(void **state)
+{
+    struct bench *bench = *state;
+
+    bench_give(bench, "results", 10, 1);
+    bench_close(bench);
+    bench_sql(bench, "CREATE TRIGGER thief AFTER INSERT ON record BEGIN DELETE FROM record; END");
+    bench_open(bench);
+    bench_deliver(bench, "results", bench_give(bench, "results", 10, 2) - 1, SPOOL_DONE);
+    assert_int_equal(bench_stats(bench, NULL).records[SPOOL_READY], 1);
+    bench_deliver(bench, "results", 2, SPOOL_DONE);
+}
+
 static void test_anothers_database_is_refused(void **state)
 {
     struct bench *bench = *state;
@@ -363,6 +377,7 @@ int main(void)
         TEST(test_verifying_finds_all_of_it),
         TEST(test_verifying_can_be_cancelled),
         TEST(test_what_is_no_database_is_refused_and_left_alone),
+        TEST(test_a_database_that_acts_does_not),
         TEST(test_anothers_database_is_refused),
         TEST(test_one_process_has_it),
         TEST(test_damage_while_it_runs),
