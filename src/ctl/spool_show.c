@@ -27,7 +27,7 @@ static const char *number(uint64_t value, char buffer[VIEW_CELL_MAX])
     return buffer;
 }
 
-static void add_record(struct table *table, const json_t *record)
+static void add_record(struct view_table *table, const json_t *record)
 {
     char id[VIEW_CELL_MAX], attempts[VIEW_CELL_MAX], size[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX],
         due[UNITS_TEXT_MAX];
@@ -42,24 +42,24 @@ static void add_record(struct table *table, const json_t *record)
         due_in(view_u64(record, "next_at"), due),
         view_text(record, "cause"),
     };
-    table_add(table, cells);
+    view_table_add(table, cells);
 }
 
 int spool_show_list(const struct ctl *ctl, const json_t *records)
 {
-    static const struct table_column columns[] = {{"ID", true},       {"ROUTE", false},  {"ENCLAVE", false},
-                                                  {"STATE", false},   {"BODY", true},    {"AGE", true},
-                                                  {"ATTEMPTS", true}, {"NEXT IN", true}, {"CAUSE", false}};
-    struct table table;
+    static const struct view_column columns[] = {{"ID", true},       {"ROUTE", false},  {"ENCLAVE", false},
+                                                 {"STATE", false},   {"BODY", true},    {"AGE", true},
+                                                 {"ATTEMPTS", true}, {"NEXT IN", true}, {"CAUSE", false}};
+    struct view_table table;
     size_t i;
     json_t *record;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    view_table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(records, i, record)
     {
         add_record(&table, record);
     }
-    int r = table_print(&table, ctl->out);
-    table_release(&table);
+    int r = view_table_print(&table, ctl->out);
+    view_table_release(&table);
     return r == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
 }
 
@@ -85,14 +85,14 @@ static const char *const states[] = {"ready", "waiting", "dead", "damaged"};
 
 static int print_routes(const struct ctl *ctl, const json_t *routes)
 {
-    static const struct table_column columns[] = {{"ROUTE", false},  {"READY", true},    {"WAITING", true},
-                                                  {"DEAD", true},    {"DAMAGED", true},  {"IN FLIGHT", true},
-                                                  {"SIZE", true},    {"OLDEST", true},   {"ACCEPTED", true},
-                                                  {"REFUSED", true}, {"DELIVERED", true}};
-    struct table table;
+    static const struct view_column columns[] = {{"ROUTE", false},  {"READY", true},    {"WAITING", true},
+                                                 {"DEAD", true},    {"DAMAGED", true},  {"IN FLIGHT", true},
+                                                 {"SIZE", true},    {"OLDEST", true},   {"ACCEPTED", true},
+                                                 {"REFUSED", true}, {"DELIVERED", true}};
+    struct view_table table;
     size_t i;
     json_t *route;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    view_table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(routes, i, route)
     {
         char name[VIEW_CELL_MAX + 300], cells_of[8][VIEW_CELL_MAX], size[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX];
@@ -115,10 +115,10 @@ static int print_routes(const struct ctl *ctl, const json_t *routes)
         cells[8] = number(view_u64(route, "accepted"), cells_of[5]);
         cells[9] = number(view_u64(route, "refused"), cells_of[6]);
         cells[10] = number(view_u64(route, "delivered"), cells_of[7]);
-        table_add(&table, cells);
+        view_table_add(&table, cells);
     }
-    int r = table_print(&table, ctl->out);
-    table_release(&table);
+    int r = view_table_print(&table, ctl->out);
+    view_table_release(&table);
     return r == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
 }
 

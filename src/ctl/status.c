@@ -98,12 +98,12 @@ static const char *name_of(const json_t *entry, char buffer[VIEW_CELL_MAX + 32])
 
 static int print_routes(const struct ctl *ctl, const json_t *routes)
 {
-    static const struct table_column columns[] = {{"ROUTE", false}, {"TO", false}, {"ACTIVE", true},
-                                                  {"OPENED", true}, {"IN", true},  {"OUT", true}};
-    struct table table;
+    static const struct view_column columns[] = {{"ROUTE", false}, {"TO", false}, {"ACTIVE", true},
+                                                 {"OPENED", true}, {"IN", true},  {"OUT", true}};
+    struct view_table table;
     size_t i;
     json_t *route;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    view_table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(routes, i, route)
     {
         char name[VIEW_CELL_MAX + 32], active[VIEW_CELL_MAX], opened[VIEW_CELL_MAX];
@@ -116,24 +116,24 @@ static int print_routes(const struct ctl *ctl, const json_t *routes)
             units_human_size(view_u64(route, "bytes_in"), in),
             units_human_size(view_u64(route, "bytes_out"), out),
         };
-        table_add(&table, cells);
+        view_table_add(&table, cells);
     }
-    int r = table_print(&table, ctl->out);
-    table_release(&table);
+    int r = view_table_print(&table, ctl->out);
+    view_table_release(&table);
     return r;
 }
 
 /* Of the routes that forward requests, if there are any. */
 static int print_requests(const struct ctl *ctl, const json_t *routes)
 {
-    static const struct table_column columns[] = {{"ROUTE", false}, {"REQUESTS", true},  {"2XX", true},
-                                                  {"KEPT", true},   {"BODIES IN", true}, {"OUT", true},
-                                                  {"MEAN", true}};
-    struct table table;
+    static const struct view_column columns[] = {{"ROUTE", false}, {"REQUESTS", true},  {"2XX", true},
+                                                 {"KEPT", true},   {"BODIES IN", true}, {"OUT", true},
+                                                 {"MEAN", true}};
+    struct view_table table;
     size_t i, rows = 0;
     json_t *route;
     int r = 0;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    view_table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(routes, i, route)
     {
         const json_t *requests = json_object_get(route, "requests");
@@ -149,27 +149,27 @@ static int print_requests(const struct ctl *ctl, const json_t *routes)
             units_human_duration(view_u64(requests, "duration/mean_us") / 1000, mean),
         };
         if (json_is_object(requests)) {
-            table_add(&table, cells);
+            view_table_add(&table, cells);
             rows++;
         }
     }
     if (rows > 0) {
         fputc('\n', ctl->out);
-        r = table_print(&table, ctl->out);
+        r = view_table_print(&table, ctl->out);
     }
-    table_release(&table);
+    view_table_release(&table);
     return r;
 }
 
 static int print_enclaves(const struct ctl *ctl, const json_t *enclaves)
 {
-    static const struct table_column columns[] = {{"ENCLAVE", false}, {"CID", true},    {"SESSIONS", true},
-                                                  {"ACTIVE", true},   {"OPENED", true}, {"REFUSED", true},
-                                                  {"IN", true},       {"OUT", true}};
-    struct table table;
+    static const struct view_column columns[] = {{"ENCLAVE", false}, {"CID", true},    {"SESSIONS", true},
+                                                 {"ACTIVE", true},   {"OPENED", true}, {"REFUSED", true},
+                                                 {"IN", true},       {"OUT", true}};
+    struct view_table table;
     size_t i;
     json_t *enclave;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    view_table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(enclaves, i, enclave)
     {
         char name[VIEW_CELL_MAX + 32], cid[VIEW_CELL_MAX], active[VIEW_CELL_MAX], opened[VIEW_CELL_MAX];
@@ -185,21 +185,21 @@ static int print_enclaves(const struct ctl *ctl, const json_t *enclaves)
             units_human_size(view_u64(enclave, "bytes_in"), in),
             units_human_size(view_u64(enclave, "bytes_out"), out),
         };
-        table_add(&table, cells);
+        view_table_add(&table, cells);
     }
-    int r = table_print(&table, ctl->out);
-    table_release(&table);
+    int r = view_table_print(&table, ctl->out);
+    view_table_release(&table);
     return r;
 }
 
 static int print_listeners(const struct ctl *ctl, const json_t *listeners)
 {
-    static const struct table_column columns[] = {{"LISTENER", false}, {"LISTEN", false}, {"ROUTE", false},
-                                                  {"ACCEPTED", true},  {"REFUSED", true}, {"ERRORS", true}};
-    struct table table;
+    static const struct view_column columns[] = {{"LISTENER", false}, {"LISTEN", false}, {"ROUTE", false},
+                                                 {"ACCEPTED", true},  {"REFUSED", true}, {"ERRORS", true}};
+    struct view_table table;
     size_t i;
     json_t *listener;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    view_table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(listeners, i, listener)
     {
         char name[VIEW_CELL_MAX + 32], accepted[VIEW_CELL_MAX], refused[VIEW_CELL_MAX], errors[VIEW_CELL_MAX];
@@ -212,15 +212,15 @@ static int print_listeners(const struct ctl *ctl, const json_t *listeners)
             number(view_u64(listener, "refused"), refused),
             number(view_u64(listener, "accept_errors"), errors),
         };
-        table_add(&table, cells);
+        view_table_add(&table, cells);
     }
-    int r = table_print(&table, ctl->out);
-    table_release(&table);
+    int r = view_table_print(&table, ctl->out);
+    view_table_release(&table);
     return r;
 }
 
 /* A row for each of the words but those two that are nothing to look at. Returns how many. */
-static size_t add_ends(struct table *table, const char *what, const json_t *counts, const char *good,
+static size_t add_ends(struct view_table *table, const char *what, const json_t *counts, const char *good,
                        const char *other)
 {
     size_t rows = 0;
@@ -231,7 +231,7 @@ static size_t add_ends(struct table *table, const char *what, const json_t *coun
         char times[VIEW_CELL_MAX];
         const char *cells[] = {what, word, number(view_u64(count, ""), times)};
         if (strcmp(word, good) != 0 && strcmp(word, other) != 0) {
-            table_add(table, cells);
+            view_table_add(table, cells);
             rows++;
         }
     }
@@ -241,51 +241,51 @@ static size_t add_ends(struct table *table, const char *what, const json_t *coun
 /* Sessions that did not simply end, and streams that they did not get, if there were any. */
 static int print_sessions(const struct ctl *ctl, const json_t *status)
 {
-    static const struct table_column columns[] = {{"SESSIONS", false}, {"CODE", false}, {"TIMES", true}};
-    struct table table;
+    static const struct view_column columns[] = {{"SESSIONS", false}, {"CODE", false}, {"TIMES", true}};
+    struct view_table table;
     int r = 0;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    view_table_init(&table, columns, ARRAY_SIZE(columns));
     size_t rows = add_ends(&table, "ended", view_at(status, "sessions/ended"), "no_error", "");
     rows += add_ends(&table, "open refused", view_at(status, "sessions/opens_refused"), "", "");
     if (rows > 0) {
         fputc('\n', ctl->out);
-        r = table_print(&table, ctl->out);
+        r = view_table_print(&table, ctl->out);
     }
-    table_release(&table);
+    view_table_release(&table);
     return r;
 }
 
 /* Streams that did not simply finish, if there were any. */
 static int print_ends(const struct ctl *ctl, const json_t *routes)
 {
-    static const struct table_column columns[] = {{"ROUTE", false}, {"ENDED", false}, {"STREAMS", true}};
-    struct table table;
+    static const struct view_column columns[] = {{"ROUTE", false}, {"ENDED", false}, {"STREAMS", true}};
+    struct view_table table;
     size_t i, rows = 0;
     json_t *route;
     int r = 0;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    view_table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(routes, i, route)
     {
         rows += add_ends(&table, view_text(route, "name"), json_object_get(route, "ended"), "finished", "");
     }
     if (rows > 0) {
         fputc('\n', ctl->out);
-        r = table_print(&table, ctl->out);
+        r = view_table_print(&table, ctl->out);
         fputs("\n`posternctl explain CODE` tells what such an end means.\n", ctl->out);
     }
-    table_release(&table);
+    view_table_release(&table);
     return r;
 }
 
 /* Requests that were neither simply answered nor kept, if there were any. */
 static int print_outcomes(const struct ctl *ctl, const json_t *routes)
 {
-    static const struct table_column columns[] = {{"ROUTE", false}, {"OUTCOME", false}, {"REQUESTS", true}};
-    struct table table;
+    static const struct view_column columns[] = {{"ROUTE", false}, {"OUTCOME", false}, {"REQUESTS", true}};
+    struct view_table table;
     size_t i, rows = 0;
     json_t *route;
     int r = 0;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    view_table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(routes, i, route)
     {
         rows +=
@@ -293,9 +293,9 @@ static int print_outcomes(const struct ctl *ctl, const json_t *routes)
     }
     if (rows > 0) {
         fputc('\n', ctl->out);
-        r = table_print(&table, ctl->out);
+        r = view_table_print(&table, ctl->out);
     }
-    table_release(&table);
+    view_table_release(&table);
     return r;
 }
 

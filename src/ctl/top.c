@@ -104,13 +104,13 @@ static const char *per_second(const json_t *rate, const char *member, char buffe
 /* The last column is of enclaves their sessions, of routes the requests that they forward. */
 static int print_list(const char *title, const json_t *rates, bool sessions, FILE *out)
 {
-    struct table_column columns[] = {{title, false},    {"ACTIVE", true},
-                                     {"STREAMS", true}, {"IN", true},
-                                     {"OUT", true},     {sessions ? "SESSIONS" : "REQUESTS", true}};
-    struct table table;
+    struct view_column columns[] = {{title, false},    {"ACTIVE", true},
+                                    {"STREAMS", true}, {"IN", true},
+                                    {"OUT", true},     {sessions ? "SESSIONS" : "REQUESTS", true}};
+    struct view_table table;
     size_t i;
     json_t *rate;
-    table_init(&table, columns, ARRAY_SIZE(columns));
+    view_table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(rates, i, rate)
     {
         char active[VIEW_CELL_MAX], streams[VIEW_CELL_MAX], in[VIEW_CELL_MAX], sent[VIEW_CELL_MAX];
@@ -126,10 +126,10 @@ static int print_list(const char *title, const json_t *rates, bool sessions, FIL
             per_second(rate, "bytes_out_per_s", sent),
             held,
         };
-        table_add(&table, cells);
+        view_table_add(&table, cells);
     }
-    int r = table_print(&table, out);
-    table_release(&table);
+    int r = view_table_print(&table, out);
+    view_table_release(&table);
     return r;
 }
 

@@ -92,13 +92,13 @@ const char *view_of_limit(uint64_t value, uint64_t limit, char buffer[VIEW_CELL_
 
 /* Tables. */
 
-static void fail(struct table *table)
+static void fail(struct view_table *table)
 {
     scols_unref_table(table->scols);
     table->scols = NULL;
 }
 
-void table_init(struct table *table, const struct table_column *columns, size_t count)
+void view_table_init(struct view_table *table, const struct view_column *columns, size_t count)
 {
     table->columns = count;
     table->scols = scols_new_table();
@@ -110,12 +110,12 @@ void table_init(struct table *table, const struct table_column *columns, size_t 
     }
 }
 
-void table_release(struct table *table)
+void view_table_release(struct view_table *table)
 {
     fail(table);
 }
 
-void table_add(struct table *table, const char *const *cells)
+void view_table_add(struct view_table *table, const char *const *cells)
 {
     if (table->scols == NULL) {
         return;
@@ -130,7 +130,7 @@ void table_add(struct table *table, const char *const *cells)
     }
 }
 
-int table_print(struct table *table, FILE *out)
+int view_table_print(struct view_table *table, FILE *out)
 {
     char *text = NULL;
     int r = table->scols != NULL ? scols_print_table_to_string(table->scols, &text) : -ENOMEM;

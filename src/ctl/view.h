@@ -32,20 +32,20 @@ uint64_t view_sum(const json_t *object);
 
 struct libscols_table;
 
-struct table {
+struct view_table {
     struct libscols_table *scols; /* owned; NULL after a failure */
     size_t columns;
 };
 
-struct table_column {
+struct view_column {
     const char *name;
     bool right; /* for numbers */
 };
 
 /* A table that could not be made, or filled, for want of memory prints nothing and says so. */
-void table_init(struct table *table, const struct table_column *columns, size_t count);
-void table_release(struct table *table);
-void table_add(struct table *table, const char *const *cells);
-int table_print(struct table *table, FILE *out); /* 0 or -ENOMEM */
+void view_table_init(struct view_table *table, const struct view_column *columns, size_t count);
+void view_table_release(struct view_table *table);
+void view_table_add(struct view_table *table, const char *const *cells);
+int view_table_print(struct view_table *table, FILE *out); /* 0 or -ENOMEM */
 
 #endif
