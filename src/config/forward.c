@@ -276,6 +276,19 @@ static void check_tls(struct build *build, const struct node *map, const struct 
     }
 }
 
+/* What the enclave was answered is what the upstream tells a second delivery by. */
+static void check_key_header(struct build *build, const struct node *map,
+                             const struct config_forward *forward)
+{
+    struct http_folded folded;
+    http_fold(http_span_of("idempotency-key"), &folded);
+    if (forward->delivery == CONFIG_SPOOL &&
+        http_header_rules_find(&forward->rules.headers, &folded) != HTTP_HEADER_NONE) {
+        build_tell(build, tree_get(map, "headers")->key_place, "headers",
+                   "with `delivery: spool`, idempotency-key is each record's own: leave it out");
+    }
+}
+
 static void check_spool(struct build *build, const struct node *map, const struct config_forward *forward)
 {
     static const char *const keys[] = {"retry", "in_flight", "max_spool"};
@@ -311,4 +324,5 @@ void forward_check(struct build *build, const struct node *map, struct config_ro
         check_sign(build, map, forward);
     }
     check_spool(build, map, forward);
+    check_key_header(build, map, forward);
 }
