@@ -95,7 +95,10 @@ static int tell_no_route(const struct ctl *ctl, const char *name, const json_t *
     json_t *route;
     json_array_foreach(routes, i, route)
     {
-        text_addf(&names, "%s%s", i > 0 ? ", " : "", view_text(route, "route"));
+        /* What could not be given here either was forged on the disk, and may do things to a terminal. */
+        if (is_word(view_text(route, "route"))) {
+            text_addf(&names, "%s%s", names.length > 0 ? ", " : "", view_text(route, "route"));
+        }
     }
     int code = ctl_usage_error(ctl, "--route is \"%s\", but of the spool are only: %s", name,
                                names.length > 0 ? text_string(&names) : "none");

@@ -1,4 +1,5 @@
 /* How the spool is shown to people. */
+#include "base/escape.h"
 #include "base/units.h"
 #include "ctl/spool.h"
 #include "ctl/view.h"
@@ -63,20 +64,65 @@ int spool_show_list(const struct ctl *ctl, const json_t *records)
     return r == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
 }
 
+/* A record that was forged on the disk may hold anything; quotes and backslashes do a terminal no harm. */
+static void print_text(const struct ctl *ctl, const char *text, size_t length)
+{
+    while (length > 0) {
+        char escaped[ESCAPE_MAX];
+        size_t used = escape_plain(text, length);
+        if (used == 0 && (*text == '"' || *text == '\\')) {
+            used = 1;
+        }
+        if (used > 0) {
+            (void)fwrite(text, 1, used, ctl->out);
+        } else {
+            (void)fwrite(escaped, 1, escape_json(text, length, escaped, &used), ctl->out);
+        }
+        text += used;
+        length -= used;
+    }
+}
+
+static void print_member(const struct ctl *ctl, const json_t *record, const char *name)
+{
+    const char *text = view_text(record, name);
+    print_text(ctl, text, strlen(text));
+}
+
+static void print_field(const struct ctl *ctl, const char *label, const json_t *record, const char *name)
+{
+    fprintf(ctl->out, "%-10s", label);
+    print_member(ctl, record, name);
+    fputc('\n', ctl->out);
+}
+
+static void print_head(const struct ctl *ctl, const char *head)
+{
+    const char *end;
+    for (; (end = strstr(head, "\r\n")) != NULL; head = end + 2) {
+        print_text(ctl, head, (size_t)(end - head));
+        fputs("\r\n", ctl->out);
+    }
+    print_text(ctl, head, strlen(head));
+}
+
 void spool_show_record(const struct ctl *ctl, const json_t *record)
 {
     char size[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX], due[UNITS_TEXT_MAX];
     fprintf(ctl->out, "record    %" PRIu64 ", %s\n", view_u64(record, "id"), view_text(record, "state"));
-    fprintf(ctl->out, "route     %s\n", view_text(record, "route"));
-    fprintf(ctl->out, "enclave   %s (CID %" PRIu64 "), request %s\n", view_text(record, "enclave"),
-            view_u64(record, "cid"), view_text(record, "request_id"));
-    fprintf(ctl->out, "key       %s\n", view_text(record, "key"));
+    print_field(ctl, "route", record, "route");
+    fputs("enclave   ", ctl->out);
+    print_member(ctl, record, "enclave");
+    fprintf(ctl->out, " (CID %" PRIu64 "), request ", view_u64(record, "cid"));
+    print_member(ctl, record, "request_id");
+    fputc('\n', ctl->out);
+    print_field(ctl, "key", record, "key");
     fprintf(ctl->out, "age       %s\n", age_of(view_u64(record, "created_at"), age));
     fprintf(ctl->out, "attempts  %" PRIu64 "; the next one in %s\n", view_u64(record, "attempts"),
             due_in(view_u64(record, "next_at"), due));
-    fprintf(ctl->out, "cause     %s\n", view_text(record, "cause"));
-    fprintf(ctl->out, "body      %s\n\n%s", units_human_size(view_u64(record, "body_size"), size),
-            view_text(record, "head"));
+    print_field(ctl, "cause", record, "cause");
+    fprintf(ctl->out, "body      %s\n\n", units_human_size(view_u64(record, "body_size"), size));
+    print_head(ctl, view_text(record, "head"));
 }
 
 /* ---- Figures ---- */

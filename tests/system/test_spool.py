@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import time
 
@@ -312,6 +313,24 @@ def test_an_empty_list_says_so(store, spooling):
     assert daemon.ctl("spool", "list").stderr == "nothing is kept\n"
     assert daemon.ctl("spool", "list", "--route", "results", "--state", "dead").stderr == "nothing of what is kept is of route results and dead\n"
     assert (done := daemon.ctl("spool", "list", "--json")).stderr == "" and json.loads(done.stdout)["records"] == []
+
+
+def test_what_is_forged_on_the_disk_does_not_reach_the_terminal(store, spooling):
+    """The text of a failure is under no sum, and whoever looks may be root."""
+    daemon = spooling(store)
+    daemon.keep()
+    assert daemon.stop() == 0
+    with contextlib.closing(sqlite3.connect(daemon.spool_path / "spool.db")) as database, database:
+        database.execute("UPDATE record SET state = 2, cause = 'a' || char(27) || '[2J' || char(10) || 'key b' || char(155)")
+        database.execute("INSERT INTO tally SELECT 'c' || char(27) || '[2J', enclave, 0, 0, 0, 0, 1, 600, 0, 0 FROM tally")
+    daemon.start()
+    shown = daemon.ctl("spool", "show", "1").stdout
+    listed = daemon.ctl("spool", "list").stdout
+    routes = daemon.ctl("spool", "list", "--route", "mistyped", check=False).stderr
+    assert "only: results\n" in routes
+    for text in (shown, listed, routes, daemon.ctl("spool", "stats").stdout):
+        assert not any(c in text for c in "\x1b\x9b"), text
+    assert "cause     a\\u001b[2J\\nkey b\\u009b\n" in shown
 
 
 def test_an_export_of_any_size(store, spooling):
