@@ -183,10 +183,29 @@ static void no_memory(struct proxy_problem *why)
                             "there is no memory for the request now: too many large ones at once");
 }
 
+/* There is no route here, which the usual words speak of. */
+static const char *meaning_of(enum http_refusal refusal)
+{
+    switch (refusal) {
+    case HTTP_REFUSED_DENIED_METHOD:
+        return "KMS's calls are POST requests";
+    case HTTP_REFUSED_TARGET_FORM:
+    case HTTP_REFUSED_DENIED_PATH:
+    case HTTP_REFUSED_DENIED_QUERY:
+        return "KMS's calls have the path / and no query";
+    case HTTP_REFUSED_DENIED_TYPE:
+        return "the Content-Type of KMS's calls is application/x-amz-json-1.1";
+    case HTTP_REFUSED_HEAD_TIMEOUT:
+        return "the request did not come whole in the time for it";
+    default:
+        return http_refusal_meaning(refusal);
+    }
+}
+
 static enum outcome refuse(struct proxy_problem *why, enum http_refusal refusal)
 {
     (void)proxy_problem_set(why, http_refusal_status(refusal), http_refusal_word(refusal), "%s",
-                            http_refusal_meaning(refusal));
+                            meaning_of(refusal));
     return REQUEST_REFUSED;
 }
 

@@ -361,6 +361,7 @@ static void test_requests_that_are_refused(void **state)
         talk_text(&talk, requests[i].request);
         assert_error(&talk, requests[i].status, requests[i].type);
         assert_non_null(strstr(talk.answer, "connection: close\r\n"));
+        assert_null(strstr(talk.answer, "route")); /* there are none here */
     }
     assert_int_equal(scripted_kms.calls, 0);
     talk_text(&talk, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
