@@ -132,15 +132,21 @@ static void drop_file(struct op *op)
 
 static const struct op_class drop_class = {.file = drop_file};
 
+/* Under the lock. */
+static void give_room_back(struct spool_put *put)
+{
+    put->record.tally->incoming -= put->reserved;
+    put->reserved = 0;
+}
+
 static void clean_up(struct op *op)
 {
     struct spool_put *put = put_of(op);
     struct spool *spool = op->spool;
 
     pthread_mutex_lock(&spool->lock);
-    put->record.tally->incoming -= put->reserved;
+    give_room_back(put);
     pthread_mutex_unlock(&spool->lock);
-    put->reserved = 0;
     if (op->file > 0) {
         op_to_files(op, &drop_class);
     } else {
@@ -148,11 +154,15 @@ static void clean_up(struct op *op)
     }
 }
 
+/* What is durable is among the records that are counted, and not to be counted twice until its owner comes around. */
 static void count_outcome(struct spool_put *put)
 {
     struct spool *spool = put->op.spool;
 
     pthread_mutex_lock(&spool->lock);
+    if (put->done) {
+        give_room_back(put);
+    }
     put->route->accepted += put->done;
     put->route->failed += !put->done;
     pthread_mutex_unlock(&spool->lock);

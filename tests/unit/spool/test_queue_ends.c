@@ -358,6 +358,27 @@ static void test_space_is_given_back(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bench_set_up, bench_tear_down)
 
+/* Whoever was answered on one thread may put the next record on another. */
+static void test_what_is_kept_is_counted_once(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_put put;
+
+    assert_int_equal(bench_begin(bench, &put, "results", NULL), 0);
+    assert_int_equal(bench_write(bench, &put, "0123456789", 10), 0);
+    assert_true(bench_stats(bench, NULL).incoming_bytes > 0);
+    spool_put_commit(put.put);
+    while (spool_turn(bench->spool)) {
+        ;
+    }
+    assert_false(put.done); /* the port has not run */
+    assert_int_equal(bench_stats(bench, NULL).records[SPOOL_READY], 1);
+    assert_int_equal(bench_stats(bench, NULL).incoming_bytes, 0);
+    bench_turn(bench);
+    assert_true(put.done);
+    assert_int_equal(bench_stats(bench, NULL).incoming_bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,6 +390,7 @@ int main(void)
         TEST(test_what_nobody_can_take_dies_at_once),
         TEST(test_what_is_too_old_dies),
         TEST(test_what_is_being_delivered_does_not_die_meanwhile),
+        TEST(test_what_is_kept_is_counted_once),
         TEST(test_a_full_spool_refuses),
         TEST(test_routes_and_enclaves_have_their_share),
         TEST(test_an_announced_body_is_refused_at_once),
