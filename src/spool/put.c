@@ -52,6 +52,7 @@ struct spool_put {
     bool is_large;
     bool is_away; /* a step is being made, and put_step() will come */
     bool done;    /* the record is durable */
+    bool in_log;  /* it is not, but may come back when the process dies */
 
     /* The files thread's. */
     struct body *body;
@@ -132,6 +133,23 @@ static void drop_file(struct op *op)
 
 static const struct op_class drop_class = {.file = drop_file};
 
+static int disown_apply(struct op *op, struct error *err)
+{
+    return store_garbage_renew(op->spool->store, op->file, err);
+}
+
+/* If it failed, the file stays, for what may come back; the next start will see to it. */
+static void disown_settled(struct op *op)
+{
+    if (op->result == 0) {
+        op_to_files(op, &drop_class);
+    } else {
+        put_destroy(op);
+    }
+}
+
+static const struct op_class disown_class = {.apply = disown_apply, .settled = disown_settled};
+
 /* Under the lock. */
 static void give_room_back(struct spool_put *put)
 {
@@ -147,7 +165,9 @@ static void clean_up(struct op *op)
     pthread_mutex_lock(&spool->lock);
     give_room_back(put);
     pthread_mutex_unlock(&spool->lock);
-    if (op->file > 0) {
+    if (op->file > 0 && put->in_log) {
+        op_to_writer(op, &disown_class);
+    } else if (op->file > 0) {
         op_to_files(op, &drop_class);
     } else {
         put_destroy(op);
@@ -188,6 +208,7 @@ static void insert_settled(struct op *op)
     struct spool_put *put = put_of(op);
 
     put->done = op->result == 0;
+    put->in_log = !put->done;
     if (put->done) {
         op->file = 0; /* it is the record's */
         put->route->maybe = true;

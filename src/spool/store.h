@@ -115,6 +115,10 @@ int store_garbage_make(struct store *store, uint64_t *ret_file,
                        struct error *err) MUST_CHECK; /* a new name */
 int store_garbage_forget(struct store *store, uint64_t file, struct error *err) MUST_CHECK;
 
+/* Says once more that a file is garbage. The transaction writes, whatever was there: it takes the place of one that
+ * failed in the log, which a process that died now would find there, and take for good. */
+int store_garbage_renew(struct store *store, uint64_t file, struct error *err) MUST_CHECK;
+
 int store_garbage_last(struct store *store, uint64_t *ret, struct error *err) MUST_CHECK;
 
 /* Up to `most` names in order, after one and up to another. */

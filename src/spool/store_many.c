@@ -184,6 +184,17 @@ int store_garbage_forget(struct store *store, uint64_t file, struct error *err)
     return store_run(store, STORE_GARBAGE_FORGET, "cannot forget a name", err);
 }
 
+int store_garbage_renew(struct store *store, uint64_t file, struct error *err)
+{
+    int r = store_garbage_forget(store, file, err);
+
+    if (r < 0) {
+        return r;
+    }
+    store_bind_number(store->statements[STORE_GARBAGE_ADD], 1, file);
+    return store_run(store, STORE_GARBAGE_ADD, "cannot name a body", err);
+}
+
 int store_garbage_last(struct store *store, uint64_t *ret, struct error *err)
 {
     *ret = 0;

@@ -283,6 +283,51 @@ static void test_a_log_whose_sync_failed_is_renewed(void **state)
     }
 }
 
+/* Until its owner is told, and not further. */
+static void put_and_fail(struct bench *bench, const char *body, unsigned long nth)
+{
+    struct bench_put put;
+
+    assert_int_equal(bench_begin(bench, &put, "results", NULL), 0);
+    break_disk(LOSSY_ONCE, nth);
+    if (bench_write(bench, &put, body, 100000) == 0) {
+        spool_put_commit(put.put);
+    }
+    while (!put.done) {
+        spool_turn(bench->spool);
+        spool_port_run(bench->port);
+    }
+}
+
+/* Whole or not at all, also if the process dies before the log was renewed. */
+static void test_a_put_that_failed_leaves_no_half(void **state)
+{
+    struct bench *bench = *state;
+    char *body = bench_body(100000, 1);
+    char bodies[96];
+
+    snprintf(bodies, sizeof(bodies), "%s/bodies", bench->path);
+    for (unsigned long nth = 1; nth < 30; nth++) {
+        for (unsigned long more = 1; more < 8; more++) {
+            struct bench_take take;
+
+            put_and_fail(bench, body, nth);
+            break_disk(LOSSY_KILL, more);
+            bench_turn(bench);
+            bench_close(bench);
+            lossy_reboot(bodies);
+            bench_open(bench);
+            bench_take(bench, &take, "results");
+            if (take.ready) {
+                assert_int_equal(bench_read(bench, &take), 0);
+            }
+            bench_verdict(bench, &take, take.ready ? SPOOL_DONE : SPOOL_RELEASE);
+            assert_int_equal(bench_files(bench), 0);
+        }
+    }
+    free(body);
+}
+
 static void test_opening_fails_clearly(void **state)
 {
     struct bench *bench = *state;
@@ -309,7 +354,7 @@ int main(void)
         TEST(test_every_kind_is_told_apart),    TEST(test_who_shares_a_transaction_fails_alone),
         TEST(test_a_full_disk_can_be_emptied),  TEST(test_a_verdict_is_kept_until_it_can_be_carried_out),
         TEST(test_chores_go_on_after_failures), TEST(test_a_log_whose_sync_failed_is_renewed),
-        TEST(test_opening_fails_clearly),
+        TEST(test_opening_fails_clearly),       TEST(test_a_put_that_failed_leaves_no_half),
     };
 
     umask(077);
