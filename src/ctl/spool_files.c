@@ -6,6 +6,7 @@
 #include "spool/spool.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -107,7 +108,7 @@ static int become_owner(const char *path, struct error *err)
     if (geteuid() != 0 || stat(path, &st) != 0 || st.st_uid == 0) {
         return 0; /* what is wrong with the path is told by who looks at it next */
     }
-    if (setegid(st.st_gid) != 0 || seteuid(st.st_uid) != 0) {
+    if (setgroups(0, NULL) != 0 || setegid(st.st_gid) != 0 || seteuid(st.st_uid) != 0) {
         return error_errno(err, -errno, "cannot act as user %u, whose spool %s is", (unsigned)st.st_uid,
                            path);
     }
