@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,10 +27,19 @@ int bound_socket_open(struct bound_socket *socket, const char *name, const struc
     return socket->fd < 0 ? socket->fd : 0;
 }
 
-static const struct bound_socket *same_address(const struct socket_set *before, const struct addr *at)
+/* With port 0 an address is the same, and the port is another's. */
+static bool is_its_own(const struct bound_socket *socket, const struct config_listener *listener)
+{
+    bool any_port = socket->at.kind == ADDR_TCP && socket->at.port == 0;
+    return addr_equal(&socket->at, &listener->listen) &&
+           (!any_port || strcmp(socket->name, listener->name) == 0);
+}
+
+static const struct bound_socket *find_own(const struct socket_set *before,
+                                           const struct config_listener *listener)
 {
     for (unsigned i = 0; i < before->count; i++) {
-        if (addr_equal(&before->sockets[i].at, at)) {
+        if (is_its_own(&before->sockets[i], listener)) {
             return &before->sockets[i];
         }
     }
@@ -40,14 +50,16 @@ static int prepare_one(struct bound_socket *socket, const struct config_listener
                        const struct socket_set *before, const struct config *config,
                        struct activation *activation, struct error *err)
 {
-    const struct bound_socket *old = same_address(before, &listener->listen);
+    const struct bound_socket *old = find_own(before, listener);
+    int rv = 0;
     if (old != NULL) {
         *socket = *old;
         socket->kept = true;
-        return 0;
+    } else {
+        rv = bound_socket_open(socket, listener->name, &listener->listen, listener->mode, config, activation,
+                               err);
     }
-    int rv =
-        bound_socket_open(socket, listener->name, &listener->listen, listener->mode, config, activation, err);
+    snprintf(socket->name, sizeof socket->name, "%s", listener->name);
     if (rv != 0) {
         error_prefix(err, "listener %s", listener->name);
     }

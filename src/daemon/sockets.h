@@ -1,7 +1,8 @@
 /*
  * The listening sockets of a configuration: kept from the one before where the address is the same, else
  * handed over by systemd, else bound. A set is complete before anything else changes, so that a reload
- * that cannot bind leaves everything as it was.
+ * that cannot bind leaves everything as it was. Of TCP port 0, where several listeners have one address and a port each, it is the
+ * one of the same name that is kept.
  *
  * The descriptors belong to the doors once those are open; a set only knows them. Main thread only.
  */
@@ -15,6 +16,7 @@
 #include <stdbool.h>
 
 struct bound_socket {
+    char name[CONFIG_NAME_MAX + 1]; /* of its listener; "" outside of a set */
     struct addr at;
     int fd;
     bool inherited;  /* from systemd */

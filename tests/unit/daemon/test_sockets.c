@@ -26,13 +26,13 @@ static char paths[6][64];
 
 static const char routes[] = "routes: {r: {type: relay, to: \"tcp://127.0.0.1:1\"}}\n";
 
-/* Listeners a (unix), b (hybrid), c (abstract), d (tcp), as many as asked for. */
+/* Listeners a (unix), b (hybrid), c (abstract), d and e (tcp, at any port), as many as asked for. */
 static struct config *config_of(const char *names)
 {
     char listeners[2048] = "";
     for (const char *name = names; *name != '\0'; name++) {
         char address[128], line[256];
-        bool file = *name != 'c' && *name != 'd';
+        bool file = *name != 'c' && *name != 'd' && *name != 'e';
         switch (*name) {
         case 'a':
             snprintf(address, sizeof address, "unix://%s", paths[0]);
@@ -44,6 +44,7 @@ static struct config *config_of(const char *names)
             snprintf(address, sizeof address, "unix://@postern-sockets-%d", (int)getpid());
             break;
         case 'd':
+        case 'e':
             snprintf(address, sizeof address, "tcp://127.0.0.1:0");
             break;
         default:
@@ -149,6 +150,27 @@ static void test_what_stays_is_kept_and_survives_an_abandoned_set(void **state)
     config_unref(third);
 }
 
+/* Of those that may have any port, each has its own: by another's, callers would be judged by other rules. */
+static void test_each_of_any_port_keeps_its_own(void **state)
+{
+    struct config *first = config_of("de"), *second = config_of("ed"), *third = config_of("e");
+    struct socket_set before, after;
+    struct error err = ERROR_INIT;
+    (void)state;
+    assert_int_equal(socket_set_prepare(&before, &nothing, first, &no_activation, &err), 0);
+    assert_int_equal(socket_set_prepare(&after, &before, second, &no_activation, &err), 0);
+    assert_int_equal(after.sockets[0].fd, before.sockets[1].fd);
+    assert_int_equal(after.sockets[1].fd, before.sockets[0].fd);
+    socket_set_release(&after);
+    assert_int_equal(socket_set_prepare(&after, &before, third, &no_activation, &err), 0);
+    assert_int_equal(after.sockets[0].fd, before.sockets[1].fd);
+    socket_set_release(&after);
+    close_all(&before);
+    config_unref(first);
+    config_unref(second);
+    config_unref(third);
+}
+
 static void test_what_systemd_hands_over_is_used_by_name(void **state)
 {
     struct config *config = config_of("ad");
@@ -233,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_a_set_is_bound_and_its_files_go),
         cmocka_unit_test(test_what_connections_inherit),
         cmocka_unit_test(test_what_stays_is_kept_and_survives_an_abandoned_set),
+        cmocka_unit_test(test_each_of_any_port_keeps_its_own),
         cmocka_unit_test(test_what_systemd_hands_over_is_used_by_name),
         cmocka_unit_test(test_faults),
     };
