@@ -54,9 +54,10 @@ static void give_to_group(const struct bound_socket *socket)
         return;
     }
     const struct group *group = getgrnam(ADMIN_GROUP);
-    if (group != NULL && chown(socket->at.host, (uid_t)-1, group->gr_gid) != 0) {
+    int rv = group != NULL ? bound_socket_set_group(socket, group->gr_gid) : 0;
+    if (rv != 0) {
         log_event(LOG_LEVEL_WARN, "admin socket", "cannot give %s to the group %s: %s", socket->at.host,
-                  ADMIN_GROUP, error_words(-errno));
+                  ADMIN_GROUP, error_words(rv));
     }
 }
 

@@ -6,10 +6,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_MAX (ADDR_HOST_MAX + 16)
+
+/* The path of the file that this process made; NULL: none. */
+static const char *own_file(const struct bound_socket *socket, char buffer[FILE_MAX])
+{
+    if (socket->inherited || socket->at.host[0] == '@') {
+        return NULL;
+    }
+    switch (socket->at.kind) {
+    case ADDR_UNIX:
+        return socket->at.host;
+    case ADDR_HYBRID:
+        snprintf(buffer, FILE_MAX, "%s_%u", socket->at.host, socket->at.port);
+        return buffer;
+    default:
+        return NULL;
+    }
+}
+
+/* Just bound. */
+static void note_file(struct bound_socket *socket)
+{
+    char buffer[FILE_MAX];
+    const char *path = own_file(socket, buffer);
+    socket->file = path != NULL ? sock_file_at(path) : (struct sock_file){.number = 0};
+}
 
 int bound_socket_open(struct bound_socket *socket, const char *name, const struct addr *at, unsigned mode,
                       const struct config *config, struct activation *activation, struct error *err)
@@ -24,7 +48,11 @@ int bound_socket_open(struct bound_socket *socket, const char *name, const struc
     } else {
         socket->fd = sock_listen(at, &options, err);
     }
-    return socket->fd < 0 ? socket->fd : 0;
+    if (socket->fd < 0) {
+        return socket->fd;
+    }
+    note_file(socket);
+    return 0;
 }
 
 /* With port 0 an address is the same, and the port is another's. */
@@ -113,28 +141,18 @@ void socket_set_release(struct socket_set *set)
     set->count = 0;
 }
 
-/* The path of the file that this process made; NULL: none. */
-static const char *own_file(const struct bound_socket *socket, char buffer[FILE_MAX])
-{
-    if (socket->inherited || socket->at.host[0] == '@') {
-        return NULL;
-    }
-    switch (socket->at.kind) {
-    case ADDR_UNIX:
-        return socket->at.host;
-    case ADDR_HYBRID:
-        snprintf(buffer, FILE_MAX, "%s_%u", socket->at.host, socket->at.port);
-        return buffer;
-    default:
-        return NULL;
-    }
-}
-
 int bound_socket_set_mode(const struct bound_socket *socket, unsigned mode)
 {
     char buffer[FILE_MAX];
     const char *path = own_file(socket, buffer);
-    return path == NULL || chmod(path, mode) == 0 ? 0 : -errno;
+    return path == NULL ? 0 : sock_file_set_mode(path, &socket->file, mode);
+}
+
+int bound_socket_set_group(const struct bound_socket *socket, gid_t group)
+{
+    char buffer[FILE_MAX];
+    const char *path = own_file(socket, buffer);
+    return path == NULL ? 0 : sock_file_set_group(path, &socket->file, group);
 }
 
 void bound_socket_tune(const struct bound_socket *socket, const struct config *config)
@@ -148,6 +166,6 @@ void bound_socket_unlink(const struct bound_socket *socket)
     char buffer[FILE_MAX];
     const char *path = own_file(socket, buffer);
     if (path != NULL) {
-        (void)unlink(path);
+        sock_file_remove(path, &socket->file);
     }
 }

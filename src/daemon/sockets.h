@@ -13,15 +13,17 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "daemon/notify.h"
+#include "net/sock_file.h"
 #include <stdbool.h>
 
 struct bound_socket {
     char name[CONFIG_NAME_MAX + 1]; /* of its listener; "" outside of a set */
     struct addr at;
     int fd;
-    bool inherited;  /* from systemd */
-    bool kept;       /* from the set before */
-    unsigned worker; /* whose door it is */
+    struct sock_file file; /* of a unix socket that this process bound */
+    bool inherited;        /* from systemd */
+    bool kept;             /* from the set before */
+    unsigned worker;       /* whose door it is */
 };
 
 /* By listener id. */
@@ -44,13 +46,16 @@ const struct bound_socket *socket_set_find(const struct socket_set *set, int fd)
 void socket_set_release(struct socket_set *set);
 
 /* Gives the file of a unix socket that this process bound these permissions. Returns 0 or a negative
- * errno value. */
+ * errno value; -ENOENT: it is there no more. */
 int bound_socket_set_mode(const struct bound_socket *socket, unsigned mode) MUST_CHECK;
 
 /* Sets on a socket that stays what its connections inherit: the next ones have it from then on. */
 void bound_socket_tune(const struct bound_socket *socket, const struct config *config);
 
-/* Removes the file of a unix socket that this process bound and has closed. */
+/* Gives it to that group. */
+int bound_socket_set_group(const struct bound_socket *socket, gid_t group) MUST_CHECK;
+
+/* Removes the file of a unix socket that this process bound and has closed, unless another is in its place. */
 void bound_socket_unlink(const struct bound_socket *socket);
 
 /* One socket for a given name and address: systemd's, or bound. Returns 0 or a negative errno value. */

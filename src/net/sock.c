@@ -1,6 +1,7 @@
 /* Sockets of every family: see sock.h. */
 #include "net/sock.h"
 
+#include "net/sock_file.h"
 #include <errno.h>
 #include <linux/vm_sockets.h>
 #include <netinet/in.h>
@@ -98,10 +99,7 @@ static int bind_unix(int fd, const struct sockaddr_any *at, unsigned mode)
         (void)unlink(path);
         rv = bind(fd, &at->u.base, at->length) == 0 ? 0 : -errno;
     }
-    if (rv == 0 && path != NULL && chmod(path, mode) != 0) {
-        rv = -errno;
-    }
-    return rv;
+    return rv == 0 && path != NULL ? sock_file_set_mode(path, NULL, mode) : rv;
 }
 
 bool sock_is_other_file(const struct addr *addr)

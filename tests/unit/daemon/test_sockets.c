@@ -171,6 +171,42 @@ static void test_each_of_any_port_keeps_its_own(void **state)
     config_unref(third);
 }
 
+static void make_file(const char *path, struct stat *ret)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, ret), 0);
+    close(fd);
+}
+
+/* Whoever may write to the folder has put something else there, a link to a file of ours, or a socket of its own. */
+static void test_what_took_the_place_of_a_file_is_left_alone(void **state)
+{
+    struct config *config = config_of("a");
+    struct socket_set set, other;
+    struct error err = ERROR_INIT;
+    struct stat st;
+    (void)state;
+    assert_int_equal(socket_set_prepare(&set, &nothing, config, &no_activation, &err), 0);
+    unlink(paths[0]);
+    make_file(paths[1], &st);
+    assert_int_equal(symlink(paths[1], paths[0]), 0);
+    assert_int_equal(bound_socket_set_mode(&set.sockets[0], 0666), -ENOENT);
+    assert_int_equal(stat(paths[1], &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    unlink(paths[0]);
+    unlink(paths[1]);
+    assert_int_equal(socket_set_prepare(&other, &nothing, config, &no_activation, &err), 0);
+    assert_int_equal(bound_socket_set_mode(&set.sockets[0], 0666), -ENOENT);
+    assert_int_equal(stat(paths[0], &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0640);
+    close_all(&set);
+    assert_true(exists(paths[0]));
+    close_all(&other);
+    assert_false(exists(paths[0]));
+    config_unref(config);
+}
+
 static void test_what_systemd_hands_over_is_used_by_name(void **state)
 {
     struct config *config = config_of("ad");
@@ -256,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_what_connections_inherit),
         cmocka_unit_test(test_what_stays_is_kept_and_survives_an_abandoned_set),
         cmocka_unit_test(test_each_of_any_port_keeps_its_own),
+        cmocka_unit_test(test_what_took_the_place_of_a_file_is_left_alone),
         cmocka_unit_test(test_what_systemd_hands_over_is_used_by_name),
         cmocka_unit_test(test_faults),
     };
