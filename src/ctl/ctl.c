@@ -3,6 +3,7 @@
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/output.h"
+#include "ctl/shown.h"
 #include "net/addr.h"
 #include <jansson.h>
 #include <stdarg.h>
@@ -183,7 +184,9 @@ int ctl_failed(const struct ctl *ctl, const char *text)
     if (ctl->json) {
         ctl_print_json(ctl, json_pack("{s:s%}", "error", text, length));
     } else {
-        fprintf(ctl->err, "posternctl: %.*s\n", (int)length, text);
+        fputs("posternctl: ", ctl->err);
+        shown_put_lines(ctl->err, text, length);
+        fputc('\n', ctl->err);
     }
     return CTL_FAILED;
 }

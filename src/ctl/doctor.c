@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "ctl/doctor_process.h"
+#include "ctl/shown.h"
 #include "ctl/view.h"
 #include <errno.h>
 #include <linux/vm_sockets.h>
@@ -165,6 +166,9 @@ static int print_checks(const struct doctor *doctor)
     if (ctl->json) {
         int r = ctl_print_json(ctl, json_pack("{s:b, s:O}", "ok", fails == 0, "checks", doctor->checks));
         return fails > 0 ? CTL_FAILED : r;
+    }
+    if (shown_make(doctor->checks) != 0) { /* their subjects, which the daemon may have named */
+        return ctl_failed(ctl, "out of memory");
     }
     json_array_foreach(doctor->checks, i, check)
     {

@@ -2,6 +2,7 @@
 #include "base/units.h"
 #include "ctl/client.h"
 #include "ctl/ctl.h"
+#include "ctl/shown.h"
 #include <string.h>
 
 #define DEADLINE_MAX_MS (30 * UINT64_C(86400000)) /* as the daemon has it */
@@ -21,7 +22,7 @@ static int tell(const struct ctl *ctl, const struct client_answer *answer)
     if (!accepted) {
         return ctl_failed(ctl, text_string(&answer->body));
     }
-    fputs(text_string(&answer->body), ctl->out);
+    shown_put_lines(ctl->out, text_string(&answer->body), answer->body.length);
     return CTL_DONE;
 }
 

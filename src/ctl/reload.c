@@ -1,6 +1,7 @@
 /* posternctl reload: synchronous, so that the unit's ExecReload fails when the file is refused. */
 #include "ctl/client.h"
 #include "ctl/ctl.h"
+#include "ctl/shown.h"
 
 static int tell(const struct ctl *ctl, const struct client_answer *answer)
 {
@@ -14,12 +15,12 @@ static int tell(const struct ctl *ctl, const struct client_answer *answer)
         return ctl_verdict(ctl, "accepted", accepted, "verdict", text_string(&answer->body));
     }
     if (!accepted) {
-        fprintf(ctl->err,
-                "posternctl: the daemon did not take the configuration, and goes on with the old one:\n%s",
-                text_string(&answer->body));
+        fputs("posternctl: the daemon did not take the configuration, and goes on with the old one:\n",
+              ctl->err);
+        shown_put_lines(ctl->err, text_string(&answer->body), answer->body.length);
         return CTL_FAILED;
     }
-    fputs(text_string(&answer->body), ctl->out);
+    shown_put_lines(ctl->out, text_string(&answer->body), answer->body.length);
     return CTL_DONE;
 }
 

@@ -49,7 +49,7 @@ static int ask_daemon(const struct ctl *ctl, const char *method, const char *tar
 }
 
 /* Fetches, and shows by `show`, or as it is under --json. */
-static int fetch(const struct ctl *ctl, const char *target, int (*show)(const struct ctl *, const json_t *))
+static int fetch(const struct ctl *ctl, const char *target, int (*show)(const struct ctl *, json_t *))
 {
     json_t *answer;
     int code = ask_daemon(ctl, "GET", target, &answer);
@@ -208,7 +208,7 @@ static int list(const struct ctl *ctl, const struct spool_args *args)
 
 /* ---- One record, or many ---- */
 
-static int show_record(const struct ctl *ctl, const json_t *record)
+static int show_record(const struct ctl *ctl, json_t *record)
 {
     spool_show_record(ctl, record);
     return CTL_DONE;

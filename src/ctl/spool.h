@@ -23,7 +23,7 @@ struct spool_args {
 /* How the answers are shown. */
 int spool_show_list(const struct ctl *ctl, const json_t *records);
 void spool_show_record(const struct ctl *ctl, const json_t *record);
-int spool_show_stats(const struct ctl *ctl, const json_t *stats);
+int spool_show_stats(const struct ctl *ctl, json_t *stats);
 
 /* Tells what the daemon says in the place of an answer, with what to do where that leaves it open. Returns an exit code. */
 struct client_answer;

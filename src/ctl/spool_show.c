@@ -1,6 +1,6 @@
 /* How the spool is shown to people. */
-#include "base/escape.h"
 #include "base/units.h"
+#include "ctl/shown.h"
 #include "ctl/spool.h"
 #include "ctl/view.h"
 #include <inttypes.h>
@@ -64,29 +64,11 @@ int spool_show_list(const struct ctl *ctl, const json_t *records)
     return r == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
 }
 
-/* A record that was forged on the disk may hold anything; quotes and backslashes do a terminal no harm. */
-static void print_text(const struct ctl *ctl, const char *text, size_t length)
-{
-    while (length > 0) {
-        char escaped[ESCAPE_MAX];
-        size_t used = escape_plain(text, length);
-        if (used == 0 && (*text == '"' || *text == '\\')) {
-            used = 1;
-        }
-        if (used > 0) {
-            (void)fwrite(text, 1, used, ctl->out);
-        } else {
-            (void)fwrite(escaped, 1, escape_json(text, length, escaped, &used), ctl->out);
-        }
-        text += used;
-        length -= used;
-    }
-}
-
+/* A record that was forged on the disk may hold anything. */
 static void print_member(const struct ctl *ctl, const json_t *record, const char *name)
 {
     const char *text = view_text(record, name);
-    print_text(ctl, text, strlen(text));
+    shown_put(ctl->out, text, strlen(text));
 }
 
 static void print_field(const struct ctl *ctl, const char *label, const json_t *record, const char *name)
@@ -100,16 +82,18 @@ static void print_head(const struct ctl *ctl, const char *head)
 {
     const char *end;
     for (; (end = strstr(head, "\r\n")) != NULL; head = end + 2) {
-        print_text(ctl, head, (size_t)(end - head));
+        shown_put(ctl->out, head, (size_t)(end - head));
         fputs("\r\n", ctl->out);
     }
-    print_text(ctl, head, strlen(head));
+    shown_put(ctl->out, head, strlen(head));
 }
 
 void spool_show_record(const struct ctl *ctl, const json_t *record)
 {
     char size[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX], due[UNITS_TEXT_MAX];
-    fprintf(ctl->out, "record    %" PRIu64 ", %s\n", view_u64(record, "id"), view_text(record, "state"));
+    fprintf(ctl->out, "record    %" PRIu64 ", ", view_u64(record, "id"));
+    print_member(ctl, record, "state");
+    fputc('\n', ctl->out);
     print_field(ctl, "route", record, "route");
     fputs("enclave   ", ctl->out);
     print_member(ctl, record, "enclave");
@@ -184,10 +168,13 @@ static void tell_held(const struct ctl *ctl, const json_t *routes)
     }
 }
 
-int spool_show_stats(const struct ctl *ctl, const json_t *stats)
+int spool_show_stats(const struct ctl *ctl, json_t *stats)
 {
     char most[UNITS_TEXT_MAX], size[UNITS_TEXT_MAX];
     uint64_t bytes = 0;
+    if (shown_make(stats) != 0) {
+        return ctl_failed(ctl, "out of memory");
+    }
     if (!json_is_true(json_object_get(stats, "open"))) {
         const char *error = view_text(stats, "error");
         fprintf(ctl->out, "spool     not open: %s\n",

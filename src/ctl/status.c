@@ -1,5 +1,6 @@
 /* posternctl status: a page to read. --json gives the daemon's own document. */
 #include "base/units.h"
+#include "ctl/shown.h"
 #include "ctl/view.h"
 #include <inttypes.h>
 #include <string.h>
@@ -333,7 +334,7 @@ int ctl_status(struct ctl *ctl, int argc, char **argv)
     if (ctl->json) {
         return ctl_print_json(ctl, status);
     }
-    code = print_page(ctl, status);
+    code = shown_make(status) == 0 ? print_page(ctl, status) : ctl_failed(ctl, "out of memory");
     json_decref(status);
     return code;
 }

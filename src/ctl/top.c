@@ -2,6 +2,7 @@
 #include "ctl/top.h"
 #include "base/units.h"
 #include "ctl/dial.h"
+#include "ctl/shown.h"
 #include "ctl/view.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -196,14 +197,14 @@ static int show_page(const struct ctl *ctl, const json_t *status, const json_t *
     return r;
 }
 
-static int show(const struct ctl *ctl, const json_t *before, const json_t *after, uint64_t elapsed_ms,
-                bool screen)
+static int show(const struct ctl *ctl, const json_t *before, json_t *after, uint64_t elapsed_ms, bool screen)
 {
     json_t *rates = top_rates(before, after, elapsed_ms);
     if (ctl->json) {
         return ctl_print_json(ctl, rates);
     }
-    int r = rates != NULL ? show_page(ctl, after, rates, screen) : -ENOMEM;
+    int r = rates != NULL ? shown_make(after) : -ENOMEM;
+    r = r == 0 ? show_page(ctl, after, rates, screen) : r;
     json_decref(rates);
     return r == 0 ? CTL_DONE : ctl_failed(ctl, "out of memory");
 }
