@@ -43,7 +43,8 @@ enum reason_kind {
     X(NOT_TLS, "not_tls", POLICY, false,                                                                     \
       "the first bytes are not a TLS ClientHello, and the route needs one",                                  \
       "have the client speak TLS, or drop `sni:` from the route if it carries something else")               \
-    X(BAD_HELLO, "bad_hello", POLICY, false, "the ClientHello is malformed, or larger than any honest one",  \
+    X(BAD_HELLO, "bad_hello", POLICY, false,                                                                 \
+      "the ClientHello is malformed, cut short, or larger than any honest one",                              \
       "suspect the client: no TLS library sends this")                                                       \
     X(DENIED_ADDRESS, "denied_address", POLICY, false,                                                       \
       "the name resolved only to private, loopback or link-local addresses",                                 \

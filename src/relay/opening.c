@@ -103,6 +103,18 @@ enum reason opening_take_hello(struct opening *opening, const void *data, size_t
     return judge(opening, ret_whole);
 }
 
+/* Who says nothing on a connection of its own asked for nothing, as on a forward route; who opened a stream asked for
+ * this route. */
+static enum reason judge_end(struct opening *opening)
+{
+    struct relay *relay = opening->relay;
+    if (opening->length > 0 || relay->framed) {
+        return REASON_BAD_HELLO;
+    }
+    relay->out.finished = stream_finish(&relay->client.stream) == 0; /* no abort */
+    return REASON_FINISHED;
+}
+
 enum reason opening_read_hello(struct opening *opening, bool *ret_whole)
 {
     struct stream *client = &opening->relay->client.stream;
@@ -114,7 +126,7 @@ enum reason opening_read_hello(struct opening *opening, bool *ret_whole)
             return REASON_NONE;
         }
         if (n <= 0) {
-            return REASON_CLIENT_RESET; /* it left in the middle of its own hello */
+            return n == 0 ? judge_end(opening) : REASON_CLIENT_RESET;
         }
         enum reason why = opening_take_hello(opening, scratch, (size_t)n, ret_whole);
         if (why != REASON_NONE) {

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from hello import Client, client_hello, context, hello_with, server_name
-from postern import PATIENCE, echo, echo_until_cut, free_port, http_ok, receive, wait_until
+from postern import PATIENCE, abort, echo, echo_until_cut, free_port, http_ok, receive, wait_until
 
 NAME = "kms.test"
 
@@ -182,7 +182,15 @@ def test_a_client_that_leaves_in_its_hello(relay, peer):
     daemon = relay(peer(echo).address, route=listed())
     with daemon.connect() as client:
         client.sendall(PLAIN[:50])
+        abort(client)
     daemon.wait_ended("client_reset")
+    with daemon.connect() as client:
+        client.sendall(PLAIN[:50])
+    daemon.wait_ended("bad_hello")
+    with daemon.connect() as client:
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    daemon.wait_ended("finished")
 
 
 def by_bytes(connection):

@@ -378,6 +378,21 @@ static void test_a_hello_that_does_not_come(void **state)
     channel_bench_end(&bench);
 }
 
+/* Whoever opened it asked for something, and is told what was missing. */
+static void test_a_hello_that_ends_too_soon(void **state)
+{
+    (void)state;
+    for (size_t said = 0; said <= 20; said += 20) {
+        struct framed_stream *stream = say_hello("a.example.com");
+        stream->byte_count = said;
+        framed_finish(stream);
+        TURN_UNTIL(&bench, stream->refused);
+        assert_int_equal(stream->code, code_of_reason(REASON_BAD_HELLO));
+        channel_bench_finish(&bench, 0, REASON_BAD_HELLO);
+        channel_bench_end(&bench);
+    }
+}
+
 /* ---- Refusals ---- */
 
 static void test_a_refusal_says_why(void **state)
@@ -567,6 +582,7 @@ int main(void)
         TEST(test_a_hello_comes_as_data_before_the_answer),
         TEST(test_a_name_that_is_not_allowed),
         TEST(test_a_hello_that_does_not_come),
+        TEST(test_a_hello_that_ends_too_soon),
         TEST(test_a_refusal_says_why),
         TEST(test_an_idle_stream_is_ended),
         TEST(test_half_closed_for_too_long),

@@ -271,9 +271,21 @@ static void test_a_client_that_leaves_in_its_hello(void **state)
         } else {
             peer_finish(&bench.client);
         }
-        relay_bench_finish(&bench, REASON_CLIENT_RESET);
+        relay_bench_finish(&bench, abort ? REASON_CLIENT_RESET : REASON_BAD_HELLO);
         relay_bench_reset(&bench);
     }
+}
+
+/* As one that only looks whether somebody listens does. */
+static void test_a_client_that_says_nothing(void **state)
+{
+    char byte;
+    (void)state;
+    relay_bench_start(&bench, pair_of_tcp);
+    peer_finish(&bench.client);
+    relay_bench_finish(&bench, REASON_FINISHED);
+    assert_int_equal(recv(bench.client.fd, &byte, 1, 0), 0);
+    assert_int_equal(bench.opened, 0);
 }
 
 static void test_a_hello_that_takes_too_long(void **state)
@@ -390,6 +402,7 @@ int main(void)
         TEST(test_refusals),
         TEST(test_a_denied_address_is_told_by_an_alert),
         TEST(test_a_client_that_leaves_in_its_hello),
+        TEST(test_a_client_that_says_nothing),
         TEST(test_a_hello_that_takes_too_long),
         TEST(test_a_hello_that_does_not_end),
         TEST(test_ended_from_outside_while_reading),
