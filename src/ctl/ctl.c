@@ -182,7 +182,7 @@ int ctl_failed(const struct ctl *ctl, const char *text)
 {
     size_t length = ctl_line_length(text);
     if (ctl->json) {
-        ctl_print_json(ctl, json_pack("{s:s%}", "error", text, length));
+        ctl_print_json(ctl, json_pack("{s:o}", "error", shown_json(text, length)));
     } else {
         fputs("posternctl: ", ctl->err);
         shown_put_lines(ctl->err, text, length);
@@ -194,8 +194,8 @@ int ctl_failed(const struct ctl *ctl, const char *text)
 int ctl_verdict(const struct ctl *ctl, const char *done, bool accepted, const char *key, const char *text)
 {
     size_t length = ctl_line_length(text);
-    json_t *value = json_pack("{s:b, s:s%}", done, accepted, key, text, length);
-    if (value != NULL && !accepted && json_object_set_new(value, "error", json_stringn(text, length)) != 0) {
+    json_t *value = json_pack("{s:b, s:o}", done, accepted, key, shown_json(text, length));
+    if (value != NULL && !accepted && json_object_set_new(value, "error", shown_json(text, length)) != 0) {
         json_decref(value);
         value = NULL;
     }

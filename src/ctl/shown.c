@@ -34,15 +34,34 @@ void shown_put_lines(FILE *out, const char *text, size_t length)
     shown_put(out, text, (size_t)(end - text));
 }
 
+static void add_lines(struct text *shown, const char *text, size_t length)
+{
+    const char *end = text + length, *newline;
+    for (; (newline = memchr(text, '\n', (size_t)(end - text))) != NULL; text = newline + 1) {
+        text_add_shown(shown, text, (size_t)(newline - text));
+        text_add_char(shown, '\n');
+    }
+    text_add_shown(shown, text, (size_t)(end - text));
+}
+
+json_t *shown_json(const char *text, size_t length)
+{
+    json_t *string = json_stringn(text, length);
+    struct text shown = TEXT_INIT;
+    if (string != NULL) {
+        return string;
+    }
+    add_lines(&shown, text, length);
+    string = shown.failed ? NULL : json_string(text_string(&shown));
+    text_release(&shown);
+    return string;
+}
+
 static int make_string(json_t *string)
 {
     const char *text = json_string_value(string);
     struct text shown = TEXT_INIT;
-    for (size_t length; *text != '\0'; text += length + (text[length] == '\n')) {
-        length = strcspn(text, "\n");
-        text_add_shown(&shown, text, length);
-        text_add(&shown, text[length] == '\n' ? "\n" : "");
-    }
+    add_lines(&shown, text, strlen(text));
     int r = shown.failed || json_string_set(string, text_string(&shown)) != 0 ? -ENOMEM : 0;
     text_release(&shown);
     return r;

@@ -19,4 +19,7 @@ void shown_put_lines(FILE *out, const char *text, size_t length);
 /* The same with all the strings in a value. Returns 0 or -ENOMEM. */
 int shown_make(json_t *value) MUST_CHECK;
 
+/* A text as a string of JSON: as it is, or so escaped if it is no UTF-8, as the name of a file need not be. NULL: out of memory. */
+json_t *shown_json(const char *text, size_t length) MUST_CHECK;
+
 #endif

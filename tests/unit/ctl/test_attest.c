@@ -194,6 +194,16 @@ static void test_json(void **state)
                     "\"verified\": false,\n  \"reason\": \"the attestation document is not to be believed");
 }
 
+/* JSON is UTF-8, and the name of a file need not be. */
+static void test_json_of_any_name(void **state)
+{
+    (void)state;
+    run_ctl(&ran, "--json", "attest", "verify", "/nowhere/a\xff\nb", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_string_equal(ran.err, "");
+    assert_contains(ran.out, "\"error\": \"cannot read /nowhere/a\xef\xbf\xbd\\nb: No such file");
+}
+
 static void test_what_is_refused_by_default(void **state)
 {
     (void)state;
@@ -300,6 +310,7 @@ int main(void)
         TEST(test_a_root_out_of_a_file),
         TEST(test_base64),
         TEST(test_json),
+        TEST(test_json_of_any_name),
         TEST(test_what_is_refused_by_default),
         TEST(test_age),
         TEST(test_files_that_are_none),
