@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "ctl/ctl.h"
 #include "ctl/hex.h"
+#include "ctl/shown.h"
 #include <errno.h>
 #include <jansson.h>
 #include <openssl/evp.h>
@@ -306,7 +307,7 @@ static json_t *pcrs_json(const struct attest_document *document)
 static json_t *to_json(const struct attest_document *document, int verdict, const char *why)
 {
     return json_pack("{s:b, s:o, s:s%, s:I, s:b, s:b, s:o, s:o, s:o, s:o}", "verified", verdict == 0,
-                     "reason", verdict == 0 ? json_null() : json_string(why), "module_id",
+                     "reason", verdict == 0 ? json_null() : shown_json(why, strlen(why)), "module_id",
                      (const char *)document->module_id.data, document->module_id.size, "timestamp_ms",
                      (json_int_t)document->timestamp_ms, "signed", document->algorithm == ATTEST_ES384,
                      "debug", attest_pcr_is_zero(document, 0), "pcrs", pcrs_json(document), "public_key",
@@ -381,13 +382,15 @@ static void print_warnings(const struct ctl *ctl, const struct attest_document *
 static int tell(const struct ctl *ctl, const struct attest_document *document, const struct request *request,
                 int verdict, struct error *why)
 {
+    if (verdict != 0) {
+        error_prefix(why, "%s", name_of(request->file));
+    }
     if (ctl->json) {
         int rv = ctl_print_json(ctl, to_json(document, verdict, why->text));
         return verdict == 0 ? rv : CTL_FAILED;
     }
     print_document(ctl, document);
     if (verdict != 0) {
-        error_prefix(why, "%s", name_of(request->file));
         return ctl_failed(ctl, why->text);
     }
     fputs("verified\n", ctl->out);

@@ -190,8 +190,8 @@ static void test_json(void **state)
     ran_release(&ran);
     run_ctl(&ran, "--json", "attest", "verify", path, "--at", AT, NULL);
     assert_int_equal(ran.code, CTL_FAILED);
-    assert_contains(ran.out,
-                    "\"verified\": false,\n  \"reason\": \"the attestation document is not to be believed");
+    assert_contains(ran.out, "\"verified\": false,\n  \"reason\": \"/tmp/document-");
+    assert_contains(ran.out, ": the attestation document is not to be believed");
 }
 
 /* JSON is UTF-8, and the name of a file need not be. */
@@ -202,6 +202,13 @@ static void test_json_of_any_name(void **state)
     assert_int_equal(ran.code, CTL_FAILED);
     assert_string_equal(ran.err, "");
     assert_contains(ran.out, "\"error\": \"cannot read /nowhere/a\xef\xbf\xbd\\nb: No such file");
+    ran_release(&ran);
+    char other[] = "/tmp/\xff-document-XXXXXX";
+    assert_true(mkstemp(other) >= 0);
+    assert_int_equal(rename(path, other), 0);
+    run_ctl(&ran, "--json", "attest", "verify", other, "--at", AT, NULL);
+    assert_int_equal(rename(other, path), 0);
+    assert_contains(ran.out, "\"reason\": \"/tmp/\xef\xbf\xbd-document-");
 }
 
 static void test_what_is_refused_by_default(void **state)
