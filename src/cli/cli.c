@@ -169,6 +169,34 @@ static int option_error(const struct cli *cli, char **argv, int option)
     return cli_usage_error(cli, "%s is no option here", word);
 }
 
+/* The value of the option --insecure-nsm, or what it stands for; NULL: none. */
+static const char *insecure_address(const char *text)
+{
+    const char *address = strcmp(text, "env") == 0 ? getenv("POSTERN_INSECURE_NSM") : text;
+    return address != NULL && address[0] != '\0' ? address : NULL;
+}
+
+/* getopt_long() puts the words in order as it goes, so it is given others to do that with. */
+void cli_note_insecure(struct cli *cli, int argc, char **argv, const char *letters,
+                       const struct option *options)
+{
+    char **words = malloc(((size_t)argc + 1) * sizeof *words);
+    int option = 0, index = -1;
+    if (words == NULL) {
+        return;
+    }
+    memcpy(words, argv, ((size_t)argc + 1) * sizeof *words);
+    optind = 0;
+    while ((option = getopt_long(argc, words, letters, options, &index)) != -1) {
+        bool named =
+            option != '?' && option != ':' && index >= 0 && strcmp(options[index].name, "insecure-nsm") == 0;
+        cli->insecure |= named && insecure_address(optarg) != NULL;
+        index = -1;
+    }
+    optind = 0; /* glibc: begin afresh */
+    free(words);
+}
+
 int cli_next_option(struct cli *cli, int argc, char **argv, const char *shorts, const struct option *own,
                     int *ret_code)
 {
@@ -179,6 +207,9 @@ int cli_next_option(struct cli *cli, int argc, char **argv, const char *shorts, 
     memcpy(all, common_options, sizeof common_options);
     for (size_t i = 0; i < CLI_OPTIONS_MAX && own != NULL && own[i].name != NULL; i++) {
         all[ARRAY_SIZE(common_options) + i] = own[i];
+    }
+    if (optind == 0) {
+        cli_note_insecure(cli, argc, argv, letters, all);
     }
     for (;;) {
         int option = getopt_long(argc, argv, letters, all, NULL);
@@ -247,8 +278,8 @@ bool cli_number(const struct cli *cli, const char *option, const char *text, uin
 
 bool cli_insecure_nsm(struct cli *cli, const char *text, const char **ret, int *ret_code)
 {
-    *ret = strcmp(text, "env") == 0 ? getenv("POSTERN_INSECURE_NSM") : text;
-    if (*ret == NULL || **ret == '\0') {
+    *ret = insecure_address(text);
+    if (*ret == NULL) {
         *ret_code = cli_usage_error(cli, "--insecure-nsm env: $POSTERN_INSECURE_NSM is not set");
         return false;
     }

@@ -28,7 +28,7 @@ struct cli {
     bool address_given;  /* by --connect */
     const char *address; /* where the daemon is: --connect, $POSTERN_ADDRESS, or the default */
     const struct cli_command *command;
-    bool insecure; /* a software NSM was asked for: every line on `err` says so from then on */
+    bool insecure; /* a software NSM is asked for: every line on `err` says so */
 };
 
 /* argv[0] is the command's name. Returns the exit code. */
@@ -70,6 +70,11 @@ int cli_main(int argc, char **argv, FILE *out, FILE *err);
 int cli_next_option(struct cli *cli, int argc, char **argv, const char *shorts, const struct option *own,
                     int *ret_code);
 
+/* Sets cli->insecure if --insecure-nsm is anywhere among the options, so that what is wrong with one before it is told with that word, too.
+ * cli_next_option() does it by itself, when optind is 0. */
+void cli_note_insecure(struct cli *cli, int argc, char **argv, const char *letters,
+                       const struct option *options);
+
 /* The daemon's address, or false when the command is to return *ret_code: it is not one. */
 bool cli_address(const struct cli *cli, struct addr *ret, int *ret_code);
 
@@ -80,7 +85,7 @@ bool cli_number(const struct cli *cli, const char *option, const char *text, uin
                 uint64_t *ret, int *ret_code);
 
 /* The value of --insecure-nsm: the address of a software NSM, or `env` for $POSTERN_INSECURE_NSM. The environment alone never makes
- * a program believe in one; and once there is one, cli->insecure is set. */
+ * a program believe in one; and once there is one, cli->insecure is set, if it was not before. */
 bool cli_insecure_nsm(struct cli *cli, const char *text, const char **ret, int *ret_code);
 
 /* Says on `err` what is wrong with the command line, and returns CLI_USAGE. */

@@ -199,10 +199,12 @@ static int take(struct kmstool *tool, int option)
 /* All are read before one that is wrong ends it, so that no secret stays where it stood. */
 static int read_options(struct kmstool *tool, int argc, char **argv, int code)
 {
+    static const char letters[] = "r:x:k:s:t:c:K:p:a:l:h";
     int option;
     opterr = 0;
+    cli_note_insecure(&tool->cli, argc, argv, letters, options);
     optind = 0;
-    while ((option = getopt_long(argc, argv, "r:x:k:s:t:c:K:p:a:l:h", options, NULL)) >= 0) {
+    while ((option = getopt_long(argc, argv, letters, options, NULL)) >= 0) {
         bool is_secret = option == 'k' || option == 's' || option == 't';
         if (code == CLI_DONE || is_secret) {
             int r = take(tool, option);

@@ -231,6 +231,17 @@ static void test_insecure(void **state UNUSED)
     assert_int_equal(ran.code, 2);
     assert_string_equal(ran.err,
                         "postern: INSECURE: INDEX is missing\nINSECURE: try `postern attest --help`\n");
+
+    /* Wherever it stands, as long as it is one. */
+    run_cli(&ran, "attest", "--nonce", "x", "describe", "--insecure-nsm=unix:///nowhere/nsm", NULL);
+    assert_string_equal(ran.err, "postern: INSECURE: --nonce \"x\": hex or @FILE is expected\n"
+                                 "INSECURE: try `postern attest --help`\n");
+    run_cli(&ran, "attest", "--bogus", "--insecure", "unix:///nowhere/nsm", NULL);
+    assert_string_equal(ran.err, "postern: INSECURE: --bogus is no option here\n"
+                                 "INSECURE: try `postern attest --help`\n");
+    run_cli(&ran, "attest", "--nonce", "--insecure-nsm", "unix:///nowhere/nsm", NULL);
+    assert_string_equal(ran.err, "postern: --nonce \"--insecure-nsm\": hex or @FILE is expected\n"
+                                 "try `postern attest --help`\n");
 }
 
 /* ---- Who asks ---- */

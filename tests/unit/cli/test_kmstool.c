@@ -142,6 +142,8 @@ static void test_insecure(void **state)
                 "INSECURE: --length \"ten\"");
     assert_said(run("genkey", "--insecure-nsm=unix:///nowhere/nsm", "-p", "x", NULL), 1,
                 "INSECURE: Unknown key spec");
+    assert_said(run("genrandom", "-l", "ten", "--insecure-nsm=unix:///nowhere/nsm", NULL), 1,
+                "INSECURE: --length \"ten\"");
 }
 
 int main(void)
