@@ -163,6 +163,19 @@ static size_t gather(struct exchange *exchange, const char *data, size_t size)
     return size;
 }
 
+/* The connection is broken: what is not held is thrown away. With a hole in its body, the request cannot be sent again. */
+static size_t throw_away(struct exchange *exchange, size_t held, size_t size)
+{
+    exchange->keeping &= held == size;
+    return size;
+}
+
+/* Whether a broken connection makes the rest of the request worthless: it is not sent again on another one. */
+static bool is_lost(const struct exchange *exchange)
+{
+    return exchange->state == EXCHANGE_ENDING || (exchange->broken && !exchange->keeping);
+}
+
 static size_t take(struct exchange *exchange, const char *data, size_t size)
 {
     size_t taken = holds(exchange) ? hold(exchange, data, size) : 0;
@@ -173,6 +186,9 @@ static size_t take(struct exchange *exchange, const char *data, size_t size)
     if (exchange->state != EXCHANGE_OPEN || exchange->blocked) {
         return taken;
     }
+    if (exchange->broken) {
+        return throw_away(exchange, taken, size);
+    }
     if (taken == size && !is_length_over(exchange)) {
         exchange_soon(exchange); /* more of it may come before */
         return taken;
@@ -181,12 +197,12 @@ static size_t take(struct exchange *exchange, const char *data, size_t size)
     if (taken < size && !exchange->blocked && !exchange->broken) {
         taken += pass(exchange, data + taken, size - taken);
     }
-    return exchange->broken ? size : taken;
+    return exchange->broken ? throw_away(exchange, taken, size) : taken;
 }
 
 size_t exchange_body(struct exchange *exchange, const char *data, size_t size)
 {
-    if (exchange->state == EXCHANGE_ENDING || exchange->broken) {
+    if (is_lost(exchange)) {
         return size;
     }
     size_t taken = 0;
@@ -203,7 +219,7 @@ size_t exchange_body(struct exchange *exchange, const char *data, size_t size)
 
 void exchange_body_end(struct exchange *exchange)
 {
-    if (exchange->state == EXCHANGE_ENDING || exchange->broken) {
+    if (is_lost(exchange)) {
         return;
     }
     exchange->body_over = true;

@@ -1,5 +1,6 @@
 /* Connections to an upstream that are kept: used again, found dead, closed, and given up. */
 #include "exchange_plain.h"
+#include "forward/exchange_private.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -181,6 +182,70 @@ static void test_broken_before_a_head(void **state)
     assert_whole(200, "ok");
 }
 
+#define PUT_HEAD(headers) "PUT /r HTTP/1.1\r\nHost: postern\r\n" headers "\r\n"
+
+/* A connection that was kept takes nothing of a request that can be sent again. */
+static void put_to_broken(const char *head, size_t size)
+{
+    use_once();
+    owner_release(&owner);
+    owner_init(&owner, &bench, head);
+    while (owner.body.length < size) {
+        text_add(&owner.body, "data");
+    }
+    write_fails = true;
+    owner_start(&owner);
+    WAIT_FOR(&bench.net, bench.worker.stats.retried > 0 || owner.ends > 0);
+}
+
+static void test_broken_with_all_of_the_body(void **state)
+{
+    (void)state;
+    put_to_broken(PUT_HEAD("Content-Length: 4\r\n"), 4);
+    far_release(&far);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\ndata"));
+    far_say(&bench, &far, OK);
+    assert_whole(200, "ok");
+    assert_true(owner.sent);
+    assert_int_equal(bench.worker.stats.open, 1); /* and kept */
+}
+
+/* What does not fit into memory is thrown away, and the request cannot be sent again: a hole would be in it. */
+static void test_broken_with_more_than_is_held(void **state)
+{
+    (void)state;
+    put_to_broken(PUT_HEAD("Transfer-Encoding: chunked\r\n"), 4 * EXCHANGE_HOLD_MAX);
+    assert_int_equal(bench.worker.stats.retried, 0);
+    wait_end();
+    assert_int_equal(owner.why, HTTP_REFUSED_UPSTREAM_RESET);
+}
+
+/* The rest of the body comes after the connection broke, and before that was read from it. */
+static void test_broken_within_the_body(void **state)
+{
+    (void)state;
+    use_once();
+    owner_release(&owner);
+    owner_init(&owner, &bench, PUT_HEAD("Transfer-Encoding: chunked\r\n"));
+    text_add(&owner.body, "data");
+    owner.open_ended = true;
+    owner_start(&owner);
+    write_fails = true;
+    exchange_flush(&owner.exchange);
+    assert_false(write_fails);
+    text_add(&owner.body, "more");
+    owner.open_ended = false;
+    owner_give(&owner);
+    WAIT_FOR(&bench.net, bench.worker.stats.retried > 0 || owner.ends > 0);
+    far_release(&far);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "4\r\ndata\r\n4\r\nmore\r\n0\r\n\r\n"));
+    far_say(&bench, &far, OK);
+    assert_whole(200, "ok");
+    assert_true(owner.sent);
+}
+
 static void test_idle_connection_closes(void **state)
 {
     (void)state;
@@ -246,6 +311,9 @@ int main(void)
         T(test_broken_within_a_head),
         T(test_broken_within_a_head_that_stays),
         T(test_broken_before_a_head),
+        T(test_broken_with_all_of_the_body),
+        T(test_broken_with_more_than_is_held),
+        T(test_broken_within_the_body),
         T(test_idle_connection_closes),
         T(test_idle_connection_speaks),
         T(test_unread_bytes_are_not_kept),
