@@ -273,7 +273,8 @@ static void check_records(struct doctor *doctor, const json_t *spool, const char
     if (damaged > 0) {
         doctor_tell(doctor, FINDING_WARN, "spool", path, "%" PRIu64 " damaged record%s", damaged,
                     units_plural(damaged));
-        doctor_next(doctor, "posternctl spool list --state damaged   # and see what the disk has: dmesg");
+        doctor_next(doctor, "posternctl spool list --state damaged   # what does the disk have (dmesg)? then "
+                            "spool retry or drop");
     }
     if (max_bytes > 0 && bytes >= max_bytes / 10 * 9) {
         doctor_tell(doctor, FINDING_WARN, "spool", path, "holds %s of at most %s",

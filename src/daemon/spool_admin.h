@@ -5,7 +5,7 @@
  *     GET  /spool/list?route=&state=&after=&limit=        records, without heads and bodies; `next` is the next `after`
  *     GET  /spool/show?id=N                               one record, with its head
  *     GET  /spool/export?id=N                             its request as it was taken, head and body (application/http)
- *     POST /spool/retry?id=N | ?all=yes&route=&state=     makes records ready: {"changed": n}
+ *     POST /spool/retry?id=N | ?all=yes&route=&state=     makes records ready: {"changed": n}; see spool.h
  *     POST /spool/drop?id=N  | ?all=yes&route=&state=     removes records
  *     POST /spool/verify                                  reads everything
  *

@@ -11,7 +11,7 @@
 
 #define CALL_STEP SPOOL_LIST_MAX
 
-/* Those that are ready need no retry, and those that are damaged cannot have one. */
+/* Those that are ready need no retry, and those that are damaged are verified first. */
 #define RETRIED_STATES (1U << SPOOL_WAITING | 1U << SPOOL_DEAD)
 
 static struct spool_call *call_of(struct op *op)
@@ -195,15 +195,16 @@ static int one_apply(struct op *op, struct error *err)
     int r = store_peek(op->spool->store, id, record, err);
 
     call->count = 0;
+    call->is_suspect = false;
     if (r < 0) {
         return r;
     }
     if (take_is_leased(op->spool, id)) {
         return error_set(err, -EBUSY, "record %llu is being delivered", (unsigned long long)id);
     }
-    if (call->verb == CALL_RETRY && record->shown.state == SPOOL_DAMAGED) {
-        return error_set(err, -EBADMSG, "record %llu is damaged: it can be exported or dropped",
-                         (unsigned long long)id);
+    if (call->verb == CALL_RETRY && record->shown.state == SPOOL_DAMAGED && !call->is_sound) {
+        call->is_suspect = true;
+        return 0;
     }
     call->count = 1;
     free(call->route);
@@ -268,9 +269,20 @@ static void alter_report(struct op *op)
     call_destroy(op);
 }
 
+static void one_report(struct op *op)
+{
+    struct spool_call *call = call_of(op);
+
+    if (op->result == 0 && call->is_suspect) {
+        mend_verify(call);
+    } else {
+        alter_report(op);
+    }
+}
+
 static const struct op_class one_class = {.apply = one_apply,
                                           .settled = one_settled,
-                                          .report = alter_report,
+                                          .report = one_report,
                                           .abandoned = call_destroy};
 static const struct op_class all_class = {.apply = all_apply,
                                           .settled = all_settled,
@@ -316,6 +328,9 @@ int spool_retry_one(struct spool_port *port, uint64_t id, spool_alter_cb cb, voi
 int spool_retry_all(struct spool_port *port, const struct spool_query *query, spool_alter_cb cb, void *arg,
                     struct spool_call **ret)
 {
+    if (query->states == 1U << SPOOL_DAMAGED) {
+        return mend_all(port, query, cb, arg, ret);
+    }
     return alter_all(port, *query, CALL_RETRY, cb, arg, ret);
 }
 

@@ -9,7 +9,7 @@
  *     ready      to be delivered now, oldest first in its route
  *     waiting    to be delivered again, not before a given time
  *     dead       given up after too many attempts, at too great an age, or because nobody could ever take it
- *     damaged    what is on the disk is not what was written; never delivered
+ *     damaged    what is on the disk is not what was written; never delivered, unless a retry finds it whole again
  *
  * Nothing leaves the spool but by SPOOL_DONE, and by an operator's drop.
  *
@@ -261,8 +261,11 @@ int spool_list(struct spool_port *port, const struct spool_query *query, spool_l
 typedef void (*spool_alter_cb)(void *arg, int result, uint64_t count, const struct error *err);
 
 /* Makes waiting and dead records ready at once, with their attempts and their age counted anew. For one record (-EBUSY
- * if it is being delivered, -EBADMSG if it is damaged), or for all that the query names (`limit` is not looked at),
- * leaving out those that are being delivered and damaged ones. */
+ * if it is being delivered), or for all that the query names (`limit` is not looked at), leaving out those that are
+ * being delivered.
+ * One that is damaged is read to its end first, and is made ready if it is what was put after all: a disk that failed to read it
+ * may read again. If not, it stays as it is (-EBADMSG, with why). Of many, that is done if the query names damaged ones
+ * alone; else these are left out. */
 int spool_retry_one(struct spool_port *port, uint64_t id, spool_alter_cb cb, void *arg,
                     struct spool_call **ret) MUST_CHECK;
 int spool_retry_all(struct spool_port *port, const struct spool_query *query, spool_alter_cb cb, void *arg,

@@ -7,7 +7,7 @@
  *     put.c      from the first byte to the commit
  *     take.c     from the question to the verdict, serve.c what the writer hands out
  *     chores.c   what the writer does by itself: waking, aging, collecting, shrinking
- *     call.c     operators' questions and changes, verify.c the longest of them
+ *     call.c     operators' questions and changes, verify.c the longest of them, mend.c those of what is damaged
  *     stats.c    figures
  *
  * Everything that is under way is an `op`: a put, a take, a call or a chore, which has it as its first member. It is in

@@ -290,9 +290,17 @@ int store_load(struct store *store, uint64_t id, struct record *ret, struct erro
     } else {
         r = store_fail(store, r, "cannot read a record", err);
     }
+    /* SQLite takes for damage also what the disk fails to read. */
+    if (r == -EUCLEAN) {
+        r = error_set(
+            err, -EBADMSG,
+            "record %llu: it is damaged: the database cannot read it: see what the kernel said of the "
+            "disk",
+            (unsigned long long)id);
+    }
     forget_texts(ret);
     sqlite3_reset(row);
-    return r == -EUCLEAN ? -EBADMSG : r;
+    return r;
 }
 
 int store_peek(struct store *store, uint64_t id, struct record *ret, struct error *err)

@@ -131,14 +131,22 @@ def test_a_damaged_record_is_set_apart(store, spooling):
     [body] = (daemon.spool_path / "bodies").iterdir()
     with open(body, "r+b") as file:
         file.seek(150_000)
+        whole = file.read(6)
+        file.seek(150_000)
         file.write(b"damage")
     verify = daemon.ctl("spool", "verify", check=False)
     assert verify.returncode == 1 and "1 damaged" in verify.stdout
     store.start()
     assert [request.key for request in store.wait(1)] == [key]
     wait_until(lambda: [record["state"] for record in daemon.records()] == ["damaged"], what="the good one gone")
-    assert daemon.ctl("spool", "retry", str(bad), check=False).returncode == 1
+    retry = daemon.ctl("spool", "retry", str(bad), check=False)
+    assert retry.returncode == 1 and f"record {bad}: it is damaged: its body is not what was put; the record stays" in retry.stderr
     assert daemon.ctl("spool", "export", str(bad), str(daemon.folder / "export"), check=False).returncode == 1
     assert not (daemon.folder / "export").exists()
-    daemon.ctl("spool", "drop", str(bad))
+    assert daemon.ctl("spool", "retry", "--all", "--state", "damaged").stdout == "0 records ready to be delivered\n"
+    with open(body, "r+b") as file:
+        file.seek(150_000)
+        file.write(whole)
+    assert daemon.ctl("spool", "retry", str(bad)).stdout == "1 record ready to be delivered\n"
+    assert [len(request.body) for request in store.wait(2)][1] == 200_000
     daemon.wait_empty()

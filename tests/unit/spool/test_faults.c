@@ -315,6 +315,7 @@ static void ask_operators_questions(void *arg)
 {
     struct bench *bench = arg;
     const struct spool_query query = {.route = "results"};
+    const struct spool_query damaged = {.states = 1U << SPOOL_DAMAGED, .route = "audit"};
     struct answers answers = {.count = 0};
     struct spool_call *call;
     unsigned asked = 0;
@@ -322,6 +323,7 @@ static void ask_operators_questions(void *arg)
     asked += spool_list(bench->port, &query, on_list, &answers, &call) == 0;
     asked += spool_retry_all(bench->port, &query, on_altered, &answers, &call) == 0;
     asked += spool_retry_one(bench->port, 2, on_altered, &answers, &call) == 0;
+    asked += spool_retry_all(bench->port, &damaged, on_altered, &answers, &call) == 0;
     asked += spool_drop_one(bench->port, 77777, on_altered, &answers, &call) == 0;
     asked += spool_verify(bench->port, on_verified, &answers, &call) == 0;
     bench_turn(bench);
@@ -337,7 +339,12 @@ static void test_operators(void **state)
 
     bench_give(bench, "results", 100000, 1);
     bench_give(bench, "results", 100, 1);
+    bench_give(bench, "audit", 100, 1);
+    bench_close(bench);
+    bench_sql(bench, "UPDATE record SET state = 3, key = 'another' WHERE route = 'audit'");
+    bench_open(bench);
     assert_true(fault_loop("spool operators", FAULT_MEMORY, ask_operators_questions, bench) >= 20);
+    assert_int_equal(bench_stats(bench, NULL).records[SPOOL_DAMAGED], 1); /* verifying has counted it */
     assert_int_equal(bench_stats(bench, NULL).records[SPOOL_READY], 2);
 }
 
