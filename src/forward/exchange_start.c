@@ -45,10 +45,12 @@ static enum http_refusal make_head(struct exchange *exchange, struct error *err)
                                 err);
 }
 
-/* The head goes out with the first bytes of the body, if there are to be any and they do not keep us waiting. */
+/* The head goes out with the first bytes of the body, if there are to be any and they do not keep us waiting. A client that was to
+ * wait may have sent some, which were not taken before there were credentials. */
 static void send_first(struct exchange *exchange)
 {
-    if (exchange->body_over || exchange->body.framing.body == HTTP_BODY_NONE || exchange->expecting) {
+    bool waits = exchange->expecting && !exchange->wants;
+    if (exchange->body_over || exchange->body.framing.body == HTTP_BODY_NONE || waits) {
         exchange_flush(exchange);
     } else {
         exchange_soon(exchange);

@@ -8,6 +8,42 @@
 
 static struct config_sign sign;
 
+/* Credentials that come later: the call that waits for them. */
+static struct {
+    bool late;
+    struct signing *signing;
+    struct signing_job *job;
+    struct http_head *head;
+    signing_cb cb;
+    void *data;
+} call;
+
+int __real_signing_start(struct signing *signing, struct signing_job *job, struct http_head *head,
+                         const void *body, size_t size, signing_cb cb, void *data, struct error *err);
+int __wrap_signing_start(struct signing *signing, struct signing_job *job, struct http_head *head,
+                         const void *body, size_t size, signing_cb cb, void *data, struct error *err);
+int __wrap_signing_start(struct signing *signing, struct signing_job *job, struct http_head *head,
+                         const void *body, size_t size, signing_cb cb, void *data, struct error *err)
+{
+    if (!call.late) {
+        return __real_signing_start(signing, job, head, body, size, cb, data, err);
+    }
+    call.signing = signing;
+    call.job = job;
+    call.head = head;
+    call.cb = cb;
+    call.data = data;
+    return 1;
+}
+
+static void credentials_come(void)
+{
+    struct error err = ERROR_INIT;
+    call.late = false;
+    assert_int_equal(__real_signing_start(call.signing, call.job, call.head, NULL, 0, NULL, NULL, &err), 0);
+    call.cb(call.data, 0, &err);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -122,6 +158,27 @@ static void test_unsigned_payload_streams(void **state)
     finish();
 }
 
+/* It sends its body without having been told to go on, and before there are credentials; a connection is kept. */
+static void test_a_body_that_comes_before_credentials(void **state)
+{
+    (void)state;
+    sign.unsigned_payload = true;
+    start("GET /r HTTP/1.1\r\nHost: postern\r\n\r\n", "");
+    hear("\r\n\r\n");
+    finish();
+    owner_release(&owner);
+    call.late = true;
+    start(POST("Expect: 100-continue\r\nContent-Length: 4\r\n"), "data");
+    owner_give(&owner);
+    assert_int_equal(owner.given, 0);
+    credentials_come();
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\ndata"));
+    assert_true(owner.wanted == 1 && owner.went_on == 0); /* who has begun to send need not be told to */
+    far_say(&bench, &far, OK);
+    WAIT_FOR(&bench.net, owner.ends > 0);
+    assert_true(owner.reused);
+}
+
 static void test_no_credentials(void **state)
 {
     (void)state;
@@ -139,7 +196,8 @@ int main(void)
         T(test_without_a_body),           T(test_gathered),
         T(test_gathered_of_nothing),      T(test_gathered_from_a_client_that_waits),
         T(test_too_large_to_gather),      T(test_cancelled_while_gathering),
-        T(test_unsigned_payload_streams), T(test_no_credentials),
+        T(test_unsigned_payload_streams), T(test_a_body_that_comes_before_credentials),
+        T(test_no_credentials),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
