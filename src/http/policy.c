@@ -177,12 +177,41 @@ static bool type_matches(const char *pattern, struct http_span type)
     return http_span_is_word(type, pattern);
 }
 
+/* Whether nothing ends the list of parameters, or could be taken to: a comma, behind which some look for another type. */
+static bool are_parameters(struct http_span text)
+{
+    bool quoted = false;
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] == '"') {
+            quoted = !quoted;
+        } else if (quoted && text.data[i] == '\\') {
+            i++;
+        } else if (!quoted && text.data[i] == ',') {
+            return false;
+        }
+    }
+    return !quoted;
+}
+
+static bool is_type(struct http_span type)
+{
+    const char *slash = type.size > 0 ? memchr(type.data, '/', type.size) : NULL;
+    size_t size = slash != NULL ? (size_t)(slash - type.data) : 0;
+    return size > 0 && http_span_all((struct http_span){.data = type.data, .size = size}, HTTP_TOKEN) &&
+           http_span_all((struct http_span){.data = slash + 1, .size = type.size - size - 1}, HTTP_TOKEN);
+}
+
 static bool type_is_allowed(const struct http_policy *policy, struct http_span type)
 {
-    const char *parameters = type.size > 0 ? memchr(type.data, ';', type.size) : NULL;
-    if (parameters != NULL) {
-        type =
-            http_span_trim((struct http_span){.data = type.data, .size = (size_t)(parameters - type.data)});
+    const char *mark = type.size > 0 ? memchr(type.data, ';', type.size) : NULL;
+    struct http_span parameters = {.data = NULL};
+    if (mark != NULL) {
+        size_t size = (size_t)(mark - type.data);
+        parameters = (struct http_span){.data = mark, .size = type.size - size};
+        type = http_span_trim((struct http_span){.data = type.data, .size = size});
+    }
+    if (!is_type(type) || !are_parameters(parameters)) {
+        return false;
     }
     for (unsigned i = 0; i < policy->types.count; i++) {
         if (type_matches(policy->types.list[i], type)) {

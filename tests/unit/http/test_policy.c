@@ -133,10 +133,29 @@ static void types(void **state)
         const char *type;
         bool allowed;
     } samples[] = {
-        {NULL, true},        {"application/json", true}, {"Application/JSON ; charset=utf-8", true},
-        {"image/png", true}, {"IMAGE/x;y=z", true},      {"image/", false},
-        {"image", false},    {"imagex/png", false},      {"application/jsonx", false},
-        {"", false},         {"text/plain", false},      {"text/plain;application/json", false},
+        {NULL, true},
+        {"application/json", true},
+        {"Application/JSON ; charset=utf-8", true},
+        {"image/png", true},
+        {"IMAGE/x;y=z", true},
+        {"image/", false},
+        {"image", false},
+        {"imagex/png", false},
+        {"application/jsonx", false},
+        {"", false},
+        {"text/plain", false},
+        {"text/plain;application/json", false},
+        /* There are those who take the last of several types, and those who look no further than for a blank. */
+        {"image/png, text/html", false},
+        {"image/png,text/html", false},
+        {"image/png text/html", false},
+        {"image/png/html", false},
+        {"application/json; a=b, text/html", false},
+        {"application/json; a=\"b\", text/html", false},
+        {"application/json; a=\"b, text/html", false},
+        {"application/json; a=\"b\\\", text/html", false},
+        {"application/json; a=\"b, \\\" c\"", true},
+        {"image/mp4; codecs=\"a, b\";", true},
     };
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
         assert_int_equal(ask(&policy, HTTP_POST, "/", samples[i].type),
