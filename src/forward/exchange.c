@@ -246,7 +246,6 @@ enum http_refusal exchange_lease(struct exchange *exchange, bool fresh, struct e
         .to = options->plain != NULL ? &options->plain->to : &options->route->to,
         .asker = options->plain != NULL ? options->asker : 0,
         .fresh = fresh,
-        .once = !is_idempotent(options->request),
     };
     enum http_refusal why = upstream_lease(&wanted, &user, exchange, &exchange->conn, err);
     exchange->state = EXCHANGE_OPENING;

@@ -440,14 +440,14 @@ static bool is_silent(const struct upstream_conn *conn)
 }
 
 /* The one that was used last: it is the least likely to be closed by the upstream just now. Its end may have come and not been
- * reported yet, in this turn of the loop; who can send the request again need not ask. */
+ * reported yet, in this turn of the loop; or an answer that nobody asked for, which would be taken for the one to this request. */
 static struct upstream_conn *first_idle(const struct upstream_wanted *wanted)
 {
     struct upstream_conn *conn = NULL;
     if (wanted->upstream == NULL || wanted->fresh) {
         return NULL;
     }
-    while ((conn = TAILQ_FIRST(&wanted->upstream->idle)) != NULL && wanted->once && !is_silent(conn)) {
+    while ((conn = TAILQ_FIRST(&wanted->upstream->idle)) != NULL && !is_silent(conn)) {
         conn_close(conn, false);
     }
     return conn;

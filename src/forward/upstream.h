@@ -99,8 +99,6 @@ struct upstream_wanted {
     const struct addr *to;
     uint32_t asker; /* of struct resolve_request */
     bool fresh;     /* none that was kept */
-    bool
-        once; /* what is sent on it cannot be sent again: none that was kept, of which it is known by now that it is dead */
 };
 
 /* HTTP_REFUSED_NONE and a connection, or why there can be none. */

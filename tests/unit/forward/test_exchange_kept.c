@@ -127,6 +127,21 @@ static void test_a_post_finds_connections_that_spoke(void **state)
     a_post_finds_dead_connections(speak);
 }
 
+/* What is there before the request goes out is no answer to it, be the request one that can be sent again or not. */
+static void test_a_get_finds_an_answer_that_nobody_asked_for(void **state)
+{
+    (void)state;
+    use_once();
+    far_say(&bench, &far, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother");
+    again(GET);
+    far_release(&far);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+    far_say(&bench, &far, OK);
+    assert_whole(200, "ok");
+    assert_int_equal(bench.worker.stats.reused, 0);
+}
+
 /* On a connection that was kept, a request's first bytes are out, a part of an answer's head has come, and then the connection
  * takes no more. */
 static void break_within_a_head(void)
@@ -308,6 +323,7 @@ int main(void)
         T(test_a_post_finds_closed_connections),
         T(test_a_post_finds_reset_connections),
         T(test_a_post_finds_connections_that_spoke),
+        T(test_a_get_finds_an_answer_that_nobody_asked_for),
         T(test_broken_within_a_head),
         T(test_broken_within_a_head_that_stays),
         T(test_broken_before_a_head),
