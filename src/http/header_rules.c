@@ -18,8 +18,8 @@ void http_header_rules_release(struct http_header_rules *rules)
     http_header_rules_init(rules);
 }
 
-static int check_name(const struct http_header_rules *rules, const char *name, struct http_folded *ret_folded,
-                      struct error *err)
+static int check_name(const struct http_header_rules *rules, enum http_header_action action, const char *name,
+                      struct http_folded *ret_folded, struct error *err)
 {
     struct http_span span = http_span_of(name);
     http_fold(span, ret_folded);
@@ -35,6 +35,13 @@ static int check_name(const struct http_header_rules *rules, const char *name, s
         return error_set(err, -EINVAL,
                          "%s cannot be set, added or removed: it is made anew for each connection", name);
     }
+    /* Beside the enclave's own there would be two, of which each server takes the one that it likes. */
+    if (action == HTTP_HEADER_ADD && (traits & HTTP_TRAIT_SINGLE) != 0) {
+        return error_set(
+            err, -EINVAL,
+            "%s may stand only once in a request, and the enclave may send one: expected it under `set`",
+            name);
+    }
     if (http_header_rules_find(rules, ret_folded) != HTTP_HEADER_NONE) {
         return error_set(err, -EINVAL, "%s has a rule already; expected one for each header", name);
     }
@@ -45,7 +52,7 @@ int http_header_rules_add(struct http_header_rules *rules, enum http_header_acti
                           const char *value, struct error *err)
 {
     struct http_header_rule rule = {.action = action};
-    int r = check_name(rules, name, &rule.name, err);
+    int r = check_name(rules, action, name, &rule.name, err);
     if (r != 0) {
         return r;
     }

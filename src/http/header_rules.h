@@ -34,7 +34,7 @@ void http_header_rules_init(struct http_header_rules *rules);
 void http_header_rules_release(struct http_header_rules *rules);
 
 /* `value` is a template's text; NULL for REMOVE. Returns 0, -EINVAL with what is wrong in `err`, or -ENOMEM. A name that
- * frames messages, is of one connection, or has a rule already, is wrong. */
+ * frames messages, is of one connection, or has a rule already, is wrong; so is ADD of one that may stand only once. */
 int http_header_rules_add(struct http_header_rules *rules, enum http_header_action action, const char *name,
                           const char *value, struct error *err) MUST_CHECK;
 

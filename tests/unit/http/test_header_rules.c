@@ -79,6 +79,21 @@ static void some_names_are_refused(void **state)
     http_header_rules_release(&rules);
 }
 
+static void what_stands_once_is_not_added(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"authorization", "Content-Type", "user-agent"};
+    struct http_header_rules rules;
+    http_header_rules_init(&rules);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        struct error err = ERROR_INIT;
+        assert_int_equal(http_header_rules_add(&rules, HTTP_HEADER_ADD, names[i], "v", &err), -EINVAL);
+        assert_non_null(strstr(err.text, "expected it under `set`"));
+        assert_int_equal(http_header_rules_add(&rules, HTTP_HEADER_SET, names[i], "v", &err), 0);
+    }
+    http_header_rules_release(&rules);
+}
+
 static void rules_have_a_bound(void **state)
 {
     (void)state;
@@ -115,6 +130,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules_are_found_by_folded_names),
         cmocka_unit_test(some_names_are_refused),
+        cmocka_unit_test(what_stands_once_is_not_added),
         cmocka_unit_test(rules_have_a_bound),
         cmocka_unit_test(memory_fails),
     };
