@@ -287,8 +287,8 @@ struct spool_verdicts {
     bool tally_wrong; /* the gauges were not what is on the disk; they are now */
 };
 
-/* Reads everything and compares it with its sums, with records being put and taken meanwhile. Takes as long as
- * reading the spool takes. */
+/* Reads all that was there when it began and compares it with its sums, with records being put and taken meanwhile, who wait
+ * for a piece of it at most. Takes as long as reading the spool takes. */
 typedef void (*spool_verify_cb)(void *arg, int result, const struct spool_verdicts *verdicts,
                                 const struct error *err);
 int spool_verify(struct spool_port *port, spool_verify_cb cb, void *arg, struct spool_call **ret) MUST_CHECK;

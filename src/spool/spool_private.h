@@ -132,6 +132,8 @@ struct spool {
     uint64_t again_at;
     uint64_t again_pause;
     uint64_t serve_at;  /* after a failure to read */
+    uint64_t recounts;  /* that came to their end */
+    bool was_wrong;     /* what the last of them found */
     size_t last_group;  /* ops in the last transaction */
     uint64_t last_sync; /* how long its commit took, ns */
 

@@ -106,8 +106,15 @@ int store_due(struct store *store, uint64_t *ret, struct error *err) MUST_CHECK;
 /* When the oldest ready or waiting record of the route was put; 0 if there is none. */
 int store_oldest(struct store *store, const char *route, uint64_t *ret, struct error *err) MUST_CHECK;
 
-/* Counts everything anew, alone in a transaction; *ret_wrong: the tallies were not right, and are changed. */
-int store_recount(struct store *store, bool *ret_wrong, struct error *err) MUST_CHECK;
+/* Counts some more of the records anew, outside of transactions; what is changed in between is seen to. */
+#define STORE_RECOUNT_MAX 1024
+int store_recount(struct store *store, bool *ret_more, struct error *err) MUST_CHECK;
+
+/* The end of it, alone in a transaction: *ret_wrong: the tallies were not right, and are changed. */
+int store_correct(struct store *store, bool *ret_wrong, struct error *err) MUST_CHECK;
+
+/* The last record that there is, or 0. */
+int store_last(struct store *store, uint64_t *ret, struct error *err) MUST_CHECK;
 
 /* --- Garbage: body files that no record names --- */
 

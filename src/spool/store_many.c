@@ -51,15 +51,16 @@ static int woken(struct store *store, sqlite3_stmt *row,
 {
     const char *route = (const char *)sqlite3_column_text(row, 1);
     const char *enclave = (const char *)sqlite3_column_text(row, 2);
+    uint64_t id = (uint64_t)sqlite3_column_int64(row, 0);
     int64_t weight = sqlite3_column_int64(row, 3);
     struct tally *tally = route && enclave ? store_tally(store, route, enclave) : NULL;
 
     if (!tally) {
         return error_errno(err, -ENOMEM, "spool");
     }
-    tallies_change(store->tallies, tally, SPOOL_WAITING, -1, -weight);
-    tallies_change(store->tallies, tally, SPOOL_READY, 1, weight);
-    each(arg, (uint64_t)sqlite3_column_int64(row, 0), route);
+    tallies_change(store->tallies, tally, id, SPOOL_WAITING, -1, -weight);
+    tallies_change(store->tallies, tally, id, SPOOL_READY, 1, weight);
+    each(arg, id, route);
     return 0;
 }
 
@@ -110,60 +111,61 @@ int store_oldest(struct store *store, const char *route, uint64_t *ret, struct e
     return 0;
 }
 
+int store_last(struct store *store, uint64_t *ret, struct error *err)
+{
+    *ret = 0;
+    return store_number(store, STORE_LAST, ret, err);
+}
+
 /* --- Recounting --- */
 
-/* The changes become what brings the tallies to what is there: first to nothing, then each row. So there must be no other
- * changes in the transaction. */
-static void uncount(struct store *store)
+static int find_row(struct store *store, sqlite3_stmt *row, struct error *err)
 {
-    struct tally *tally;
+    const char *route = (const char *)sqlite3_column_text(row, 1);
+    const char *enclave = (const char *)sqlite3_column_text(row, 2);
+    struct tally *tally = route && enclave ? store_tally(store, route, enclave) : NULL;
 
-    pthread_mutex_lock(store->lock);
-    SLIST_FOREACH (tally, &store->tallies->all, link) {
-        for (int i = 0; i < SPOOL_STATES; i++) {
-            tallies_change(store->tallies, tally, i, -tally->counts[i].records, -tally->counts[i].bytes);
-        }
+    if (!tally) {
+        return error_errno(err, -ENOMEM, "spool");
     }
-    pthread_mutex_unlock(store->lock);
+    tallies_find(store->tallies, tally, (uint64_t)sqlite3_column_int64(row, 0),
+                 store_state(sqlite3_column_int64(row, 3)), sqlite3_column_int64(row, 4));
+    return 0;
 }
 
-static bool is_changed(const struct store *store)
-{
-    const struct tally *tally;
-
-    SLIST_FOREACH (tally, &store->tallies->touched, touched_link) {
-        for (int i = 0; i < SPOOL_STATES; i++) {
-            if (tally->changes[i].records != 0 || tally->changes[i].bytes != 0) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-int store_recount(struct store *store, bool *ret_wrong, struct error *err)
+int store_recount(struct store *store, bool *ret_more, struct error *err)
 {
     sqlite3_stmt *row = store->statements[STORE_RECOUNT];
-    int r, result = 0;
+    int r = SQLITE_ROW, result = 0;
 
-    uncount(store);
-    while (result == 0 && (r = sqlite3_step(row)) != SQLITE_DONE) {
-        const char *route = (const char *)sqlite3_column_text(row, 0);
-        const char *enclave = (const char *)sqlite3_column_text(row, 1);
-        struct tally *tally = route && enclave ? store_tally(store, route, enclave) : NULL;
-
-        if (r != SQLITE_ROW) {
-            result = store_fail(store, r, "cannot count the records", err);
-        } else if (!tally) {
-            result = error_errno(err, -ENOMEM, "spool");
-        } else {
-            tallies_change(store->tallies, tally, store_state(sqlite3_column_int64(row, 2)), 1,
-                           sqlite3_column_int64(row, 3));
-        }
+    errno = 0;
+    store_bind_number(row, 1, store->tallies->found_to);
+    for (unsigned i = 0; result == 0 && i < STORE_RECOUNT_MAX && (r = sqlite3_step(row)) == SQLITE_ROW; i++) {
+        result = find_row(store, row, err);
+    }
+    if (r != SQLITE_ROW && r != SQLITE_DONE) {
+        result = store_fail(store, r, "cannot count the records", err);
     }
     sqlite3_reset(row);
-    *ret_wrong = result == 0 && is_changed(store);
+    *ret_more = r == SQLITE_ROW;
     return result;
+}
+
+int store_correct(struct store *store, bool *ret_wrong, struct error *err)
+{
+    bool more = true;
+
+    while (more) {
+        int r = store_recount(store, &more, err);
+
+        if (r < 0) {
+            return r;
+        }
+    }
+    pthread_mutex_lock(store->lock);
+    *ret_wrong = tallies_correct(store->tallies);
+    pthread_mutex_unlock(store->lock);
+    return 0;
 }
 
 /* --- Garbage --- */

@@ -37,7 +37,8 @@ _Static_assert(SPOOL_RECORD_COST == 512, "STORE_WEIGHT says it too");
     X(DUE, "SELECT min(next_at) FROM record WHERE state = 1")                                                \
     X(OLDEST_READY, "SELECT created_at FROM record WHERE route = ? AND state = 0 ORDER BY id LIMIT 1")       \
     X(OLDEST_WAITING, "SELECT created_at FROM record WHERE route = ? AND state = 1 ORDER BY id LIMIT 1")     \
-    X(RECOUNT, "SELECT route, enclave, state, " STORE_WEIGHT " FROM record")                                 \
+    X(RECOUNT, "SELECT id, route, enclave, state, " STORE_WEIGHT " FROM record WHERE id > ? ORDER BY id")    \
+    X(LAST, "SELECT max(id) FROM record")                                                                    \
     X(TALLY_LOAD, "SELECT route, enclave, ready, ready_bytes, waiting, waiting_bytes, dead, dead_bytes, "    \
                   "damaged, damaged_bytes FROM tally")                                                       \
     X(TALLY_SAVE, "INSERT OR REPLACE INTO tally (route, enclave, ready, ready_bytes, waiting, "              \

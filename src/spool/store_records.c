@@ -97,7 +97,8 @@ int store_insert(struct store *store, struct record *record, struct error *err)
     record->shown.id = (uint64_t)sqlite3_last_insert_rowid(store->db);
     r = record->file > 0 ? store_garbage_forget(store, record->file, err) : insert_body(store, record, err);
     if (r == 0) {
-        tallies_change(store->tallies, record->tally, SPOOL_READY, 1, (int64_t)record_weight(record));
+        tallies_change(store->tallies, record->tally, record->shown.id, SPOOL_READY, 1,
+                       (int64_t)record_weight(record));
     }
     return r;
 }
@@ -343,8 +344,8 @@ int store_change(struct store *store, const struct record *now, enum spool_state
     if (r < 0) {
         return r;
     }
-    tallies_change(store->tallies, now->tally, before, -1, -weight);
-    tallies_change(store->tallies, now->tally, shown->state, 1, weight);
+    tallies_change(store->tallies, now->tally, shown->id, before, -1, -weight);
+    tallies_change(store->tallies, now->tally, shown->id, shown->state, 1, weight);
     return 0;
 }
 
@@ -365,7 +366,7 @@ int store_remove(struct store *store, const struct record *record, struct error 
         r = store_run(store, STORE_REMOVE_BODY, "cannot remove a body", err);
     }
     if (r == 0) {
-        tallies_change(store->tallies, record->tally, record->shown.state, -1,
+        tallies_change(store->tallies, record->tally, record->shown.id, record->shown.state, -1,
                        -(int64_t)record_weight(record));
     }
     return r;

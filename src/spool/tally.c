@@ -8,6 +8,7 @@ void tallies_init(struct tallies *tallies)
 {
     SLIST_INIT(&tallies->all);
     SLIST_INIT(&tallies->touched);
+    tallies->found_to = 0;
 }
 
 static void destroy(struct tally *tally)
@@ -51,16 +52,58 @@ struct tally *tallies_get(struct tallies *tallies, const char *route, const char
     return tally;
 }
 
-void tallies_change(struct tallies *tallies, struct tally *tally, enum spool_state state, int64_t records,
-                    int64_t bytes)
+static void add(struct tally_count *count, int64_t records, int64_t bytes)
 {
-    tally->changes[state].records += records;
-    tally->changes[state].bytes += bytes;
+    count->records += records;
+    count->bytes += bytes;
+}
+
+static void touch(struct tallies *tallies, struct tally *tally)
+{
     if (tally->touched) {
         return;
     }
     tally->touched = true;
     SLIST_INSERT_HEAD(&tallies->touched, tally, touched_link);
+}
+
+void tallies_change(struct tallies *tallies, struct tally *tally, uint64_t id, enum spool_state state,
+                    int64_t records, int64_t bytes)
+{
+    add(&tally->changes[state], records, bytes);
+    if (id <= tallies->found_to) {
+        add(&tally->found_changes[state], records, bytes);
+    }
+    touch(tallies, tally);
+}
+
+void tallies_find(struct tallies *tallies, struct tally *tally, uint64_t id, enum spool_state state,
+                  int64_t bytes)
+{
+    add(&tally->found[state], 1, bytes);
+    tallies->found_to = id;
+}
+
+bool tallies_correct(struct tallies *tallies)
+{
+    struct tally *tally;
+    bool wrong = false;
+
+    tallies->found_to = 0;
+    SLIST_FOREACH (tally, &tallies->all, link) {
+        for (int i = 0; i < SPOOL_STATES; i++) {
+            int64_t records = tally->found[i].records - tally->counts[i].records;
+            int64_t bytes = tally->found[i].bytes - tally->counts[i].bytes;
+
+            tally->found[i] = (struct tally_count){0, 0};
+            if (records != 0 || bytes != 0) {
+                add(&tally->changes[i], records, bytes);
+                touch(tallies, tally);
+                wrong = true;
+            }
+        }
+    }
+    return wrong;
 }
 
 static void settle(struct tallies *tallies, bool keep)
@@ -71,9 +114,11 @@ static void settle(struct tallies *tallies, bool keep)
         SLIST_REMOVE_HEAD(&tallies->touched, touched_link);
         tally->touched = false;
         for (int i = 0; i < SPOOL_STATES; i++) {
-            tally->counts[i].records += keep ? tally->changes[i].records : 0;
-            tally->counts[i].bytes += keep ? tally->changes[i].bytes : 0;
-            tally->changes[i] = (struct tally_count){0, 0};
+            if (keep) {
+                add(&tally->counts[i], tally->changes[i].records, tally->changes[i].bytes);
+                add(&tally->found[i], tally->found_changes[i].records, tally->found_changes[i].bytes);
+            }
+            tally->changes[i] = tally->found_changes[i] = (struct tally_count){0, 0};
         }
     }
 }

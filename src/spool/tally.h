@@ -4,6 +4,9 @@
  * A tally is what the last transaction left on the disk, plus the changes of the one that is being made. The writer notes
  * changes as it makes them, saves the tallies it touched in the same transaction, and folds the changes in when that is
  * committed, or forgets them. What is folded is read by others too: under the spool's lock, as is `incoming`.
+ *
+ * A recount goes through the records in the order of their ids, a piece at a time, and what is changed in between of those that
+ * it has come past is counted with them. So in the end, and not before, `found` is what there is.
  */
 #ifndef POSTERN_SPOOL_TALLY_H
 #define POSTERN_SPOOL_TALLY_H
@@ -25,8 +28,10 @@ struct tally {
     char *enclave;
     struct tally_count counts[SPOOL_STATES];
     struct tally_count changes[SPOOL_STATES]; /* the writer's */
-    bool touched;                             /* the writer's: on the list of those with changes */
-    uint64_t incoming;                        /* bytes of puts that are not committed */
+    struct tally_count found[SPOOL_STATES];   /* the writer's, as are the next: by the recount under way */
+    struct tally_count found_changes[SPOOL_STATES];
+    bool touched;      /* on the list of those with changes */
+    uint64_t incoming; /* bytes of puts that are not committed */
     SLIST_ENTRY(tally) link;
     SLIST_ENTRY(tally) touched_link;
 };
@@ -36,6 +41,7 @@ SLIST_HEAD(tally_list, tally);
 struct tallies {
     struct tally_list all;     /* grows at its head only, under the lock */
     struct tally_list touched; /* the writer's */
+    uint64_t found_to; /* the writer's: the last record that the recount has come past; 0: there is none */
 };
 
 void tallies_init(struct tallies *tallies);
@@ -44,10 +50,19 @@ void tallies_release(struct tallies *tallies);
 /* The one of that route and enclave, made if there is none; NULL: out of memory. */
 struct tally *tallies_get(struct tallies *tallies, const char *route, const char *enclave);
 
-void tallies_change(struct tallies *tallies, struct tally *tally, enum spool_state state, int64_t records,
-                    int64_t bytes);
+/* Of the record `id`, so many of it (1, -1). */
+void tallies_change(struct tallies *tallies, struct tally *tally, uint64_t id, enum spool_state state,
+                    int64_t records, int64_t bytes);
 void tallies_fold(struct tallies *tallies);
 void tallies_forget(struct tallies *tallies);
+
+/* The recount has come to that record, which is next. */
+void tallies_find(struct tallies *tallies, struct tally *tally, uint64_t id, enum spool_state state,
+                  int64_t bytes);
+
+/* The recount has come to the end, with no change in this transaction: the changes become what brings the tallies to what was found.
+ * True: they were wrong. Under the lock. */
+bool tallies_correct(struct tallies *tallies);
 
 /* What is counted against a bound: of all routes or enclaves where the name is NULL. */
 uint64_t tallies_used(const struct tallies *tallies, const char *route, const char *enclave);

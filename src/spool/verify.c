@@ -1,9 +1,11 @@
 /*
- * Verifying: a page of records is listed, each is looked at and read to its end, then the next page; at last the tallies
- * are counted anew. All by the same calls that everybody has, on the thread of the port; what is damaged is set apart
- * by them.
+ * Verifying: a page of records is listed, each is looked at and read to its end, then the next page, up to the record that was
+ * the last when it began: those who put could be as fast for ever. At last the tallies are counted anew. All by the same
+ * calls that everybody has, on the thread of the port; what is damaged is set apart by them.
  *
- * The call itself is HELD while its parts are at work, and WORKING only for the recount.
+ * The call itself is HELD while its parts are at work, and WORKING only at its beginning and for the recount, which is done
+ * in steps, in between which others have their turn. There is one recount at a time: a second call's steps go on with it, and
+ * either call ends it for both. A call that is cancelled leaves it where it is, and the next goes on from there.
  */
 #include "spool/call_private.h"
 
@@ -19,6 +21,8 @@ struct verify {
     size_t count;
     size_t at;
     uint64_t next; /* of the listing */
+    uint64_t last; /* the last to be looked at */
+    uint64_t recounts;
 };
 
 static void verify_destroy(struct op *op)
@@ -42,11 +46,30 @@ static void fail(struct verify *verify, int result)
 
 /* --- The recount --- */
 
-static int recount_apply(struct op *op, struct error *err)
+static bool is_recounted(const struct verify *verify)
+{
+    return verify->recounts != verify->call.op.spool->recounts;
+}
+
+static int correct_apply(struct op *op, struct error *err)
 {
     struct verify *verify = (struct verify *)op;
 
-    return store_recount(op->spool->store, &verify->verdicts.tally_wrong, err);
+    return is_recounted(verify) ? 0 : store_correct(op->spool->store, &verify->verdicts.tally_wrong, err);
+}
+
+static void correct_settled(struct op *op)
+{
+    struct verify *verify = (struct verify *)op;
+    struct spool *spool = op->spool;
+
+    if (is_recounted(verify)) {
+        verify->verdicts.tally_wrong = spool->was_wrong;
+    } else if (op->result == 0) {
+        spool->was_wrong = verify->verdicts.tally_wrong;
+        spool->recounts++;
+    }
+    op_report(op);
 }
 
 static void recount_report(struct op *op)
@@ -54,11 +77,42 @@ static void recount_report(struct op *op)
     finish((struct verify *)op, op->result, &op->error);
 }
 
-static const struct op_class recount_class = {.apply = recount_apply,
-                                              .settled = op_report,
+static const struct op_class correct_class = {.apply = correct_apply,
+                                              .settled = correct_settled,
                                               .alone = true,
                                               .report = recount_report,
                                               .abandoned = verify_destroy};
+
+static const struct op_class recount_class;
+
+static void recount_settled(struct op *op)
+{
+    bool more = false;
+
+    op->result = is_recounted((struct verify *)op) ? 0 : store_recount(op->spool->store, &more, &op->error);
+    if (op->result < 0) {
+        op_report(op);
+    } else {
+        op_to_writer(op, more ? &recount_class : &correct_class);
+    }
+}
+
+static const struct op_class recount_class = {.settled = recount_settled,
+                                              .report = recount_report,
+                                              .abandoned = verify_destroy};
+
+/* What is known of the tallies from then on is known of what they are now: so what another call ends after that will do. */
+static void recount_begin(struct op *op)
+{
+    struct verify *verify = (struct verify *)op;
+
+    verify->recounts = op->spool->recounts;
+    recount_settled(op);
+}
+
+static const struct op_class first_recount_class = {.settled = recount_begin,
+                                                    .report = recount_report,
+                                                    .abandoned = verify_destroy};
 
 /* --- One record after another --- */
 
@@ -123,12 +177,12 @@ static void on_list(void *arg, int result, const struct spool_record *records, s
         finish(verify, result, err);
         return;
     }
-    for (size_t i = 0; i < count; i++) {
-        verify->ids[i] = records[i].id;
-    }
-    verify->count = count;
+    verify->count = 0;
     verify->at = 0;
-    verify->next = next;
+    for (size_t i = 0; i < count && records[i].id <= verify->last; i++) {
+        verify->ids[verify->count++] = records[i].id;
+    }
+    verify->next = next < verify->last ? next : 0;
     next_record(verify);
 }
 
@@ -148,12 +202,39 @@ static void next_record(struct verify *verify)
     } else if (verify->next > 0) {
         r = next_page(verify);
     } else {
-        op_to_writer(&verify->call.op, &recount_class);
+        op_to_writer(&verify->call.op, &first_recount_class);
     }
     if (r < 0) {
         fail(verify, r);
     }
 }
+
+/* --- The beginning --- */
+
+static void begin_settled(struct op *op)
+{
+    op->result = store_last(op->spool->store, &((struct verify *)op)->last, &op->error);
+    op_report(op);
+}
+
+static void begin_report(struct op *op)
+{
+    struct verify *verify = (struct verify *)op;
+    int r = op->result;
+
+    if (r < 0) {
+        finish(verify, r, &op->error);
+        return;
+    }
+    r = next_page(verify);
+    if (r < 0) {
+        fail(verify, r);
+    }
+}
+
+static const struct op_class begin_class = {.settled = begin_settled,
+                                            .report = begin_report,
+                                            .abandoned = verify_destroy};
 
 static void cancel(struct spool_call *call)
 {
@@ -178,10 +259,7 @@ int spool_verify(struct spool_port *port, spool_verify_cb cb, void *arg, struct 
     verify->call.cb.verify = cb;
     verify->call.arg = arg;
     verify->call.cancel = cancel;
-    if (next_page(verify) < 0) {
-        free(verify);
-        return -ENOMEM;
-    }
     *ret = &verify->call;
+    op_to_writer(&verify->call.op, &begin_class);
     return 0;
 }

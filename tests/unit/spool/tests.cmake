@@ -16,6 +16,7 @@ postern_unit_test(spool place FAULTS USES spool_bench)
 postern_unit_test(spool damage USES spool_bench)
 postern_unit_test(spool operators USES spool_bench)
 postern_unit_test(spool mend USES spool_bench PkgConfig::SQLITE)
+postern_unit_test(spool verify USES spool_bench)
 
 # On a disk that fails (scorecard R8).
 if(POSTERN_SANITIZE OR POSTERN_COVERAGE)
