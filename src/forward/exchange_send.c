@@ -9,6 +9,10 @@
 #include <errno.h>
 #include <llhttp.h>
 
+/* Pieces of a body in chunks that are no larger go out together: the client says how large its chunks are, and a system call for
+ * each byte would keep the loop from the others. */
+#define SMALL_MAX ((size_t)4 * 1024)
+
 /* What was read off the connection before it broke may still be an answer: a read finds out. */
 void exchange_note_broken(struct exchange *exchange)
 {
@@ -141,6 +145,30 @@ static size_t pass(struct exchange *exchange, const char *data, size_t size)
     return taken;
 }
 
+static bool is_small(const struct exchange *exchange, size_t size)
+{
+    return exchange->body.framing.body == HTTP_BODY_CHUNKED && exchange->chunk_left == 0 &&
+           !exchange->keeping && size <= SMALL_MAX;
+}
+
+/* It goes out when there is enough of it, or at the end of the turn. */
+static void gather_small(struct exchange *exchange, const char *data, size_t size)
+{
+    char prefix[HTTP_CHUNK_PREFIX_MAX];
+    if (exchange->out_at == exchange->out.length) {
+        exchange->progress_at = loop_now(exchange->worker->loop); /* the upstream is not behind yet */
+    }
+    text_add_bytes(&exchange->out, prefix, http_body_prefix(&exchange->body, size, prefix));
+    text_add_bytes(&exchange->out, data, size);
+    if (exchange->out.failed) {
+        exchange_fail(exchange, HTTP_REFUSED_NO_MEMORY, NULL);
+    } else if (exchange->out.length - exchange->out_at >= EXCHANGE_HOLD_MAX) {
+        exchange_flush(exchange);
+    } else {
+        exchange_soon(exchange);
+    }
+}
+
 static bool is_length_over(const struct exchange *exchange)
 {
     const struct http_framing *framing = &exchange->body.framing;
@@ -192,6 +220,10 @@ static size_t take(struct exchange *exchange, const char *data, size_t size)
     if (taken == size && !is_length_over(exchange)) {
         exchange_soon(exchange); /* more of it may come before */
         return taken;
+    }
+    if (taken == 0 && is_small(exchange, size)) {
+        gather_small(exchange, data, size);
+        return size;
     }
     exchange_flush(exchange);
     if (taken < size && !exchange->blocked && !exchange->broken) {

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TURN 1048576u /* bytes read before other streams have their turn */
+#define TURN       1048576u /* bytes read before other streams have their turn */
+#define TURN_STEPS 8192u    /* and what is done with them: a chunk of one byte costs as much as a large one */
 
 /* ---- Bytes ---- */
 
@@ -378,6 +379,7 @@ static void note_head(struct forward_stream *forward)
 void forward_pump(struct forward_stream *forward)
 {
     uint64_t before = forward->bytes_in;
+    unsigned steps = 0;
     while (is_wanted(forward)) {
         bool more = forward->piece > 0
                         ? give_piece(forward)
@@ -385,7 +387,7 @@ void forward_pump(struct forward_stream *forward)
         if (!more) {
             break;
         }
-        if (forward->bytes_in - before >= TURN) {
+        if (forward->bytes_in - before >= TURN || ++steps == TURN_STEPS) {
             stream_again(&forward->stream, STREAM_READABLE);
             break;
         }

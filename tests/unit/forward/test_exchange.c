@@ -2,6 +2,17 @@
 #include "exchange_plain.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
+
+static unsigned sends; /* of the daemon */
+
+ssize_t __real_send(int fd, const void *data, size_t size, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t size, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t size, int flags)
+{
+    sends += fd != far.fd;
+    return __real_send(fd, data, size, flags);
+}
 
 static void test_get(void **state)
 {
@@ -88,6 +99,60 @@ static void test_large_chunked_body(void **state)
     (void)state;
     struct text body = TEXT_INIT;
     give_much(POST_HEAD("Transfer-Encoding: chunked\r\n"));
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n0\r\n\r\n"));
+    unchunk(strstr(far.heard.data, "\r\n\r\n") + 4, &body);
+    assert_string_equal(body.data, owner.body.data);
+    text_release(&body);
+    far_say(&bench, &far, OK);
+    assert_whole(200, "ok");
+}
+
+/* The client chooses the size of its chunks, and not how many system calls they cost. */
+static void test_tiny_chunks(void **state)
+{
+    (void)state;
+    struct text body = TEXT_INIT;
+    owner_init(&owner, &bench, POST_HEAD("Transfer-Encoding: chunked\r\n"));
+    owner.open_ended = true;
+    owner_start(&owner);
+    far_accept(&bench, &far);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
+    sends = 0;
+    for (unsigned i = 0; i < 200; i++) {
+        text_addf(&owner.body, "%09u\n", i);
+    }
+    owner.step = 1;
+    owner.open_ended = false;
+    owner_give(&owner);
+    WAIT_FOR(&bench.net, far_heard(&far, "\r\n0\r\n\r\n"));
+    unsigned counted = sends;
+    unchunk(strstr(far.heard.data, "\r\n\r\n") + 4, &body);
+    assert_string_equal(body.data, owner.body.data);
+    text_release(&body);
+    far_say(&bench, &far, OK);
+    assert_whole(200, "ok");
+    assert_in_range(counted, 1, 10);
+}
+
+/* Small pieces and large ones, in turn, keep their order. */
+static void test_chunks_of_all_sizes(void **state)
+{
+    (void)state;
+    struct text body = TEXT_INIT;
+    owner_init(&owner, &bench, POST_HEAD("Transfer-Encoding: chunked\r\n"));
+    owner.open_ended = true;
+    owner_start(&owner);
+    far_accept(&bench, &far);
+    for (unsigned i = 0; i < 200; i++) {
+        for (unsigned j = 0; j < (i % 3 == 0 ? 1000 : i % 5); j++) {
+            text_addf(&owner.body, "%04u %04u\n", i, j);
+        }
+        owner_give(&owner);
+        loopback_turn(&bench.net);
+        far_hear(&far);
+    }
+    owner.open_ended = false;
+    owner_give(&owner);
     WAIT_FOR(&bench.net, far_heard(&far, "\r\n0\r\n\r\n"));
     unchunk(strstr(far.heard.data, "\r\n\r\n") + 4, &body);
     assert_string_equal(body.data, owner.body.data);
@@ -430,6 +495,8 @@ int main(void)
         T(test_chunked_both_ways),
         T(test_large_body),
         T(test_large_chunked_body),
+        T(test_tiny_chunks),
+        T(test_chunks_of_all_sizes),
         T(test_slow_owner),
         T(test_until_end),
         T(test_early_answer),

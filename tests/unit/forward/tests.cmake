@@ -2,7 +2,7 @@
 
 add_library(exchange_bench STATIC forward/exchange_bench.c)
 target_link_libraries(exchange_bench PUBLIC loopback OpenSSL::SSL PRIVATE postern_forward postern_options cmocka)
-postern_unit_test(forward exchange USES exchange_bench)
+postern_unit_test(forward exchange USES exchange_bench LINK_OPTIONS -Wl,--wrap=send)
 postern_unit_test(forward exchange_kept USES exchange_bench LINK_OPTIONS -Wl,--wrap=send)
 postern_unit_test(forward exchange_signed USES exchange_bench LINK_OPTIONS -Wl,--wrap=signing_start)
 postern_unit_test(forward upstream USES exchange_bench LINK_OPTIONS -Wl,--wrap=resolve_start,--wrap=connect)
