@@ -53,12 +53,30 @@ static bool is_doubled(const char *path, size_t size)
     return false;
 }
 
+/* Whether a segment may end there: before its parameters, or what one who decodes first would take for them, for a query or for a
+ * fragment. */
+static bool is_end(const char *at, size_t size)
+{
+    static const char *const escapes[] = {"%3B", "%3F", "%23"};
+    if (size == 0 || at[0] == ';') {
+        return true;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(escapes); i++) {
+        if (size >= 3 && memcmp(at, escapes[i], 3) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* One or two dots, alone or with parameters, which some servers cut off first. */
 static bool is_dots(const char *segment, size_t size)
 {
-    const char *parameters = memchr(segment, ';', size);
-    size = parameters != NULL ? (size_t)(parameters - segment) : size;
-    return size > 0 && size <= 2 && segment[0] == '.' && segment[size - 1] == '.';
+    size_t dots = 0;
+    while (dots < size && segment[dots] == '.') {
+        dots++;
+    }
+    return (dots == 1 || dots == 2) && is_end(segment + dots, size - dots);
 }
 
 /* Of a path whose escapes were written anew. */
