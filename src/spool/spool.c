@@ -254,15 +254,18 @@ int spool_set_policy(struct spool *spool, const char *route, const struct spool_
     return known ? 0 : -ENOMEM;
 }
 
-/* Those that have records are known from the start: their figures are asked for. */
+/* Those that have records are known from the start: their figures are asked for. The tallies of a route are side by side,
+ * as the database has them. */
 static int make_routes(struct spool *spool, struct error *err)
 {
     const struct tally *tally;
+    const char *last = NULL;
 
     SLIST_FOREACH (tally, &spool->tallies.all, link) {
-        if (!route_get(spool, tally->route)) {
+        if ((!last || strcmp(tally->route, last) != 0) && !route_get(spool, tally->route)) {
             return error_errno(err, -ENOMEM, "spool %s", spool->place.path);
         }
+        last = tally->route;
     }
     return 0;
 }

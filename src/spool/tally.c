@@ -1,14 +1,17 @@
 /* The books of the spool. */
 #include "spool/tally.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define BUCKETS_FIRST 16
+
 void tallies_init(struct tallies *tallies)
 {
+    *tallies = (struct tallies){.count = 0};
     SLIST_INIT(&tallies->all);
     SLIST_INIT(&tallies->touched);
-    tallies->found_to = 0;
 }
 
 static void destroy(struct tally *tally)
@@ -26,17 +29,74 @@ void tallies_release(struct tallies *tallies)
         SLIST_REMOVE_HEAD(&tallies->all, link);
         destroy(tally);
     }
-    SLIST_INIT(&tallies->touched);
+    free(tallies->buckets);
+    tallies_init(tallies);
+}
+
+/* FNV-1a, of both names with what ends the first. The names are the configuration's: nobody chooses them so that they collide. */
+static uint64_t hash_of(const char *route, const char *enclave)
+{
+    const char *const names[] = {route, enclave};
+    uint64_t hash = 0xcbf29ce484222325U;
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        for (const char *at = names[i];; at++) {
+            hash = (hash ^ (unsigned char)*at) * 0x100000001b3U;
+            if (*at == '\0') {
+                break;
+            }
+        }
+    }
+    return hash;
+}
+
+static struct tally_list *bucket_of(const struct tallies *tallies, uint64_t hash)
+{
+    return &tallies->buckets[hash & (tallies->bucket_count - 1)];
+}
+
+/* Without memory for more, those that there are do it, but more slowly. */
+static int grow(struct tallies *tallies)
+{
+    size_t count = tallies->bucket_count > 0 ? 2 * tallies->bucket_count : BUCKETS_FIRST;
+    struct tally_list *buckets = calloc(count, sizeof(*buckets));
+    struct tally *tally;
+
+    if (!buckets) {
+        return tallies->bucket_count > 0 ? 0 : -ENOMEM;
+    }
+    free(tallies->buckets);
+    tallies->buckets = buckets;
+    tallies->bucket_count = count;
+    SLIST_FOREACH (tally, &tallies->all, link) {
+        SLIST_INSERT_HEAD(bucket_of(tallies, tally->hash), tally, bucket_link);
+    }
+    return 0;
+}
+
+static struct tally *find(const struct tallies *tallies, uint64_t hash, const char *route,
+                          const char *enclave)
+{
+    struct tally *tally = NULL;
+
+    if (tallies->bucket_count == 0) {
+        return NULL;
+    }
+    SLIST_FOREACH (tally, bucket_of(tallies, hash), bucket_link) {
+        if (tally->hash == hash && strcmp(tally->route, route) == 0 && strcmp(tally->enclave, enclave) == 0) {
+            break;
+        }
+    }
+    return tally;
 }
 
 struct tally *tallies_get(struct tallies *tallies, const char *route, const char *enclave)
 {
-    struct tally *tally;
+    uint64_t hash = hash_of(route, enclave);
+    struct tally *tally = find(tallies, hash, route, enclave);
 
-    SLIST_FOREACH (tally, &tallies->all, link) {
-        if (strcmp(tally->route, route) == 0 && strcmp(tally->enclave, enclave) == 0) {
-            return tally;
-        }
+    if (tally || (tallies->count >= tallies->bucket_count && grow(tallies) < 0)) {
+        return tally;
     }
     tally = calloc(1, sizeof(*tally));
     if (!tally) {
@@ -48,7 +108,10 @@ struct tally *tallies_get(struct tallies *tallies, const char *route, const char
         destroy(tally);
         return NULL;
     }
+    tally->hash = hash;
+    tallies->count++;
     SLIST_INSERT_HEAD(&tallies->all, tally, link);
+    SLIST_INSERT_HEAD(bucket_of(tallies, hash), tally, bucket_link);
     return tally;
 }
 

@@ -14,6 +14,7 @@
 #include "base/compiler.h"
 #include "spool/spool.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -32,15 +33,20 @@ struct tally {
     struct tally_count found_changes[SPOOL_STATES];
     bool touched;      /* on the list of those with changes */
     uint64_t incoming; /* bytes of puts that are not committed */
+    uint64_t hash;     /* of both names */
     SLIST_ENTRY(tally) link;
+    SLIST_ENTRY(tally) bucket_link;
     SLIST_ENTRY(tally) touched_link;
 };
 
 SLIST_HEAD(tally_list, tally);
 
 struct tallies {
-    struct tally_list all;     /* grows at its head only, under the lock */
-    struct tally_list touched; /* the writer's */
+    struct tally_list all;      /* grows at its head only, under the lock */
+    struct tally_list touched;  /* the writer's */
+    struct tally_list *buckets; /* under the lock, by hash; owned: a power of two of them, or none */
+    size_t bucket_count;
+    size_t count;
     uint64_t found_to; /* the writer's: the last record that the recount has come past; 0: there is none */
 };
 

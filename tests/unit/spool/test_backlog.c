@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -135,9 +136,57 @@ static void test_a_backlog_costs_no_memory(void **state)
     bench_remove(&full);
 }
 
+static double cpu_ms(void)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &at);
+    return (double)at.tv_sec * 1e3 + (double)at.tv_nsec / 1e6;
+}
+
+/* What opening takes, at best, with so many pairs of route and enclave. */
+static double opening_ms(unsigned enclaves)
+{
+    struct bench bench;
+    char sql[512];
+    double best = 1e9;
+
+    bench_make(&bench);
+    bench_open(&bench);
+    bench_close(&bench);
+    snprintf(sql, sizeof(sql),
+             "WITH RECURSIVE r (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 20),"
+             "e (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM e WHERE i < %u) INSERT INTO tally "
+             "SELECT 'results-of-' || r.i, 'enclave-' || e.i, 1, 600, 0, 0, 0, 0, 0, 0 FROM r, e",
+             enclaves);
+    bench_sql(&bench, sql);
+    for (int i = 0; i < 3; i++) {
+        double began = cpu_ms(), took;
+
+        bench_open(&bench);
+        took = cpu_ms() - began;
+        best = took < best ? took : best;
+        assert_int_equal(bench_stats(&bench, "results-of-7").records[SPOOL_READY], enclaves);
+        bench_close(&bench);
+    }
+    bench_remove(&bench);
+    return best;
+}
+
+/* Each pair that ever was has a row in the tallies. */
+static void test_opening_with_many_enclaves(void **state)
+{
+    double few = opening_ms(100), many = opening_ms(1600);
+
+    (void)state;
+    printf("opening: %.1f ms with 2,000 tallies, %.1f ms with 32,000\n", few, many);
+    assert_true(many < 16 * 3 * few);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_opening_with_many_enclaves),
         cmocka_unit_test(test_a_backlog_costs_no_memory),
     };
 
