@@ -88,6 +88,7 @@ struct route {
     uint64_t in_flight;
     uint64_t oldest_at;
     uint64_t accepted, refused, failed, delivered, retried, died;
+    struct spool_stats figures; /* while they are gathered of all routes */
 
     /* The writer's. Ready records up to the cursor are leased, or sentenced; `maybe`: there may be some behind it. */
     struct take_list leased;

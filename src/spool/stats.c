@@ -53,15 +53,49 @@ void spool_stats(struct spool *spool, const char *route, struct spool_stats *ret
     pthread_mutex_unlock(&spool->lock);
 }
 
+/* A tally is made after its route. */
+static struct route *owner_of(struct spool *spool, struct tally *tally)
+{
+    struct route *route;
+
+    if (tally->owner) {
+        return tally->owner;
+    }
+    SLIST_FOREACH (route, &spool->routes, link) {
+        if (strcmp(route->name, tally->route) == 0) {
+            tally->owner = route;
+            break;
+        }
+    }
+    return route;
+}
+
+/* In one go through the tallies, not one for each route: others wait for the lock. */
+static void gather_all(struct spool *spool)
+{
+    struct tally *tally;
+    struct route *route;
+
+    SLIST_FOREACH (route, &spool->routes, link) {
+        route->figures = (struct spool_stats){.in_flight = 0};
+        add_route(&route->figures, route);
+    }
+    SLIST_FOREACH (tally, &spool->tallies.all, link) {
+        route = owner_of(spool, tally);
+        if (route) {
+            add_tally(&route->figures, tally);
+        }
+    }
+}
+
 void spool_each_route(struct spool *spool, spool_each_cb each, void *arg)
 {
     const struct route *route;
 
     pthread_mutex_lock(&spool->lock);
+    gather_all(spool);
     SLIST_FOREACH (route, &spool->routes, link) {
-        struct spool_stats stats = gather(spool, route->name);
-
-        each(arg, route->name, NULL, &stats);
+        each(arg, route->name, NULL, &route->figures);
     }
     pthread_mutex_unlock(&spool->lock);
 }

@@ -24,6 +24,8 @@ struct tally_count {
     int64_t bytes;
 };
 
+struct route;
+
 struct tally {
     char *route; /* both owned */
     char *enclave;
@@ -34,6 +36,8 @@ struct tally {
     bool touched;      /* on the list of those with changes */
     uint64_t incoming; /* bytes of puts that are not committed */
     uint64_t hash;     /* of both names */
+    struct route
+        *owner; /* under the lock, for whoever has routes: that of its name, once it was looked for */
     SLIST_ENTRY(tally) link;
     SLIST_ENTRY(tally) bucket_link;
     SLIST_ENTRY(tally) touched_link;

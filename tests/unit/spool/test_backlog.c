@@ -144,22 +144,29 @@ static double cpu_ms(void)
     return (double)at.tv_sec * 1e3 + (double)at.tv_nsec / 1e6;
 }
 
-/* What opening takes, at best, with so many pairs of route and enclave. */
+/* A closed spool with a record of each enclave in each route. */
+static void make_tallies(struct bench *bench, unsigned routes, unsigned enclaves)
+{
+    char sql[512];
+
+    bench_make(bench);
+    bench_open(bench);
+    bench_close(bench);
+    snprintf(sql, sizeof(sql),
+             "WITH RECURSIVE r (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < %u),"
+             "e (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM e WHERE i < %u) INSERT INTO tally "
+             "SELECT 'results-of-' || r.i, 'enclave-' || e.i, 1, 600, 0, 0, 0, 0, 0, 0 FROM r, e",
+             routes, enclaves);
+    bench_sql(bench, sql);
+}
+
+/* What opening takes, at best, with so many enclaves of 20 routes. */
 static double opening_ms(unsigned enclaves)
 {
     struct bench bench;
-    char sql[512];
     double best = 1e9;
 
-    bench_make(&bench);
-    bench_open(&bench);
-    bench_close(&bench);
-    snprintf(sql, sizeof(sql),
-             "WITH RECURSIVE r (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 20),"
-             "e (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM e WHERE i < %u) INSERT INTO tally "
-             "SELECT 'results-of-' || r.i, 'enclave-' || e.i, 1, 600, 0, 0, 0, 0, 0, 0 FROM r, e",
-             enclaves);
-    bench_sql(&bench, sql);
+    make_tallies(&bench, 20, enclaves);
     for (int i = 0; i < 3; i++) {
         double began = cpu_ms(), took;
 
@@ -183,10 +190,58 @@ static void test_opening_with_many_enclaves(void **state)
     assert_true(many < 16 * 3 * few);
 }
 
+struct sum {
+    unsigned routes;
+    uint64_t records;
+};
+
+static void add(void *arg, const char *route, const char *enclave, const struct spool_stats *stats)
+{
+    struct sum *sum = arg;
+
+    assert_true(route && !enclave);
+    sum->routes++;
+    sum->records += stats->records[SPOOL_READY];
+}
+
+/* What the figures of so many routes take, at best, with 20 enclaves in each. */
+static double figures_ms(unsigned routes)
+{
+    struct bench bench;
+    double best = 1e9;
+
+    make_tallies(&bench, routes, 20);
+    bench_open(&bench);
+    for (int i = 0; i < 3; i++) {
+        struct sum sum = {.routes = 0};
+        double began = cpu_ms(), took;
+
+        spool_each_route(bench.spool, add, &sum);
+        took = cpu_ms() - began;
+        best = took < best ? took : best;
+        assert_int_equal(sum.routes, routes);
+        assert_int_equal(sum.records, routes * 20);
+    }
+    bench_close(&bench);
+    bench_remove(&bench);
+    return best;
+}
+
+/* They are asked for with the lock held, by each look at the metrics. */
+static void test_figures_of_many_routes(void **state)
+{
+    double few = figures_ms(50), many = figures_ms(800);
+
+    (void)state;
+    printf("figures: %.3f ms of 50 routes, %.3f ms of 800\n", few, many);
+    assert_true(many < 16 * 4 * few);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_opening_with_many_enclaves),
+        cmocka_unit_test(test_figures_of_many_routes),
         cmocka_unit_test(test_a_backlog_costs_no_memory),
     };
 
