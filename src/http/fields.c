@@ -85,6 +85,8 @@ enum {
     HOP = HTTP_TRAIT_HOP,
     FRAMING = HTTP_TRAIT_FRAMING,
     ONCE = HTTP_TRAIT_SINGLE,
+    METHOD = HTTP_TRAIT_METHOD,
+    TARGET = HTTP_TRAIT_TARGET,
 };
 
 static const struct {

@@ -21,60 +21,68 @@ enum http_trait {
     HTTP_TRAIT_HOP = 1 << 0,     /* of one connection: never crosses */
     HTTP_TRAIT_FRAMING = 1 << 1, /* says where the message ends, or whom it is for: we write our own */
     HTTP_TRAIT_SINGLE = 1 << 2,  /* may stand only once in a request */
+    HTTP_TRAIT_METHOD = 1 << 3,  /* another method, for servers that hear of it so */
+    HTTP_TRAIT_TARGET = 1 << 4,  /* another path and query */
 };
 
 /* Those that count in the head alone: none of them may be a trailer, and Connection may name only those that it is
  * there to name. In the order of their size, which a look-up goes by. */
-#define HTTP_NAME_TABLE(X)                                    \
-    X(TE, "te", HOP)                                          \
-    X(AGE, "age", ONCE)                                       \
-    X(VIA, "via", PLAIN)                                      \
-    X(DATE, "date", ONCE)                                     \
-    X(ETAG, "etag", ONCE)                                     \
-    X(FROM, "from", ONCE)                                     \
-    X(HOST, "host", FRAMING | ONCE)                           \
-    X(VARY, "vary", PLAIN)                                    \
-    X(ALLOW, "allow", PLAIN)                                  \
-    X(RANGE, "range", ONCE)                                   \
-    X(COOKIE, "cookie", PLAIN)                                \
-    X(EXPECT, "expect", FRAMING | ONCE)                       \
-    X(PRAGMA, "pragma", PLAIN)                                \
-    X(SERVER, "server", PLAIN)                                \
-    X(EXPIRES, "expires", ONCE)                               \
-    X(REFERER, "referer", ONCE)                               \
-    X(TRAILER, "trailer", FRAMING)                            \
-    X(UPGRADE, "upgrade", HOP)                                \
-    X(WARNING, "warning", PLAIN)                              \
-    X(IF_MATCH, "if-match", PLAIN)                            \
-    X(IF_RANGE, "if-range", ONCE)                             \
-    X(LOCATION, "location", ONCE)                             \
-    X(FORWARDED, "forwarded", PLAIN)                          \
-    X(CONNECTION, "connection", HOP)                          \
-    X(KEEP_ALIVE, "keep-alive", HOP)                          \
-    X(SET_COOKIE, "set-cookie", PLAIN)                        \
-    X(USER_AGENT, "user-agent", ONCE)                         \
-    X(CONTENT_MD5, "content-md5", ONCE)                       \
-    X(RETRY_AFTER, "retry-after", ONCE)                       \
-    X(CONTENT_TYPE, "content-type", ONCE)                     \
-    X(MAX_FORWARDS, "max-forwards", ONCE)                     \
-    X(AUTHORIZATION, "authorization", ONCE)                   \
-    X(CACHE_CONTROL, "cache-control", PLAIN)                  \
-    X(CONTENT_RANGE, "content-range", ONCE)                   \
-    X(IF_NONE_MATCH, "if-none-match", PLAIN)                  \
-    X(LAST_MODIFIED, "last-modified", ONCE)                   \
-    X(CONTENT_LENGTH, "content-length", FRAMING | ONCE)       \
-    X(HTTP2_SETTINGS, "http2-settings", HOP)                  \
-    X(CONTENT_ENCODING, "content-encoding", PLAIN)            \
-    X(CONTENT_LOCATION, "content-location", ONCE)             \
-    X(PROXY_CONNECTION, "proxy-connection", HOP)              \
-    X(WWW_AUTHENTICATE, "www-authenticate", PLAIN)            \
-    X(IF_MODIFIED_SINCE, "if-modified-since", ONCE)           \
-    X(TRANSFER_ENCODING, "transfer-encoding", FRAMING | ONCE) \
-    X(PROXY_AUTHENTICATE, "proxy-authenticate", HOP)          \
-    X(AUTHENTICATION_INFO, "authentication-info", PLAIN)      \
-    X(CONTENT_DISPOSITION, "content-disposition", ONCE)       \
-    X(IF_UNMODIFIED_SINCE, "if-unmodified-since", ONCE)       \
-    X(PROXY_AUTHORIZATION, "proxy-authorization", HOP)        \
+#define HTTP_NAME_TABLE(X)                                      \
+    X(TE, "te", HOP)                                            \
+    X(AGE, "age", ONCE)                                         \
+    X(VIA, "via", PLAIN)                                        \
+    X(DATE, "date", ONCE)                                       \
+    X(ETAG, "etag", ONCE)                                       \
+    X(FROM, "from", ONCE)                                       \
+    X(HOST, "host", FRAMING | ONCE)                             \
+    X(VARY, "vary", PLAIN)                                      \
+    X(ALLOW, "allow", PLAIN)                                    \
+    X(RANGE, "range", ONCE)                                     \
+    X(COOKIE, "cookie", PLAIN)                                  \
+    X(EXPECT, "expect", FRAMING | ONCE)                         \
+    X(PRAGMA, "pragma", PLAIN)                                  \
+    X(SERVER, "server", PLAIN)                                  \
+    X(EXPIRES, "expires", ONCE)                                 \
+    X(REFERER, "referer", ONCE)                                 \
+    X(TRAILER, "trailer", FRAMING)                              \
+    X(UPGRADE, "upgrade", HOP)                                  \
+    X(WARNING, "warning", PLAIN)                                \
+    X(IF_MATCH, "if-match", PLAIN)                              \
+    X(IF_RANGE, "if-range", ONCE)                               \
+    X(LOCATION, "location", ONCE)                               \
+    X(FORWARDED, "forwarded", PLAIN)                            \
+    X(CONNECTION, "connection", HOP)                            \
+    X(KEEP_ALIVE, "keep-alive", HOP)                            \
+    X(SET_COOKIE, "set-cookie", PLAIN)                          \
+    X(USER_AGENT, "user-agent", ONCE)                           \
+    X(CONTENT_MD5, "content-md5", ONCE)                         \
+    X(RETRY_AFTER, "retry-after", ONCE)                         \
+    X(CONTENT_TYPE, "content-type", ONCE)                       \
+    X(MAX_FORWARDS, "max-forwards", ONCE)                       \
+    X(AUTHORIZATION, "authorization", ONCE)                     \
+    X(CACHE_CONTROL, "cache-control", PLAIN)                    \
+    X(CONTENT_RANGE, "content-range", ONCE)                     \
+    X(IF_NONE_MATCH, "if-none-match", PLAIN)                    \
+    X(X_HTTP_METHOD, "x-http-method", METHOD)                   \
+    X(X_REWRITE_URL, "x-rewrite-url", TARGET)                   \
+    X(LAST_MODIFIED, "last-modified", ONCE)                     \
+    X(X_ORIGINAL_URI, "x-original-uri", TARGET)                 \
+    X(X_ORIGINAL_URL, "x-original-url", TARGET)                 \
+    X(CONTENT_LENGTH, "content-length", FRAMING | ONCE)         \
+    X(HTTP2_SETTINGS, "http2-settings", HOP)                    \
+    X(CONTENT_ENCODING, "content-encoding", PLAIN)              \
+    X(CONTENT_LOCATION, "content-location", ONCE)               \
+    X(PROXY_CONNECTION, "proxy-connection", HOP)                \
+    X(WWW_AUTHENTICATE, "www-authenticate", PLAIN)              \
+    X(IF_MODIFIED_SINCE, "if-modified-since", ONCE)             \
+    X(TRANSFER_ENCODING, "transfer-encoding", FRAMING | ONCE)   \
+    X(X_METHOD_OVERRIDE, "x-method-override", METHOD)           \
+    X(PROXY_AUTHENTICATE, "proxy-authenticate", HOP)            \
+    X(AUTHENTICATION_INFO, "authentication-info", PLAIN)        \
+    X(CONTENT_DISPOSITION, "content-disposition", ONCE)         \
+    X(IF_UNMODIFIED_SINCE, "if-unmodified-since", ONCE)         \
+    X(PROXY_AUTHORIZATION, "proxy-authorization", HOP)          \
+    X(X_HTTP_METHOD_OVERRIDE, "x-http-method-override", METHOD) \
     X(PROXY_AUTHENTICATION_INFO, "proxy-authentication-info", HOP)
 
 enum http_name {

@@ -221,6 +221,13 @@ static bool type_is_allowed(const struct http_policy *policy, struct http_span t
     return false;
 }
 
+static bool is_overridden(const struct http_policy *policy, unsigned traits)
+{
+    bool target = policy->paths.count > 0 || policy->query != HTTP_QUERY_ANY;
+    return (policy->methods != 0 && (traits & HTTP_TRAIT_METHOD) != 0) ||
+           (target && (traits & HTTP_TRAIT_TARGET) != 0);
+}
+
 enum http_refusal http_policy_judge(const struct http_policy *policy, const struct http_asked *asked)
 {
     if (!method_is_allowed(policy, asked->method)) {
@@ -231,6 +238,9 @@ enum http_refusal http_policy_judge(const struct http_policy *policy, const stru
     }
     if (!query_is_allowed(policy, asked->target->query)) {
         return HTTP_REFUSED_DENIED_QUERY;
+    }
+    if (is_overridden(policy, asked->traits)) {
+        return HTTP_REFUSED_DENIED_OVERRIDE;
     }
     if (asked->type != NULL && policy->types.count > 0 && !type_is_allowed(policy, *asked->type)) {
         return HTTP_REFUSED_DENIED_TYPE;

@@ -8,6 +8,7 @@
 #include "base/compiler.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "http/fields.h"
 #include "http/refusal.h"
 #include "http/target.h"
 #include <stdbool.h>
@@ -44,11 +45,13 @@ int http_policy_add_type(struct http_policy *policy, const char *type, struct er
 /* The methods, as an Allow header has them: "POST, PUT". */
 void http_policy_tell_methods(const struct http_policy *policy, struct text *out);
 
-/* What is asked for, judged. `type` is the Content-Type of a request with a body; NULL: it has no body. */
+/* What is asked for, judged. `type` is the Content-Type of a request with a body; NULL: it has no body. `traits` are of all headers
+ * that cross: one by which some servers take another method, path or query is refused where those are restricted. */
 struct http_asked {
     unsigned method; /* llhttp's number */
     const struct http_target *target;
     const struct http_span *type;
+    unsigned traits; /* of enum http_trait */
 };
 
 enum http_refusal http_policy_judge(const struct http_policy *policy,

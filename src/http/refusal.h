@@ -98,6 +98,9 @@
       "add its beginning to the route's `paths:` if it should be allowed")                                  \
     X(DENIED_QUERY, "denied_query", 403, "the route does not allow the query",                              \
       "add its parameters to the route's `query:` if they should be allowed")                               \
+    X(DENIED_OVERRIDE, "denied_override", 403,                                                              \
+      "a header names another method, path or query than the request's, which the route restricts",         \
+      "leave it out, or have the route's `headers:` remove it; no server may be told so what to do")        \
     X(DENIED_TYPE, "denied_content_type", 415, "the route does not allow the body's Content-Type",          \
       "add it to the route's `content_types:` if it should be allowed")                                     \
     X(DENIED_HOST, "denied_host", 403, "the proxy does not lead to this host, or not to this port",         \

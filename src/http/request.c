@@ -37,17 +37,19 @@ void http_request_next(struct http_request *request)
 /* The fields that say how a request is to be read: at most one of each. */
 struct heard {
     const struct http_field *of[HTTP_NAME_COUNT];
+    unsigned traits; /* of those that cross */
 };
 
 static enum http_refusal hear(const struct http_fields *fields, struct heard *heard)
 {
-    *heard = (struct heard){.of = {NULL}};
+    *heard = (struct heard){.traits = 0};
     for (unsigned i = 0; i < fields->count; i++) {
         const struct http_field *field = &fields->list[i];
         if ((http_name_traits(field->known) & HTTP_TRAIT_SINGLE) != 0 && heard->of[field->known] != NULL) {
             return field->known == HTTP_NAME_HOST ? HTTP_REFUSED_HOST : HTTP_REFUSED_DOUBLED;
         }
         heard->of[field->known] = field;
+        heard->traits |= field->crosses ? http_name_traits(field->known) : 0;
     }
     return HTTP_REFUSED_NONE;
 }
@@ -120,11 +122,14 @@ static bool has_no_body(unsigned method)
     return method == HTTP_GET || method == HTTP_HEAD || method == HTTP_OPTIONS;
 }
 
-static enum http_refusal judge_asked(const struct http_request *request, const struct http_field *type)
+static enum http_refusal judge_asked(const struct http_request *request, const struct heard *heard)
 {
     static const struct http_span no_type;
+    const struct http_field *type = heard->of[HTTP_NAME_CONTENT_TYPE];
     bool body = request->framing.body != HTTP_BODY_NONE;
-    struct http_asked asked = {.method = request->method, .target = &request->target};
+    struct http_asked asked = {.method = request->method,
+                               .target = &request->target,
+                               .traits = heard->traits};
     if (request->method == HTTP_TRACE || request->method == HTTP_PRI) {
         return HTTP_REFUSED_METHOD;
     }
@@ -162,7 +167,7 @@ static enum http_refusal judge_head(struct http_request *request)
     RETURN_IF_REFUSED(judge_expect(request, heard.of[HTTP_NAME_EXPECT]));
     RETURN_IF_REFUSED(judge_trailer(request));
     RETURN_IF_REFUSED(http_second_opinion(reader, request->framing, &request->method));
-    RETURN_IF_REFUSED(judge_asked(request, heard.of[HTTP_NAME_CONTENT_TYPE]));
+    RETURN_IF_REFUSED(judge_asked(request, &heard));
     request->chunked_answer = reader->scan.minor == 1;
     request->keep_alive = reader->scan.minor == 1 && !hop.close;
     return http_reader_frame(reader, request->framing);

@@ -118,6 +118,28 @@ def test_secrets_out_of_files(forward, store, folder, kind):  # noqa: F811
         assert f"Bearer {secret}" not in daemon.log()
 
 
+@pytest.mark.parametrize("name, restricted", [
+    ("X-HTTP-Method-Override", "methods"), ("x-http-method", "methods"), ("X-Method-Override", "methods"),
+    ("X-Original-URL", "paths"), ("X-Rewrite-Url", "paths"), ("X-Original-URI", "query")])
+def test_another_method_or_path_in_a_header(forward, store, name, restricted):  # noqa: F811
+    """Servers that go by it would do what the route does not allow."""
+    rules = {"methods": ["POST"], "paths": ["/results"], "query": "none"}
+
+    def ask(route, header):
+        daemon = forward(store.url, listen="unix", route=route)
+        with daemon.connect() as client:
+            client.sendall(request("POST", "/results", [f"{header}: DELETE"], b"{}"))
+            answer = Answer(client, "POST")
+            return answer.status if answer.status == 200 else (answer.status, answer.code)
+
+    restriction = {restricted: rules.pop(restricted)}
+    assert ask(restriction, name) == (403, "denied_override")
+    assert ask(rules if restricted == "methods" else {"methods": ["POST"]}, name) == 200
+    assert ask(restriction | {"headers": {"remove": [name]}}, name) == 200
+    assert store.seen[0].values(name.lower()) == ["DELETE"] and not store.seen[1].values(name.lower())
+    assert ask(restriction, name.replace("-", "_")) == (400, "confusable_header")
+
+
 def test_the_environment(forward, store):  # noqa: F811
     daemon = start(forward, store, {"set": {"x-zone": "${env:POSTERN_TEST_ZONE}", "x-none": "$${not a variable}"}},
                    environment={"POSTERN_TEST_ZONE": "eu-west"})
