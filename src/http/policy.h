@@ -45,7 +45,7 @@ int http_policy_add_type(struct http_policy *policy, const char *type, struct er
 /* The methods, as an Allow header has them: "POST, PUT". */
 void http_policy_tell_methods(const struct http_policy *policy, struct text *out);
 
-/* What is asked for, judged. `type` is the Content-Type of a request with a body; NULL: it has no body. `traits` are of all headers
+/* What is asked for, judged. `type` is the Content-Type of a request with a body, or that could have one and says of which type; NULL: of no other. `traits` are of all headers
  * that cross: one by which some servers take another method, path or query is refused where those are restricted. */
 struct http_asked {
     unsigned method; /* llhttp's number */

@@ -136,7 +136,7 @@ static enum http_refusal judge_asked(const struct http_request *request, const s
     if (body && has_no_body(request->method)) {
         return HTTP_REFUSED_BODY;
     }
-    if (body) {
+    if (body || (type != NULL && !has_no_body(request->method))) { /* what it stores may be empty */
         asked.type = type != NULL ? &type->value : &no_type;
     }
     return http_policy_judge(&request->rules->policy, &asked);

@@ -165,5 +165,6 @@ def test_policy(forward, store):  # noqa: F811
     assert ask(path="/results/../other")[1] == "ambiguous_path" and ask(path="/results/%2e%2e/other")[1] == "ambiguous_path"
     assert ask(path="/results?user=1")[1] == "denied_query"
     assert ask(headers=["Content-Type: text/html"])[1] == "denied_content_type" and ask(headers=[])[1] == "denied_content_type"
+    assert ask(headers=["Content-Type: text/html"], body=b"")[1] == "denied_content_type"
     assert ask(body=b"x" * 11)[1] == "body_too_large"
     assert len(store.seen) == 2
