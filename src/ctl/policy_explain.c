@@ -125,13 +125,39 @@ static int add_principals(struct explanation *all, struct error *err)
 /* ---- What they may ---- */
 
 /*
+ * One of those who may be meant by a caller. Which other image it is, is for who builds it to choose, and what enclave is in debug mode for who
+ * starts it.
+ */
+struct variant {
+    enum caller caller;
+    unsigned same; /* of another image, the PCR in which it is like the measured one */
+    bool tried;    /* it is one of many images */
+    bool
+        bare; /* of another image: it is not signed; in debug mode: there is no role, and nothing else is measured */
+};
+
+#define NONE IAM_KMS_PCRS
+
+static bool is_of_build(unsigned pcr)
+{
+    return pcr <= 2 || pcr == 8;
+}
+
+/*
  * Another image differs from the measured one in PCR0 and PCR8, and in its kernel (PCR1) or in its application (PCR2), maybe not in both:
  * all images that a release of nitro-cli builds have the same kernel, and an application is at its kernel's mercy. All other PCRs may be the
  * same.
  */
-static bool is_of_image(unsigned pcr, unsigned same)
+static bool is_other(const struct variant *variant, unsigned pcr)
 {
-    return (pcr <= 2 && pcr != same) || pcr == 8;
+    return variant->caller == OTHER_IMAGE && is_of_build(pcr) && pcr != variant->same;
+}
+
+/* A debug enclave has zeros for its image, but its role and instance are measured, and it may extend what is left to it. */
+static bool is_zero_of(const struct variant *variant, unsigned pcr)
+{
+    return variant->caller == DEBUG ? variant->bare || is_of_build(pcr)
+                                    : variant->caller == OTHER_IMAGE && variant->bare && pcr == 8;
 }
 
 /* Every digit another one. */
@@ -154,42 +180,28 @@ static const char *attested_pcr(const struct explanation *all, unsigned index)
     return index == 8 && measured->pcrs[8][0] == '\0' ? zero : measured->pcrs[index];
 }
 
-/* `same`: of another image, the PCR in which it is like the measured one. */
-static const char *pcr_of(const struct explanation *all, enum caller caller, unsigned index, unsigned same)
+static const char *pcr_of(const struct explanation *all, const struct variant *variant, unsigned index)
 {
-    if (caller == DEBUG) {
+    if (is_zero_of(variant, index)) {
         return zero;
     }
-    return caller == OTHER_IMAGE && is_of_image(index, same) ? all->other_pcrs[index]
-                                                             : attested_pcr(all, index);
+    return is_other(variant, index) ? all->other_pcrs[index] : attested_pcr(all, index);
 }
 
-/* `tried`: of another image, that it is one of many. */
-static void make_request(const struct explanation *all, const char *principal, enum caller caller,
-                         unsigned same, bool tried, struct iam_kms_request *ret)
+static void make_request(const struct explanation *all, const char *principal, const struct variant *variant,
+                         struct iam_kms_request *ret)
 {
     iam_kms_request_init(ret, principal, NULL);
-    if (caller == UNATTESTED) {
+    if (variant->caller == UNATTESTED) {
         return;
     }
     iam_kms_request_attested(ret, false);
     for (unsigned i = 0; i < IAM_KMS_PCRS; i++) {
-        const char *pcr = pcr_of(all, caller, i, same);
+        const char *pcr = pcr_of(all, variant, i);
         if (pcr[0] != '\0') {
-            iam_kms_request_pcr(ret, i, pcr, tried && is_of_image(i, same));
+            iam_kms_request_pcr(ret, i, pcr,
+                                variant->tried && is_other(variant, i) && !is_zero_of(variant, i));
         }
-    }
-}
-
-static void evaluate(const struct explanation *all, const char *principal, enum caller caller, unsigned same,
-                     bool tried, struct iam_verdict verdicts[IAM_KMS_OPERATIONS])
-{
-    struct iam_kms_request request;
-
-    make_request(all, principal, caller, same, tried, &request);
-    for (size_t i = 0; i < IAM_KMS_OPERATIONS; i++) {
-        request.request.action = iam_kms_operations[i];
-        iam_evaluate(&all->policy, &request.request, &verdicts[i]);
     }
 }
 
@@ -202,31 +214,42 @@ static int badness(const struct iam_verdict *verdict)
     return verdict->decision == IAM_UNKNOWN ? 1 : 0;
 }
 
-/* Which other image it is, is for who builds it to choose. */
-static void fear_image(const struct explanation *all, struct table *table, unsigned same, bool tried)
+/* The worst of all that are meant by a caller. */
+static void fear(const struct explanation *all, struct table *table, const struct variant *variant)
 {
-    struct iam_verdict verdicts[IAM_KMS_OPERATIONS];
+    struct iam_kms_request request;
+    struct iam_verdict verdict, *cells = table->cells[variant->caller];
 
-    evaluate(all, table->principal, OTHER_IMAGE, same, tried, verdicts);
+    make_request(all, table->principal, variant, &request);
     for (size_t i = 0; i < IAM_KMS_OPERATIONS; i++) {
-        if (badness(&verdicts[i]) > badness(&table->cells[OTHER_IMAGE][i])) {
-            table->cells[OTHER_IMAGE][i] = verdicts[i];
+        request.request.action = iam_kms_operations[i];
+        iam_evaluate(&all->policy, &request.request, &verdict);
+        if (badness(&verdict) > badness(&cells[i])) {
+            cells[i] = verdict;
         }
+    }
+}
+
+static void fear_images(const struct explanation *all, struct table *table)
+{
+    static const unsigned same[] = {NONE, 1, 2};
+
+    for (size_t i = 0; i < ARRAY_SIZE(same) * 4; i++) {
+        fear(all, table,
+             &(struct variant){.caller = OTHER_IMAGE, .same = same[i / 4], .tried = i & 1, .bare = i & 2});
     }
 }
 
 static void fill(const struct explanation *all, struct table *table)
 {
-    evaluate(all, table->principal, UNATTESTED, 1, false, table->cells[UNATTESTED]);
+    fear(all, table, &(struct variant){.caller = UNATTESTED});
     if (table->kind) {
         return;
     }
-    evaluate(all, table->principal, ATTESTED, 1, false, table->cells[ATTESTED]);
-    evaluate(all, table->principal, DEBUG, 1, false, table->cells[DEBUG]);
-    for (unsigned same = 1; same <= 2; same++) {
-        fear_image(all, table, same, false);
-        fear_image(all, table, same, true);
-    }
+    fear(all, table, &(struct variant){.caller = ATTESTED});
+    fear(all, table, &(struct variant){.caller = DEBUG, .bare = true});
+    fear(all, table, &(struct variant){.caller = DEBUG});
+    fear_images(all, table);
 }
 
 static bool refused(const struct iam_verdict *verdict)
@@ -262,7 +285,7 @@ static void look_for_ways_around(struct explanation *all, const char *principal)
     struct iam_kms_request request;
     struct iam_verdict verdict;
 
-    make_request(all, principal, UNATTESTED, 0, false, &request);
+    make_request(all, principal, &(struct variant){.caller = UNATTESTED}, &request);
     for (size_t i = 0; i < ARRAY_SIZE(ways_around); i++) {
         request.request.action = ways_around[i].action;
         iam_evaluate(&all->policy, &request.request, &verdict);

@@ -238,8 +238,16 @@ static const struct {
      NULL},
     {ALLOW_IF("StringEqualsIgnoreCase", "PCR2", PCR2), 1, "refused      allowed      allowed      refused",
      NULL},
-    {ALLOW_IF("StringEqualsIgnoreCase", "PCR3", OF_ROLE), 1, "refused      unknown      unknown      refused",
+    {ALLOW_IF("StringEqualsIgnoreCase", "PCR3", OF_ROLE), 1, "refused      unknown      unknown      unknown",
      NULL},
+    /* Another image may have another kernel and another application, and it may be signed by nobody. */
+    {OF(BY("Allow", ROLE, "kms:Decrypt",
+           ",\"Condition\":{\"ForAnyValue:StringNotEquals\":{" IS("1", PCR1) "," IS("2",
+                                                                                    TIMES48("3c")) "}}")),
+     1, "refused      refused      allowed      allowed", "Allow with ForAnyValue:StringNotEquals"},
+    {OF(BY("Allow", ROLE, "kms:Decrypt",
+           ",\"Condition\":{\"StringEquals\":{" IS("1", PCR1) "," IS("8", ZERO) "}}")),
+     1, "refused      refused      allowed      refused", "PCR8 is compared with zero"},
     {OF(BY("Allow", ROLE, "kms:Decrypt", "")), 1, "allowed      allowed      allowed      allowed",
      "Statement[0]: Allow without a condition on an attestation"},
     {OF(BY("Allow", ACCOUNT, "kms:*", "")), 1, "by account   by account   by account   by account",
@@ -347,6 +355,38 @@ static void test_rows(void **state)
             !strstr(ran.out, rows[i].warning ? rows[i].warning : "") ||
             (rows[i].warning == NULL) != (strstr(ran.out, "warning: ") == NULL)) {
             fail_msg("%s: %d, %s%s", rows[i].policy, ran.code, ran.out, ran.err);
+        }
+        ran_release(&ran);
+    }
+}
+
+/* A debug enclave has zeros for what is measured of its image, and its role and its instance all the same. */
+static void test_debug_enclaves(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *conditions, *decrypt;
+        bool told; /* the role */
+    } table[] = {
+        {IS("0", ZERO) "," IS("3", OF_ROLE), "refused      refused      refused      allowed", true},
+        {IS("0", ZERO) "," IS("3", OF_ROLE), "refused      refused      refused      unknown", false},
+        {IS("0", ZERO) "," IS("3", ZERO), "refused      refused      refused      allowed", true},
+        {IS("0", PCR0) "," IS("3", OF_ROLE), "refused      allowed      refused      refused", true},
+        {IS("0", ZERO) "," IS("16", PCR8), "refused      refused      refused      unknown", true},
+    };
+    struct ran ran;
+
+    write_file(measured, SIGNED);
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        char policy[2048];
+        snprintf(policy, sizeof policy,
+                 OF(BY("Allow", ROLE, "kms:Decrypt", ",\"Condition\":{\"StringEquals\":{%s}}")),
+                 table[i].conditions);
+        write_file(written, policy);
+        run_ctl(&ran, "policy", "explain", written, "--measurements", measured,
+                table[i].told ? "--role-arn" : NULL, ROLE, NULL);
+        if (!strstr(ran.out, table[i].decrypt)) {
+            fail_msg("%s: %s%s", policy, ran.out, ran.err);
         }
         ran_release(&ran);
     }
@@ -541,11 +581,12 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_statements),      cmocka_unit_test(test_refused_measurements),
-        cmocka_unit_test(test_usage),           cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_what_kms_writes), cmocka_unit_test(test_json),
-        cmocka_unit_test(test_cut_names),       cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_bounds),          cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_statements),     cmocka_unit_test(test_refused_measurements),
+        cmocka_unit_test(test_usage),          cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_debug_enclaves), cmocka_unit_test(test_what_kms_writes),
+        cmocka_unit_test(test_json),           cmocka_unit_test(test_cut_names),
+        cmocka_unit_test(test_mistakes),       cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, setup_group, teardown_group);
 }
