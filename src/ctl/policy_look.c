@@ -103,7 +103,9 @@ static void look_at_allow(const struct use *use, struct policy_warnings *warning
     } else if (use->op.set == IAM_SET_ALL) {
         why = "ForAllValues holds where there are no values: for a caller without an attestation";
     } else if (use->op.negated) {
-        why = "a negated operator allows every other image, and whoever sends no attestation";
+        why = use->op.set == IAM_SET_ANY
+                  ? "a negated operator allows every other image"
+                  : "a negated operator allows every other image, and whoever sends no attestation";
     } else if (use->op.if_exists && use->op.set == IAM_SET_NONE) {
         why = "IfExists holds for whoever sends no attestation";
     }
@@ -128,7 +130,7 @@ static void look_at_deny(const struct use *use, struct policy_warnings *warnings
     if (use->op.set == IAM_SET_ANY) {
         why = "ForAnyValue does not hold where there are no values: a caller without an attestation is not "
               "denied";
-    } else if (use->op.if_exists) {
+    } else if (use->op.if_exists || use->op.set == IAM_SET_ALL) {
         why = "it denies the image it names, and whoever sends no attestation, but no other image";
     } else {
         why = "it denies the image it names alone, and not who sends no attestation";

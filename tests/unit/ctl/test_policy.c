@@ -244,7 +244,8 @@ static const struct {
     {OF(BY("Allow", ROLE, "kms:Decrypt",
            ",\"Condition\":{\"ForAnyValue:StringNotEquals\":{" IS("1", PCR1) "," IS("2",
                                                                                     TIMES48("3c")) "}}")),
-     1, "refused      refused      allowed      allowed", "Allow with ForAnyValue:StringNotEquals"},
+     1, "refused      refused      allowed      allowed",
+     "PCR1: a negated operator allows every other image\n"},
     {OF(BY("Allow", ROLE, "kms:Decrypt",
            ",\"Condition\":{\"StringEquals\":{" IS("1", PCR1) "," IS("8", ZERO) "}}")),
      1, "refused      refused      allowed      refused", "PCR8 is compared with zero"},
@@ -300,6 +301,10 @@ static const struct {
      "whoever"},
     {DENY_IF("StringEquals", "PCR0", ZERO), 1, "allowed      allowed      allowed      refused",
      "Deny with StringEquals on kms:RecipientAttestation:PCR0: it denies the image it names alone"},
+    {DENY_IF("ForAllValues:StringEquals", "PCR0", PCR1), 1, "refused      allowed      allowed      allowed",
+     "Deny with ForAllValues:StringEquals on kms:RecipientAttestation:PCR0: it denies the image it names, "
+     "and "
+     "whoever"},
     {DENY_IF("ForAnyValue:StringNotEquals", "PCR0", PCR0), 1,
      "allowed      allowed      refused      refused",
      "Deny with ForAnyValue:StringNotEquals on kms:RecipientAttestation:PCR0: ForAnyValue does not hold"},
