@@ -19,6 +19,8 @@
 #define ECS_HOST "http://169.254.170.2"
 #define TOKEN    "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 
+#define TOKEN_MAX (CREDENTIALS_AUTHORIZATION_SIZE - 2)
+
 /* ---- What to say ---- */
 
 static int read_token_file(const char *path, char token[CREDENTIALS_AUTHORIZATION_SIZE], struct error *err)
@@ -35,6 +37,9 @@ static int read_token_file(const char *path, char token[CREDENTIALS_AUTHORIZATIO
     /* Its last line may have an end. */
     size -= size > 0 && token[size - 1] == '\n' ? 1 : 0;
     token[size] = '\0';
+    if ((size_t)size > TOKEN_MAX) {
+        return error_set(err, -EINVAL, "%s_FILE, %s, is longer than %zu bytes", TOKEN, path, TOKEN_MAX);
+    }
     bool whole = strlen(token) == (size_t)size && size > 0;
     return whole ? 0 : error_set(err, -EINVAL, "%s_FILE, %s, is empty, or no text", TOKEN, path);
 }
@@ -47,7 +52,7 @@ int credentials_container_token(char token[CREDENTIALS_AUTHORIZATION_SIZE], stru
         return read_token_file(path, token, err);
     }
     int size = snprintf(token, CREDENTIALS_AUTHORIZATION_SIZE, "%s", told != NULL ? told : "");
-    return size < (int)CREDENTIALS_AUTHORIZATION_SIZE ? 0 : error_set(err, -EINVAL, "%s is too long", TOKEN);
+    return size <= (int)TOKEN_MAX ? 0 : error_set(err, -EINVAL, "%s is too long", TOKEN);
 }
 
 /* ---- Where ---- */

@@ -134,6 +134,17 @@ static void test_the_tokens_file(void **state)
     assert_int_equal(token_of("", 0, token), -EINVAL);
     assert_int_equal(token_of("\n", 1, token), -EINVAL);
     assert_int_equal(token_of("a\0b", 3, token), -EINVAL);
+    /* Never a part of one. */
+    static char long_one[2 * CREDENTIALS_AUTHORIZATION_SIZE];
+    memset(long_one, 'x', sizeof long_one);
+    const size_t max = CREDENTIALS_AUTHORIZATION_SIZE - 2;
+    assert_int_equal(token_of(long_one, max, token), 0);
+    assert_int_equal(strlen(token), max);
+    assert_int_equal(token_of(long_one, max + 1, token), -EINVAL);
+    assert_int_equal(token_of(long_one, sizeof long_one, token), -EINVAL);
+    assert_contains(err.text, "is longer than 8192 bytes");
+    long_one[max] = '\n';
+    assert_int_equal(token_of(long_one, max + 1, token), 0);
     assert_int_equal(setenv(TOKEN "_FILE", "/nonexistent", 1), 0);
     assert_int_equal(credentials_container_token(token, &err), -ENOENT);
     assert_contains(err.text, "/nonexistent");
