@@ -324,6 +324,17 @@ static int sort_headers(const struct aws_request *request,
     return 0;
 }
 
+bool aws_is_s3(const char *service)
+{
+    static const char *const names[] = {"s3", "s3express", "s3-outposts", "s3-object-lambda"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcmp(service, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void aws_encode_path(const char *path, size_t size, struct text *out)
 {
     add_recoded(out, path, path + size, "/");

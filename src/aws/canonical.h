@@ -31,6 +31,10 @@ struct aws_request {
 
 #define AWS_UNSIGNED_PAYLOAD "UNSIGNED-PAYLOAD"
 
+/* Whether S3's rules are a service's, by its name in signatures: S3's own, and those of its other endpoints, of directory buckets, Outposts and
+ * Object Lambda. */
+bool aws_is_s3(const char *service);
+
 /*
  * Appends the canonical request to `out`, and the list of the headers in it to `names`. `as_is` is S3's rule: an object's
  * key is any text, so its path keeps its dots and slashes, and is encoded once; for every other service it is

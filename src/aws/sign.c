@@ -17,7 +17,7 @@ void aws_signer_init(struct aws_signer *signer, const char *region, const char *
     memset(signer, 0, sizeof *signer);
     signer->region = region;
     signer->service = service;
-    signer->as_is = signer->hash_header = strcmp(service, "s3") == 0;
+    signer->as_is = signer->hash_header = aws_is_s3(service);
 }
 
 void aws_signer_release(struct aws_signer *signer)

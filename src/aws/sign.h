@@ -51,7 +51,7 @@ struct aws_steps {
     struct text string_to_sign;
 };
 
-/* With both of S3's rules if the service is `s3`. */
+/* With both of S3's rules if aws_is_s3(). */
 void aws_signer_init(struct aws_signer *signer, const char *region, const char *service);
 void aws_signer_release(struct aws_signer *signer); /* wipes the key */
 

@@ -1,4 +1,5 @@
 /* Forward routes: where they lead, and what their keys have to do with each other. */
+#include "aws/canonical.h"
 #include "base/escape.h"
 #include "config/build.h"
 #include "config/utf8.h"
@@ -243,9 +244,9 @@ static void check_sign(struct build *build, const struct node *map, struct confi
             "without TLS anybody on the way could change a body that is not signed: expected signed, or "
             "an https URL in `to`");
     }
-    sign->unsigned_payload = sign->payload == CONFIG_PAYLOAD_UNSIGNED ||
-                             (sign->payload == CONFIG_PAYLOAD_AUTO && forward->tls && sign->service != NULL &&
-                              strcmp(sign->service, "s3") == 0);
+    sign->unsigned_payload =
+        sign->payload == CONFIG_PAYLOAD_UNSIGNED || (sign->payload == CONFIG_PAYLOAD_AUTO && forward->tls &&
+                                                     sign->service != NULL && aws_is_s3(sign->service));
     for (size_t i = 0; i < 2; i++) {
         const struct node *node = i == 0 ? file : profile;
         if (node != NULL && !from_file) {

@@ -104,6 +104,20 @@ static void test_queries(void **state)
     }
 }
 
+/* Names of services as signatures have them: of those with `disableDoubleEncoding` in the SDKs' endpoint rules. */
+static void test_services_like_s3(void **state)
+{
+    static const char *const like[] = {"s3", "s3express", "s3-outposts", "s3-object-lambda"};
+    static const char *const unlike[] = {"", "s", "S3", "s3tables", "s3vectors", "s3-control", "sqs"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(like); i++) {
+        assert_true(aws_is_s3(like[i]));
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(unlike); i++) {
+        assert_false(aws_is_s3(unlike[i]));
+    }
+}
+
 static void assert_headers(const struct aws_header *headers, size_t count, const char *expected)
 {
     char text[4096], wanted[4096];
@@ -203,8 +217,13 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),   cmocka_unit_test(test_queries), cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_bounds),  cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_services_like_s3),
+        cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

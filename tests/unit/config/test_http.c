@@ -226,8 +226,17 @@ static void test_payload(void **state)
         const char *scheme, *service, *payload;
         bool is_unsigned;
     } cases[] = {
-        {"https", "s3", "auto", true},    {"http", "s3", "auto", false},   {"https", "sqs", "auto", false},
-        {"https", "s3", "signed", false}, {"http", "s3", "signed", false}, {"https", "sqs", "unsigned", true},
+        {"https", "s3", "auto", true},
+        {"http", "s3", "auto", false},
+        {"https", "sqs", "auto", false},
+        {"https", "s3", "signed", false},
+        {"http", "s3", "signed", false},
+        {"https", "sqs", "unsigned", true},
+        {"https", "s3express", "auto", true},
+        {"https", "s3-outposts", "auto", true},
+        {"https", "s3-object-lambda", "auto", true},
+        {"http", "s3express", "auto", false},
+        {"https", "s3tables", "auto", false},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

@@ -170,13 +170,14 @@ static void test_hashes_an_empty_body(void **state)
 /* S3's paths get one spelling, which is signed and sent; those of others stay as they are, as do all queries. */
 static void test_spells_paths_of_objects(void **state)
 {
-    static const char *const services[] = {"s3", "lambda"};
+    static const char *const services[] = {"s3", "s3-object-lambda", "lambda"};
     static const char *const lines[] = {"PUT /bucket/a%2Bb%27%28/%C3%BC%2B~?x='+%2b HTTP/1.1",
+                                        "PUT /bucket/a%2Bb%27%28/%C3%BC%2B~?x='+%2b HTTP/1.1",
                                         "PUT /bucket/a+b'(/%c3%bc%2b~?x='+%2b HTTP/1.1"};
     struct bench bench;
     struct error err;
     (void)state;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(services); i++) {
         set_keys(ID, KEY, NULL);
         bench_open(&bench, services[i], false);
         text_clear(&bench.head.line);
