@@ -373,6 +373,15 @@ static struct forward_source forward_source(const struct stream_record *record)
     };
 }
 
+static struct relay_source relay_source(const struct stream_record *record)
+{
+    return (struct relay_source){
+        .config = record->rules->config,
+        .route = route_config(record),
+        .asker = asker_of(record),
+    };
+}
+
 /* It arrived while, or after, the others were told. */
 static void catch_up(struct stream_record *record)
 {
@@ -439,12 +448,11 @@ static void start_socket(struct stream_record *record)
     struct worker *worker = record->worker;
     struct log_stream_source source = log_source(record);
     struct forward_source forward = forward_source(record);
+    struct relay_source relay = relay_source(record);
     struct sock_kind_options kind = kind_of(record);
     switch (source.route->type) {
     case CONFIG_RELAY:
-        relay_start(&record->relay, &worker->relays, &relay_ops, record->rules->config, source.route,
-                    record->fd, kind.kind);
-        record->relay.asker = asker_of(record);
+        relay_start(&record->relay, &worker->relays, &relay_ops, &relay, record->fd, kind.kind);
         break;
     case CONFIG_LOG:
         log_stream_start(&record->log, &worker->loop, &log_ops, &source, record->fd, &kind);
@@ -456,9 +464,7 @@ static void start_socket(struct stream_record *record)
         forward_stream_start(&record->forward, &forward, &forward_ops, record->fd, &kind);
         break;
     case CONFIG_CONNECT:
-        connect_stream_start(&record->relay, &worker->relays, &relay_ops, record->rules->config, source.route,
-                             record->fd, kind.kind);
-        record->relay.asker = asker_of(record);
+        connect_stream_start(&record->relay, &worker->relays, &relay_ops, &relay, record->fd, kind.kind);
         break;
     }
 }
@@ -496,11 +502,10 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
     note_route(record);
     struct log_stream_source source = log_source(record);
     struct forward_source forward = forward_source(record);
+    struct relay_source relay = relay_source(record);
     switch (source.route->type) {
     case CONFIG_RELAY:
-        relay_start_channel(&record->relay, &worker->relays, &relay_ops, record->rules->config, source.route,
-                            io, channel);
-        record->relay.asker = asker_of(record);
+        relay_start_channel(&record->relay, &worker->relays, &relay_ops, &relay, io, channel);
         break;
     case CONFIG_LOG:
         record->opened = true;
@@ -516,9 +521,7 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
         break;
     case CONFIG_CONNECT:
         record->opened = true;
-        connect_stream_start_channel(&record->relay, &worker->relays, &relay_ops, record->rules->config,
-                                     source.route, io, channel);
-        record->relay.asker = asker_of(record);
+        connect_stream_start_channel(&record->relay, &worker->relays, &relay_ops, &relay, io, channel);
         break;
     }
 }

@@ -304,23 +304,21 @@ static struct relay_talk *talk_new(struct relay *relay)
 }
 
 void connect_stream_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                          const struct config *config, const struct config_route *route, int fd,
-                          enum addr_kind kind)
+                          const struct relay_source *source, int fd, enum addr_kind kind)
 {
     struct relay_talk *talk = talk_new(relay);
-    relay_start_tunnel(relay, worker, ops, config, route, fd, kind, talk);
+    relay_start_tunnel(relay, worker, ops, source, fd, kind, talk);
     if (talk == &nobody) {
         relay_end(relay, REASON_NO_MEMORY);
     }
 }
 
 void connect_stream_start_channel(struct relay *relay, struct relay_worker *worker,
-                                  const struct relay_ops *ops, const struct config *config,
-                                  const struct config_route *route, struct session_io *io,
-                                  struct channel *channel)
+                                  const struct relay_ops *ops, const struct relay_source *source,
+                                  struct session_io *io, struct channel *channel)
 {
     struct relay_talk *talk = talk_new(relay);
-    relay_start_tunnel_channel(relay, worker, ops, config, route, io, channel, talk);
+    relay_start_tunnel_channel(relay, worker, ops, source, io, channel, talk);
     if (talk == &nobody) {
         relay_end(relay, REASON_NO_MEMORY);
     }

@@ -20,13 +20,11 @@
 
 /* As relay_start(). */
 void connect_stream_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                          const struct config *config, const struct config_route *route, int fd,
-                          enum addr_kind kind);
+                          const struct relay_source *source, int fd, enum addr_kind kind);
 
 /* As relay_start_channel(), but that the peer's OPEN is answered at once. */
 void connect_stream_start_channel(struct relay *relay, struct relay_worker *worker,
-                                  const struct relay_ops *ops, const struct config *config,
-                                  const struct config_route *route, struct session_io *io,
-                                  struct channel *channel);
+                                  const struct relay_ops *ops, const struct relay_source *source,
+                                  struct session_io *io, struct channel *channel);
 
 #endif

@@ -193,6 +193,12 @@ static void choose(const struct opening *opening, struct addr *ret)
     }
 }
 
+/* Which name is looked up, that is; of a map, it chooses among those of the configuration. */
+static bool client_chose_name(const struct opening *opening)
+{
+    return opening->asked.kind != ADDR_NONE || opening->relay->route->to_kind == CONFIG_TO_SNI;
+}
+
 enum reason opening_dial(struct opening *opening, dial_cb cb)
 {
     struct relay *relay = opening->relay;
@@ -203,7 +209,7 @@ enum reason opening_dial(struct opening *opening, dial_cb cb)
         .to = &to,
         .public_only = !route->allow_private,
         .family = route->family,
-        .asker = relay->asker,
+        .asker = client_chose_name(opening) ? relay->asker : 0,
         .timeout_ms = route->connect_timeout_ms,
         .sock = {.vsock_buffer_size = relay->config->vsock.buffer_size},
     };

@@ -508,13 +508,14 @@ static void on_channel_ready(struct stream *stream, unsigned events)
 }
 
 static void init(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                 const struct config *config, const struct config_route *route)
+                 const struct relay_source *source)
 {
     memset(relay, 0, sizeof *relay);
     relay->worker = worker;
     relay->ops = ops;
-    relay->config = config;
-    relay->route = route;
+    relay->config = source->config;
+    relay->route = source->route;
+    relay->asker = source->asker;
     relay->why = REASON_NONE;
     relay->started_at = relay->moved_at = loop_now(worker->loop);
     relay->upstream.watcher.fd = -1;
@@ -539,16 +540,16 @@ static void begin(struct relay *relay)
 }
 
 void relay_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                 const struct config *config, const struct config_route *route, int fd, enum addr_kind kind)
+                 const struct relay_source *source, int fd, enum addr_kind kind)
 {
-    relay_start_tunnel(relay, worker, ops, config, route, fd, kind, NULL);
+    relay_start_tunnel(relay, worker, ops, source, fd, kind, NULL);
 }
 
 void relay_start_tunnel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                        const struct config *config, const struct config_route *route, int fd,
-                        enum addr_kind kind, struct relay_talk *talk)
+                        const struct relay_source *source, int fd, enum addr_kind kind,
+                        struct relay_talk *talk)
 {
-    init(relay, worker, ops, config, route);
+    init(relay, worker, ops, source);
     relay->talk = talk;
     struct sock_kind_options options = kind_options(relay, kind);
     relay->client.sock.watcher.fd = -1;
@@ -567,17 +568,16 @@ void relay_start_tunnel(struct relay *relay, struct relay_worker *worker, const 
 }
 
 void relay_start_channel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                         const struct config *config, const struct config_route *route, struct session_io *io,
-                         struct channel *channel)
+                         const struct relay_source *source, struct session_io *io, struct channel *channel)
 {
-    relay_start_tunnel_channel(relay, worker, ops, config, route, io, channel, NULL);
+    relay_start_tunnel_channel(relay, worker, ops, source, io, channel, NULL);
 }
 
 void relay_start_tunnel_channel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                                const struct config *config, const struct config_route *route,
-                                struct session_io *io, struct channel *channel, struct relay_talk *talk)
+                                const struct relay_source *source, struct session_io *io,
+                                struct channel *channel, struct relay_talk *talk)
 {
-    init(relay, worker, ops, config, route);
+    init(relay, worker, ops, source);
     relay->framed = true;
     relay->talk = talk;
     channel_stream_open(&relay->client.channel, io, channel, on_channel_ready);

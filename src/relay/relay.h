@@ -71,12 +71,19 @@ struct relay_worker {
     struct flow_tools tools;
 };
 
+/* Whose stream it is, and what it goes by. */
+struct relay_source {
+    const struct config *config;
+    const struct config_route *route;
+    uint32_t asker; /* of struct resolve_request, for names that the client chooses */
+};
+
 struct relay {
     const struct relay_ops *ops;
     struct relay_worker *worker;
     const struct config *config;
     const struct config_route *route;
-    uint32_t asker; /* of struct resolve_request: the owner's to set, once it is started */
+    uint32_t asker; /* of struct resolve_request, for names that the client chooses */
     enum relay_state state;
     enum reason why;   /* once ENDED, or once one side has failed */
     char *detail;      /* owned: what a failed opening tried, and what happened; NULL otherwise */
@@ -102,23 +109,22 @@ struct relay {
 
 void relay_worker_init(struct relay_worker *worker, struct loop *loop);
 
-/* Starts relaying the accepted `fd`, a socket of that kind, under `route` of `config`. */
+/* Starts relaying the accepted `fd`, a socket of that kind. The source is copied. */
 void relay_start(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                 const struct config *config, const struct config_route *route, int fd, enum addr_kind kind);
+                 const struct relay_source *source, int fd, enum addr_kind kind);
 
 /* The same for a stream that the peer of a session opened: to be called from within the session's open(), whose channel it
  * takes over. The peer's OPEN is answered when the destination is connected, or why it is not. */
 void relay_start_channel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                         const struct config *config, const struct config_route *route, struct session_io *io,
-                         struct channel *channel);
+                         const struct relay_source *source, struct session_io *io, struct channel *channel);
 
 /* The same for tunnels. The OPEN of a session's peer is answered at once. */
 void relay_start_tunnel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                        const struct config *config, const struct config_route *route, int fd,
-                        enum addr_kind kind, struct relay_talk *talk);
+                        const struct relay_source *source, int fd, enum addr_kind kind,
+                        struct relay_talk *talk);
 void relay_start_tunnel_channel(struct relay *relay, struct relay_worker *worker, const struct relay_ops *ops,
-                                const struct config *config, const struct config_route *route,
-                                struct session_io *io, struct channel *channel, struct relay_talk *talk);
+                                const struct relay_source *source, struct session_io *io,
+                                struct channel *channel, struct relay_talk *talk);
 
 /* What the talk does, in this order, from inside its calls: connects to a tcp address, which is copied; lets what the
  * client sends from `data` on be the tunnel's, having told the client so; or, at any time, ends the relay, having told the

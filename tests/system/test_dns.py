@@ -321,6 +321,17 @@ def test_a_client_that_leaves_while_its_name_is_looked_up(named, dns):
 SHARE = 256  # RESOLVE_SHARE_MAX
 
 
+def use_up_share(daemon, dns, ask, route):
+    """Asks for many names that nobody answers, and hangs up each time: what was begun counts as its own until it ends."""
+    for number in range(SHARE):
+        dns.set(f"n{number}.evil.test", drop=True)
+        client = daemon.connect()
+        client.sendall(ask(f"n{number}.evil.test"))
+        wait_until(lambda asked=number + 1: daemon.metrics()["postern_dns_queries_total"] >= asked)
+        abort(client)
+    daemon.wait_ended("client_reset", count=SHARE, route=route)
+
+
 def request_for(name):
     return b"GET http://%s/ HTTP/1.1\r\nHost: %s\r\n\r\n" % (name.encode(), name.encode())
 
@@ -336,22 +347,14 @@ def answer_of(client):
     (request_for, {"type": "connect", "hosts": ["*.evil.test:80"]}),
 ], ids=["hellos", "requests"])
 def test_names_of_one_enclave_do_not_keep_anothers_from_being_found(relay, dns, peer, ask, route):
-    """It asks for many that nobody answers, and hangs up each time: what it began counts as its own until it ends."""
     server = peer(echo)
-    for number in range(SHARE):
-        dns.set(f"n{number}.evil.test", drop=True)
     dns.set("a.good.test", a=["127.0.0.1"])
     good = f"tcp://127.0.0.1:{free_port()}"
     daemon = relay("sni", route={"port": server.port, "sni": ["*.good.test"], "allow_private": True},
                    listener={"route": "evil", "peer": "evil", "allow": ["evil"]}, dns={"servers": [dns.servers], "timeout": "5m"},
                    enclaves={"evil": {"cid": 16}, "good": {"cid": 17}}, routes={"evil": {"type": "relay", **PATIENT, **route}},
                    listeners={"good": {"listen": good, "route": "out", "peer": "good", "allow": ["good"]}})
-    for number in range(SHARE):
-        client = daemon.connect()
-        client.sendall(ask(f"n{number}.evil.test"))
-        wait_until(lambda asked=number + 1: daemon.metrics()["postern_dns_queries_total"] >= asked)
-        abort(client)
-    daemon.wait_ended("client_reset", count=SHARE, route="evil")
+    use_up_share(daemon, dns, ask, "evil")
     with daemon.connect() as client:
         client.sendall(ask("more.evil.test"))
         if ask is request_for:
@@ -364,5 +367,25 @@ def test_names_of_one_enclave_do_not_keep_anothers_from_being_found(relay, dns, 
     assert dns.count("more.evil.test") == 0
     with connect(good) as client:
         hello = client_hello("a.good.test")
+        client.sendall(hello)
+        assert receive(client, len(hello)) == hello
+
+
+@pytest.mark.parametrize("route", [
+    lambda to: {"to": to},
+    lambda to: {"to": to, "sni": ["api.test"]},
+    lambda to: {"to": {"sni": {"api.test": to}}},
+], ids=["address", "address after the hello", "map"])
+def test_names_of_the_configuration_are_not_the_enclaves(relay, dns, peer, route):
+    """Who has used up its share may still go where the operator's route leads, by whichever way that names the destination."""
+    dns.set("fixed.good.test", a=["127.0.0.1"])
+    to = f"tcp://fixed.good.test:{peer(echo).port}"
+    at = f"tcp://127.0.0.1:{free_port()}"
+    daemon = relay("sni", route={"port": 1, "sni": ["*.evil.test"]}, listener={"peer": "evil", "allow": ["evil"]}, dns={"servers": [dns.servers], "timeout": "5m"},
+                   enclaves={"evil": {"cid": 16}}, routes={"fixed": {"type": "relay", **PATIENT, "allow_private": True, **route(to)}},
+                   listeners={"fixed": {"listen": at, "route": "fixed", "peer": "evil", "allow": ["evil"]}})
+    use_up_share(daemon, dns, client_hello, "out")
+    with connect(at) as client:
+        hello = client_hello("api.test")
         client.sendall(hello)
         assert receive(client, len(hello)) == hello

@@ -199,7 +199,8 @@ static void start(void)
     fault_spare(false);
     bench.client = fds[0];
     uv_update_time(&bench.loopback.loop.uv);
-    connect_stream_start(&bench.relay, &bench.worker, &ops, &bench.config, &bench.route, fds[1], ADDR_TCP);
+    const struct relay_source source = {.config = &bench.config, .route = &bench.route};
+    connect_stream_start(&bench.relay, &bench.worker, &ops, &source, fds[1], ADDR_TCP);
     assert_int_equal(bench.ended, 0); /* not from inside */
 }
 

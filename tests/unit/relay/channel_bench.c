@@ -86,8 +86,8 @@ static void on_open(struct session_io *io, struct channel *channel, const struct
     memset(relay, 0, sizeof *relay);
     relay->why = REASON_NONE;
     bench->live++;
-    relay_start_channel(&relay->relay, &bench->worker, &relay_ops, &bench->config, &bench->route, io,
-                        channel);
+    const struct relay_source source = {.config = &bench->config, .route = &bench->route};
+    relay_start_channel(&relay->relay, &bench->worker, &relay_ops, &source, io, channel);
     assert_int_equal(relay->opened + relay->ended, 0); /* not from inside */
 }
 

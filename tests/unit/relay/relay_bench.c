@@ -116,7 +116,8 @@ void relay_bench_start(struct relay_bench *bench, void (*pair)(int fds[2]))
     pair(fds);
     peer_init(&bench->client, fds[0]);
     uv_update_time(&bench->loopback.loop.uv);
-    relay_start(&bench->relay, &bench->worker, &ops, &bench->config, &bench->route, fds[1],
+    const struct relay_source source = {.config = &bench->config, .route = &bench->route};
+    relay_start(&bench->relay, &bench->worker, &ops, &source, fds[1],
                 pair == pair_of_tcp ? ADDR_TCP : ADDR_UNIX);
     assert_int_equal(bench->opened + bench->ended, 0); /* not from inside */
 }
