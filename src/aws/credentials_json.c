@@ -25,6 +25,13 @@ static const char *get(const json_t *object, const char *name)
     return value != NULL ? value : "";
 }
 
+/* Of a kind that says nothing here. null is as good as nothing. */
+static bool is_odd(const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+    return value != NULL && !json_is_string(value) && !json_is_null(value);
+}
+
 /* Its word for what is wrong, if it is a word. */
 static const char *word_of(const char *code)
 {
@@ -45,8 +52,12 @@ static int read_object(const json_t *object, time_t now, struct credentials_keys
     if (code[0] != '\0' && strcmp(code, "Success") != 0) {
         return error_set(err, -EBADMSG, "it answers %s instead of credentials", word_of(code));
     }
-    if (expiration[0] != '\0' && read_expiration(expiration, &expires) != 0) {
+    if (is_odd(object, "Expiration") ||
+        (expiration[0] != '\0' && read_expiration(expiration, &expires) != 0)) {
         return error_set(err, -EBADMSG, "its answer has an Expiration that is no time");
+    }
+    if (is_odd(object, "Token")) {
+        return error_set(err, -EBADMSG, "its answer has a Token that is no text");
     }
     int rv = credentials_keys_set(ret, get(object, "AccessKeyId"), get(object, "SecretAccessKey"),
                                   get(object, "Token"), err);

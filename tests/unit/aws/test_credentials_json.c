@@ -49,6 +49,7 @@ static void test_keys(void **state)
     check("{" KEYS ",\"Token\":\"T\",\"Expiration\":\"2026-01-01T00:00:01.25Z\",\"RoleArn\":\"x\"}", "T",
           NOW + 1);
     check("{" KEYS "}", NULL, NOW + CREDENTIALS_LIFE_S);
+    check("{" KEYS ",\"Token\":null,\"Expiration\":null}", NULL, NOW + CREDENTIALS_LIFE_S);
 }
 
 static void refuse(const char *text, int code, const char *word)
@@ -78,6 +79,8 @@ static void test_refusals(void **state)
     refuse("{" KEYS ",\"Expiration\":\"tomorrow\"}", -EBADMSG, "Expiration");
     refuse("{" KEYS ",\"Expiration\":\"2026-01-01T00:00:00\"}", -EBADMSG, "Expiration");
     refuse("{" KEYS ",\"Expiration\":\"2026-01-01T00:00:00+02:00\"}", -EBADMSG, "Expiration");
+    refuse("{" KEYS ",\"Expiration\":1767225600}", -EBADMSG, "Expiration");
+    refuse("{" KEYS ",\"Token\":[\"SECRET\"]}", -EBADMSG, "Token");
     refuse("{" KEYS ",\"Expiration\":\"1960-01-01T00:00:00Z\"}", -EBADMSG, "Expiration");
 }
 
