@@ -63,6 +63,15 @@ static bool same(char a, char b, bool any_case)
     return a == b || (any_case && tolower((unsigned char)a) == tolower((unsigned char)b));
 }
 
+/* In UTF-8, of which `?` takes a character and not a part of one. */
+static const char *after_character(const char *text)
+{
+    do {
+        text++;
+    } while (((unsigned char)*text & 0xc0) == 0x80);
+    return text;
+}
+
 /* Going back to the last asterisk alone is enough, so the work is bounded by the product of both lengths. */
 bool iam_wildcard(const char *pattern, const char *text, bool any_case)
 {
@@ -72,12 +81,15 @@ bool iam_wildcard(const char *pattern, const char *text, bool any_case)
         if (*pattern == '*') {
             after_star = ++pattern;
             resume = text;
-        } else if (*pattern != '\0' && (*pattern == '?' || same(*pattern, *text, any_case))) {
+        } else if (*pattern == '?') {
+            pattern++;
+            text = after_character(text);
+        } else if (*pattern != '\0' && same(*pattern, *text, any_case)) {
             pattern++;
             text++;
         } else if (after_star) {
             pattern = after_star;
-            text = ++resume;
+            text = resume = after_character(resume);
         } else {
             return false;
         }

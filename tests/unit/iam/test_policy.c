@@ -253,6 +253,10 @@ static void test_wildcards(void **state)
     assert_true(iam_wildcard("*", "", false));
     assert_true(iam_wildcard("**", "abc", false));
     assert_true(iam_wildcard("a?c", "abc", false));
+    assert_true(iam_wildcard("a?!", "a\xc3\xa9!", false));
+    assert_true(iam_wildcard("*?", "\xf0\x9f\x98\x80", false));
+    assert_false(iam_wildcard("??", "\xc3\xa9", false));
+    assert_false(iam_wildcard("*??", "\xc3\xa9", false));
     assert_true(iam_wildcard("a*b*c", "aXbbYc", false));
     assert_true(iam_wildcard("*ab", "aab", false));
     assert_true(iam_wildcard("KMS:decr*", "kms:Decrypt", true));
