@@ -63,7 +63,6 @@ void link_free(struct link *link)
     free(link);
 }
 
-/* Closing a descriptor takes it out of the set. */
 static int watch(struct link *link, int fd, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.ptr = link};
@@ -80,11 +79,21 @@ static int watch(struct link *link, int fd, uint32_t events)
     return 0;
 }
 
-/* The socket is of no more use. */
+/* Before it is closed: closing takes nothing out of the set while a child process has the socket, too. */
+static void unwatch(struct link *link)
+{
+    if (link->watched_fd >= 0) {
+        (void)epoll_ctl(link->connection->epoll, EPOLL_CTL_DEL, link->watched_fd, NULL);
+    }
+    link->watched_fd = -1;
+}
+
+/* The socket is of no more use, though users may keep the link for a while yet. */
 static void die(struct link *link)
 {
     link->state = LINK_DEAD;
     link->deadline = LINK_NEVER;
+    unwatch(link);
     attempt_end(&link->attempt);
     if (link->sending) { /* its descriptor must not become another's under the sender's hands */
         (void)shutdown(link->fd, SHUT_RDWR);
@@ -167,16 +176,13 @@ void link_begin(struct link *link)
 static void step(struct link *link)
 {
     struct connection *connection = link->connection;
-    unsigned sockets = link->attempt.sockets;
     struct error err = ERROR_INIT;
     int status;
 
+    unwatch(link); /* the next address has another socket */
     connection_unlock(connection);
     status = attempt_step(&link->attempt, &err);
     connection_lock(connection);
-    if (link->attempt.sockets != sockets) { /* closing the old one took it out of the set */
-        link->watched_fd = -1;
-    }
     attempt_result(link, status, &err);
 }
 

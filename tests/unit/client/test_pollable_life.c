@@ -3,6 +3,7 @@
 #include "pollable.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -201,6 +202,34 @@ static void test_is_lost_after_its_streams(void **state)
     assert_int_equal(read_all(unread, buffer, sizeof buffer), 1);
     postern_close(read);
     postern_close(unread);
+}
+
+static bool is_readable(void)
+{
+    struct pollfd one = {.fd = postern_fd(door), .events = POLLIN};
+
+    return poll(&one, 1, 0) != 0;
+}
+
+/* Bytes that nobody fetches keep the session there, but it has nothing more to tell. */
+static void test_is_quiet_once_it_is_lost(void **state)
+{
+    struct postern_stream *stream;
+    char buffer[10];
+
+    (void)state;
+    connect_door();
+    stream = open_route("sink");
+    postern_finish(stream, NULL);
+    TURN_UNTIL(server.finished == 1);
+    TURN_A_WHILE();
+    server_cut(&server);
+    TURN_UNTIL(postern_ping(door, 0, NULL, NULL) == -ENOTCONN);
+    TURN_A_WHILE();
+    assert_false(is_readable());
+    assert_int_not_equal(postern_timeout(door), 0);
+    assert_int_equal(read_all(stream, buffer, sizeof buffer), 1);
+    postern_close(stream);
 }
 
 /* A stream that has nothing to do any more does not hold a drain up, though it was not closed. */
@@ -475,6 +504,40 @@ static void test_a_child_leaves_it_alone(void **state)
     postern_close(stream);
 }
 
+/* Has what a child inherits, but for the server's end, until `until` is closed. */
+static void stay(int until)
+{
+    for (int i = 0; i < SERVER_PEERS; i++) {
+        close(server.peers[i].fd);
+    }
+    server_leave(read(until, &(char){0}, 1) == 0);
+}
+
+/* A socket that a child has, too, is still there when it was closed here. */
+static void test_a_child_keeps_no_lost_session(void **state)
+{
+    int until[2], status;
+    pid_t child;
+
+    (void)state;
+    connect_door();
+    assert_int_equal(pipe(until), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        close(until[1]);
+        stay(until[0]);
+    }
+    server_cut(&server);
+    TURN_UNTIL(postern_ping(door, 0, NULL, NULL) == -ENOTCONN);
+    TURN_A_WHILE();
+    assert_false(is_readable());
+    close(until[1]);
+    close(until[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 static void test_versions(void **state)
 {
     char version[32];
@@ -505,6 +568,7 @@ int main(void)
         TEST(test_where_it_leads_without_an_address),
         TEST(test_comes_back_after_a_loss),
         TEST(test_is_lost_after_its_streams),
+        TEST(test_is_quiet_once_it_is_lost),
         TEST(test_drains_past_what_is_over),
         TEST(test_is_told_why_it_was_lost),
         TEST(test_goes_elsewhere_when_the_daemon_drains),
@@ -517,6 +581,7 @@ int main(void)
         TEST(test_ping),
         TEST(test_a_daemon_that_hangs_is_lost),
         TEST(test_a_child_leaves_it_alone),
+        TEST(test_a_child_keeps_no_lost_session),
         cmocka_unit_test(test_versions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
