@@ -24,6 +24,20 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
+/* What is left of a principal that was deleted is one to a policy, but nobody that may be asked about. */
+static bool is_somebody(const char *principal)
+{
+    char account[IAM_ACCOUNT_DIGITS + 1];
+
+    return strcmp(principal, "*") == 0 ||
+           (iam_principal_valid(principal) && iam_principal_account(principal, account));
+}
+
+static bool is_instance(const char *id)
+{
+    return strncmp(id, "i-", 2) == 0 && id[2] != '\0' && id[2 + strspn(id + 2, "0123456789abcdef")] == '\0';
+}
+
 /* Returns what the value ought to have been, or NULL when it was taken. */
 static const char *take_option(int option, struct policy_arguments *arguments)
 {
@@ -36,8 +50,7 @@ static const char *take_option(int option, struct policy_arguments *arguments)
         return NULL;
     case OPTION_PRINCIPAL:
         arguments->principal = optarg;
-        return iam_principal_valid(optarg) ? NULL
-                                           : "--principal wants an account's number, or an ARN in full";
+        return is_somebody(optarg) ? NULL : "--principal wants an account's number, or an ARN in full";
     case OPTION_ACTION:
         arguments->actions = optarg;
         return NULL;
@@ -48,9 +61,8 @@ static const char *take_option(int option, struct policy_arguments *arguments)
                    : "--role-arn wants arn:aws:iam::ACCOUNT:role/NAME";
     case OPTION_INSTANCE:
         arguments->instance = optarg;
-        return strncmp(optarg, "i-", 2) == 0 && optarg[2 + strspn(optarg + 2, "0123456789abcdef")] == '\0'
-                   ? NULL
-                   : "--instance-id wants an instance's id, such as i-0123456789abcdef0";
+        return is_instance(optarg) ? NULL
+                                   : "--instance-id wants an instance's id, such as i-0123456789abcdef0";
     default:
         arguments->allow_debug = true;
         return NULL;

@@ -186,6 +186,8 @@ static void test_usage(void **state)
         {{"kms", "--measurements", "x", "--role-arn", "111122223333"}, "--role-arn wants"},
         {{"kms", "--measurements", "x", "--role-arn", "x:role/y"}, "--role-arn wants"},
         {{"kms", "--measurements", "x", "--instance-id", "0123"}, "--instance-id wants"},
+        {{"explain", "x", "--principal", "AROAEXAMPLEEXAMPLE"}, "--principal wants"},
+        {{"kms", "--measurements", "x", "--instance-id", "i-"}, "--instance-id wants"},
         {{"kms", "--measurements", "x", "--instance-id", "i-xyz"}, "--instance-id wants"},
         {{"kms", "--measurements", "x", "--principal", ROLE, "--pcr", "0,32"}, "--pcr wants numbers"},
         {{"kms", "--measurements", "x", "--principal", ROLE, "--pcr", "0,"}, "--pcr wants numbers"},
