@@ -40,7 +40,6 @@ struct door_job {
     unsigned id;
     int fd;
     bool inherited;
-    uint64_t deadline_ms; /* draining */
 };
 
 static void discard(struct door_job *order)
@@ -133,8 +132,8 @@ static void run_close(struct worker *worker, struct job *job)
 
 static void run_drain(struct worker *worker, struct job *job)
 {
-    struct door_job *order = CONTAINER_OF(job, struct door_job, job);
     struct door *door, *next;
+    (void)job;
     for (door = LIST_FIRST(&worker->doors); door != NULL; door = next) {
         next = LIST_NEXT(door, link);
         door->draining = true;
@@ -143,12 +142,18 @@ static void run_drain(struct worker *worker, struct job *job)
         }
     }
     worker->draining = true;
-    worker->drain_by = loop_now(&worker->loop) + order->deadline_ms;
+    worker->drain_by = loop_now(&worker->loop) + worker->drain_ms;
     streams_drain(worker);
     deliveries_drain(&worker->deliveries);
-    sessions_drain(worker, order->deadline_ms);
+    sessions_drain(worker, worker->drain_ms);
     worker_done(worker);
-    discard(order);
+}
+
+void door_order_drain(struct worker *worker, uint64_t deadline_ms)
+{
+    worker->drain.run = run_drain;
+    worker->drain_ms = deadline_ms;
+    worker_order(worker, &worker->drain);
 }
 
 static struct door_job *make(void (*run)(struct worker *, struct job *), int fd, struct rules *rules,
@@ -197,13 +202,4 @@ struct job *door_job_adopt(struct rules *rules)
 struct job *door_job_close(int fd)
 {
     return job_of(make(run_close, fd, NULL, 0));
-}
-
-struct job *door_job_drain(uint64_t deadline_ms)
-{
-    struct door_job *order = make(run_drain, -1, NULL, 0);
-    if (order != NULL) {
-        order->deadline_ms = deadline_ms;
-    }
-    return job_of(order);
 }

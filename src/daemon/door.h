@@ -1,6 +1,7 @@
 /*
  * Doors: a listener as one worker runs it. The main thread opens, changes and closes them by jobs, made
- * beforehand so that a reload which lacks the memory fails before anything has changed. Each is posted by worker_order().
+ * beforehand so that a reload which lacks the memory fails before anything has changed. Each is posted by worker_order(). The
+ * drain's is part of the worker, since it has to come without memory, too.
  */
 #ifndef POSTERN_DAEMON_DOOR_H
 #define POSTERN_DAEMON_DOOR_H
@@ -37,8 +38,8 @@ struct job *door_job_close(int fd) MUST_CHECK;
 
 /* Before the end, which is so far away: doors on sockets of our own go on to refuse callers, with the reason. Those
  * on systemd's are closed, and their callers wait in the backlog for the next process. Sessions and log streams are
- * told. */
-struct job *door_job_drain(uint64_t deadline_ms) MUST_CHECK;
+ * told. Once in a worker's life. */
+void door_order_drain(struct worker *worker, uint64_t deadline_ms);
 
 /* For a job that is not posted after all. NULL is harmless. */
 void door_job_discard(struct job *job);

@@ -83,16 +83,6 @@ static void on_deadline(uv_timer_t *timer)
     uv_stop(&server->loop);
 }
 
-static void post_drain(struct server *server, uint64_t deadline_ms)
-{
-    for (unsigned i = 0; i < server->workers.count; i++) {
-        struct job *job = door_job_drain(deadline_ms);
-        if (job != NULL) {
-            worker_order(&server->workers.workers[i], job);
-        }
-    }
-}
-
 void server_drain(struct server *server, uint64_t deadline_ms)
 {
     char status[256];
@@ -103,7 +93,9 @@ void server_drain(struct server *server, uint64_t deadline_ms)
     }
     server->state = SERVER_DRAINING;
     /* Before it is told: whoever reads that a drain began is not to find a door open. */
-    post_drain(server, wait);
+    for (unsigned i = 0; i < server->workers.count; i++) {
+        door_order_drain(&server->workers.workers[i], wait);
+    }
     bool done = server_await_orders(server, &late);
     server_status_line(server, status, sizeof status);
     notify_stopping(status);

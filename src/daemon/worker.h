@@ -72,7 +72,8 @@ struct worker {
     counter ping, pong;      /* see worker_busy_ms() */
     counter pinged_at_ms;
     _Atomic(const char *) route; /* the route that was last worked on, for the report of a stall */
-    struct job stop;
+    struct job stop, drain;      /* these two cannot fail for want of memory */
+    uint64_t drain_ms;           /* main thread's until `drain` is posted */
 };
 
 /* All workers, and what they share. */

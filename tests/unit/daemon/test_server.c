@@ -1,6 +1,7 @@
 /* The daemon's life: start, drain, end, and the watchdog meanwhile. */
 #include "daemon/server.h"
 
+#include "fault.h"
 #include "loopback.h"
 #include "server_bench.h"
 #include <setjmp.h>
@@ -119,6 +120,23 @@ static void test_the_deadline_ends_what_is_left(void **state)
     assert_int_equal(run_server(hold_and_drain), 0);
     assert_true(recv(held, &data, 1, 0) < 0);
     assert_int_equal(errno, ECONNRESET);
+    close(held);
+}
+
+static void hold_and_drain_without_memory(void)
+{
+    hold_a_stream();
+    fault_arm(FAULT_MEMORY | FAULT_STICKY, 1);
+    server_drain(bench.server, 150);
+    (void)fault_disarm();
+    assert_draining(150);
+}
+
+static void test_a_drain_needs_no_memory(void **state)
+{
+    (void)state;
+    write_config("a", bench.admin_line);
+    assert_int_equal(run_server(hold_and_drain_without_memory), 0);
     close(held);
 }
 
@@ -286,6 +304,7 @@ int main(void)
         cmocka_unit_test(test_without_callbacks_the_log_tells),
         cmocka_unit_test(test_what_cannot_be_bound_stops_the_start),
         cmocka_unit_test(test_the_deadline_ends_what_is_left),
+        cmocka_unit_test(test_a_drain_needs_no_memory),
         cmocka_unit_test(test_the_last_stream_ends_the_drain),
         cmocka_unit_test(test_a_second_signal_exits_at_once),
         cmocka_unit_test(test_the_watchdog_hears_as_long_as_all_workers_turn),

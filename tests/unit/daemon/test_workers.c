@@ -282,9 +282,7 @@ static void test_a_drain_while_connections_arrive(void **state)
     clients_start(0);
     await_some(&bench.answered);
     for (unsigned i = 0; i < 3; i++) {
-        struct job *job = door_job_drain(1000);
-        assert_non_null(job);
-        worker_order(&bench.set.workers[i], job);
+        door_order_drain(&bench.set.workers[i], 1000);
     }
     atomic_store(&bench.set.draining, true);
     await_some(&bench.failed); /* refused, and told so */
@@ -334,12 +332,11 @@ static void test_a_drain_closes_what_was_inherited(void **state)
     (void)state;
     start(2);
     int fd = door_socket(&port), kept = dup(fd);
-    struct job *open = door_job_open(fd, true, bench.rules, 0), *drain = door_job_drain(1000);
+    struct job *open = door_job_open(fd, true, bench.rules, 0);
     assert_non_null(open);
-    assert_non_null(drain);
     worker_order(&bench.set.workers[1], open);
     assert_true(ping(port));
-    worker_order(&bench.set.workers[1], drain);
+    door_order_drain(&bench.set.workers[1], 1000);
     wait_until_empty();
     worker_set_stop(&bench.set);
     bench.port = port;
