@@ -11,7 +11,8 @@
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
-/* The object of `type` whose field `member` is at `pointer`. */
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+/* The object of `type` whose field `member` is at `pointer`; a pointer of another type than the field's does not compile. */
+#define CONTAINER_OF(pointer, type, member) \
+    ((type *)(void *)((char *)(1 ? (pointer) : &((type *)0)->member) - offsetof(type, member)))
 
 #endif

@@ -72,12 +72,12 @@ static void release_handle(struct dns_channel *channel)
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-    release_handle(CONTAINER_OF(handle, struct dns_channel, timer));
+    release_handle(CONTAINER_OF((uv_timer_t *)handle, struct dns_channel, timer));
 }
 
 static void on_watch_closed(uv_handle_t *handle)
 {
-    struct socket_watch *watch = CONTAINER_OF(handle, struct socket_watch, poll);
+    struct socket_watch *watch = CONTAINER_OF((uv_poll_t *)handle, struct socket_watch, poll);
     struct dns_channel *channel = watch->channel;
     free(watch);
     release_handle(channel);

@@ -219,7 +219,7 @@ static void send_answer(struct dns_fake *fake, const void *data, size_t length, 
 
 static void on_delayed_closed(uv_handle_t *handle)
 {
-    free(CONTAINER_OF(handle, struct dns_delayed, timer));
+    free(CONTAINER_OF((uv_timer_t *)handle, struct dns_delayed, timer));
 }
 
 static void drop_delayed(struct dns_fake *fake, unsigned i)
@@ -274,7 +274,7 @@ void dns_fake_hurry(struct dns_fake *fake)
 
 static void on_udp_alloc(uv_handle_t *handle, size_t size, uv_buf_t *ret)
 {
-    struct dns_fake *fake = CONTAINER_OF(handle, struct dns_fake, udp);
+    struct dns_fake *fake = CONTAINER_OF((uv_udp_t *)handle, struct dns_fake, udp);
     (void)size;
     *ret = uv_buf_init(fake->packet, sizeof(fake->packet));
 }
@@ -304,7 +304,7 @@ static void on_udp(uv_udp_t *udp, ssize_t length, const uv_buf_t *buffer, const 
 
 static void on_client_closed(uv_handle_t *handle)
 {
-    free(CONTAINER_OF(handle, struct dns_client, tcp));
+    free(CONTAINER_OF((uv_tcp_t *)handle, struct dns_client, tcp));
 }
 
 static void drop_client(struct dns_client *client)
@@ -319,7 +319,7 @@ static void drop_client(struct dns_client *client)
 
 static void on_tcp_alloc(uv_handle_t *handle, size_t size, uv_buf_t *ret)
 {
-    struct dns_client *client = CONTAINER_OF(handle, struct dns_client, tcp);
+    struct dns_client *client = CONTAINER_OF((uv_tcp_t *)handle, struct dns_client, tcp);
     (void)size;
     *ret = uv_buf_init(client->data + client->length, (unsigned)(sizeof(client->data) - client->length));
 }
@@ -348,7 +348,7 @@ static void write_answer(struct dns_client *client, const struct answer *answer)
 static void on_tcp(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
 {
     static struct answer answer;
-    struct dns_client *client = CONTAINER_OF(stream, struct dns_client, tcp);
+    struct dns_client *client = CONTAINER_OF((uv_tcp_t *)stream, struct dns_client, tcp);
     const unsigned char *data = (const unsigned char *)client->data;
     unsigned delay_ms;
 
@@ -370,7 +370,7 @@ static void on_tcp(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
 
 static void on_connection(uv_stream_t *server, int status)
 {
-    struct dns_fake *fake = CONTAINER_OF(server, struct dns_fake, tcp);
+    struct dns_fake *fake = CONTAINER_OF((uv_tcp_t *)server, struct dns_fake, tcp);
     struct dns_client *client = calloc(1, sizeof(*client));
     unsigned i = 0;
 
