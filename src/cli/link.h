@@ -1,8 +1,8 @@
 /*
  * The connection to the daemon (client/connection.h) on the client's loop.
  *
- * Lifetimes: the caller embeds the link. Its events come from the loop, and from cli_link_flush(); what may be called inside of them
- * is as connection.h says. cli_link_release() gives up all streams, without an event.
+ * Lifetimes: the caller embeds the link. Its events come from the loop; what may be called inside of them is as connection.h says.
+ * cli_link_release() gives up all streams, without an event.
  */
 #ifndef POSTERN_CLI_LINK_H
 #define POSTERN_CLI_LINK_H

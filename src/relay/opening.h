@@ -1,8 +1,9 @@
 /*
- * The opening of a relay: from the accepted socket to a connected destination. Private to src/relay.
+ * The opening of a relay: what it needs until it has a connected destination, and no longer. Private to src/relay.
  *
- * opening_start() reads the ClientHello if the route looks at one, chooses the destination, and dials it.
- * It ends in exactly one call of `done`, unless opening_cancel() comes first; after either it is gone.
+ * The relay owns it, and frees it once it is open or has ended. If the route looks at a ClientHello, opening_read_hello() takes
+ * it in as it comes, and keeps every byte; opening_dial() chooses the destination, and tells of it by its callback, once and later,
+ * unless opening_free() comes first.
  */
 #ifndef POSTERN_RELAY_OPENING_H
 #define POSTERN_RELAY_OPENING_H

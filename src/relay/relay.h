@@ -1,10 +1,10 @@
 /*
  * A relay: one stream through a `relay` route, to its end: from an accepted socket, or from a channel of a framed session.
  *
- *     START -> [HELLO] -> DIALING -> OPEN -> HALF_CLOSED -> ENDED
+ *     [HELLO] -> DIALING -> OPEN -> HALF_CLOSED -> ENDED
  *
- *     START -> TALKING -> DIALING -> TALKING -> HELLO -> OPEN ...     a tunnel
- *                    \-> ENDED                                         or none: left()
+ *     TALKING -> DIALING -> TALKING -> HELLO -> OPEN ...     a tunnel
+ *           \-> ENDED                                         or none: left()
  *
  * HELLO is there for routes that look at the ClientHello: the client's first bytes are kept until it is
  * whole, its name is judged, and they are replayed to the destination untouched. From OPEN on two flows

@@ -11,8 +11,8 @@
  * - After anything was called, ask session_has_output(), and write what session_send() gives; the order of its bytes is
  *   the order of the wire.
  * - Always read. Credit is what bounds memory, not a connection that is left unread.
- * - Events come from within session_receive(), session_receive_end(), session_send() and session_tick(), and from nowhere
- *   else. An event may call anything of this header and of channel.h but these four and session_free(). No event
+ * - Events come from within session_receive(), session_receive_end(), session_send(), session_send_pieces() and session_tick(), and
+ *   from nowhere else. An event may call anything of this header and of channel.h but these five and session_free(). No event
  *   comes from within another.
  * - When session_is_over(), write what session_send() still gives, shut the connection down for writing, read it to its
  *   end within some seconds, and close it.

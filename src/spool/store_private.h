@@ -6,7 +6,7 @@
 #include "spool/store.h"
 #include <sqlite3.h>
 
-/* As read_record() expects them. The length of the head does not read the head. */
+/* As store_read() expects them. The length of the head does not read the head. */
 #define STORE_COLUMNS                                                                                        \
     "id, route, enclave, key, state, attempts, next_at, since, created_at, size, file, digest, sum, cause, " \
     "length(head)"
