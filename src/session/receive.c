@@ -86,7 +86,8 @@ static void receive_goaway(struct session *session, const struct frame *frame)
         receive_breach(session, CODE_PROTOCOL, "H-2: the first frame is not HELLO");
     } else if (goaway.last_stream < last_own_id(session)) {
         receive_breach(session, CODE_PROTOCOL, "G-4: a GOAWAY without an error that leaves out a stream");
-    } else if (session->peer_warned && goaway.last_stream == session->peer_last) {
+    } else if (session->peer_warned && (session->peer_final || goaway.last_stream == session->peer_last)) {
+        session->peer_last = goaway.last_stream;
         receive_noise(session);
     } else {
         session->peer_last = goaway.last_stream;

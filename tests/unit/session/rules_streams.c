@@ -410,6 +410,15 @@ static void many_late(struct peer *peer)
     }
 }
 
+static void many_final_goaways(struct peer *peer)
+{
+    peer_open(peer, "kms");
+    for (unsigned i = 0; !session_is_over(peer->session); i++) {
+        assert_in_range(i, 0, 30);
+        put_goaway(peer, 1000 - i, CODE_NO_ERROR, NULL);
+    }
+}
+
 const struct rule_row rules_of_streams[] = {
     {"S-1", ids_of_ours, false},
     {"S-2", id_left_out, false},
@@ -462,5 +471,6 @@ const struct rule_row rules_of_streams[] = {
     {"L-4", many_small_stream_grants, false},
     {"L-4", many_small_grants, false},
     {"L-4", many_late, false},
+    {"L-4", many_final_goaways, false},
     {NULL, NULL, false},
 };
