@@ -6,6 +6,7 @@
  */
 #include "daemon/spool_admin.h"
 
+#include "base/error.h"
 #include "daemon/spool_json.h"
 #include <errno.h>
 #include <jansson.h>
@@ -263,8 +264,18 @@ static void on_retried(void *arg, int result, uint64_t count, const struct error
 {
     struct ask *ask = arg;
     const char *route = spool_call_route(ask->call);
+    struct error late;
+    int rv = 0;
     if (result == 0 && ask->keeper->probe != NULL && (route != NULL || ask->all)) {
-        ask->keeper->probe(ask->keeper->data, route);
+        rv = ask->keeper->probe(ask->keeper->data, route);
+    }
+    if (rv != 0) {
+        result =
+            error_errno(&late, rv,
+                        "%llu record%s ready to be delivered, but a route that is held does not probe its "
+                        "upstream before its time",
+                        (unsigned long long)count, count == 1 ? " is" : "s are");
+        err = &late;
     }
     on_altered(ask, result, count, err);
 }

@@ -27,8 +27,8 @@ struct spool_keeper {
     const struct counters *counters; /* the server's to set; NULL: none are kept */
 
     /* The server's to set: has whoever delivers for the route (NULL: for any) probe its upstream at once, if that is held. NULL: nobody
-     * delivers. */
-    void (*probe)(void *data, const char *route);
+     * delivers. Returns 0, or a negative errno value if some were not told. */
+    int (*probe)(void *data, const char *route);
     void *data;
 
     uv_async_t wake;

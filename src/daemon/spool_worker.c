@@ -2,6 +2,7 @@
 #include "daemon/spool_worker.h"
 
 #include "base/log.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -173,19 +174,22 @@ static void run_probe(struct worker *worker, struct job *job)
     free(order);
 }
 
-void spool_workers_probe(void *workers, const char *route)
+int spool_workers_probe(void *workers, const char *route)
 {
     struct worker_set *set = workers;
+    int rv = 0;
     for (unsigned i = 0; i < set->count; i++) {
         if (route != NULL && !deliveries_owns(route, i, set->count)) {
             continue;
         }
         struct probe_job *order = calloc(1, sizeof *order);
         if (order == NULL) {
-            return;
+            rv = -ENOMEM;
+            continue;
         }
         order->job.run = run_probe;
         memcpy(order->route, route != NULL ? route : "", route != NULL ? strnlen(route, CONFIG_NAME_MAX) : 0);
         worker_post(&set->workers[i], &order->job);
     }
+    return rv;
 }

@@ -14,7 +14,8 @@ void spool_worker_init(struct worker *worker, unsigned workers);
 /* Goes by these rules from now on. */
 void spool_worker_adopt(struct worker *worker, struct rules *rules);
 
-/* Main thread, with the struct worker_set: see `probe` of spool_keeper.h. Without memory, routes are probed when it is time. */
-void spool_workers_probe(void *workers, const char *route);
+/* Main thread, with the struct worker_set: see `probe` of spool_keeper.h. A worker that is not told for want of memory probes its routes when it
+ * is time. */
+int spool_workers_probe(void *workers, const char *route);
 
 #endif

@@ -295,6 +295,27 @@ static void changes(void **state)
     expect(world, "GET", "/spool/drop", 405, "POST");
 }
 
+static int probe_result;
+
+static int probe(void *data, const char *route)
+{
+    (void)data;
+    (void)route;
+    return probe_result;
+}
+
+static void a_retry_probes_what_is_held(void **state)
+{
+    struct world *world = *state;
+    open_spool(world);
+    world->server.spool.probe = probe;
+    keep(world, "results", HEAD, "hello");
+    probe_result = 0;
+    expect(world, "POST", "/spool/retry?all=yes", 200, "{\"changed\":");
+    probe_result = -ENOMEM;
+    expect(world, "POST", "/spool/retry?all=yes", 500, "does not probe its upstream before its time: ");
+}
+
 /* Whoever goes before the answer leaves nothing behind; the sanitizers see to it. */
 static void operators_may_leave(void **state)
 {
@@ -401,6 +422,7 @@ int main(void)
         WITH_WORLD(the_status_says_why_there_is_none),
         WITH_WORLD(lists_and_records),
         WITH_WORLD(changes),
+        WITH_WORLD(a_retry_probes_what_is_held),
         WITH_WORLD(operators_may_leave),
         WITH_WORLD(figures),
         WITH_WORLD(one_that_cannot_be_opened),

@@ -7,6 +7,7 @@
 
 #include "daemon/admission.h"
 #include "daemon/door.h"
+#include "daemon/spool_worker.h"
 #include "daemon_bench.h"
 #include "fault.h"
 #include "loopback.h"
@@ -346,6 +347,18 @@ static void test_a_drain_closes_what_was_inherited(void **state)
     release();
 }
 
+/* The others are told all the same. */
+static void test_a_probe_that_a_worker_cannot_be_told_of(void **state)
+{
+    (void)state;
+    start(2);
+    fault_arm(FAULT_MEMORY, 1);
+    assert_int_equal(spool_workers_probe(&bench.set, NULL), -ENOMEM);
+    assert_int_equal(fault_disarm(), 1);
+    assert_int_equal(spool_workers_probe(&bench.set, NULL), 0);
+    release();
+}
+
 static uv_sem_t let_go;
 static atomic_uint hanging;
 
@@ -499,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_a_drain_while_connections_arrive),
         cmocka_unit_test(test_a_caller_shed_by_a_door),
         cmocka_unit_test(test_a_drain_closes_what_was_inherited),
+        cmocka_unit_test(test_a_probe_that_a_worker_cannot_be_told_of),
         cmocka_unit_test(test_a_worker_that_hangs_is_seen),
         cmocka_unit_test(test_a_stop_that_is_seen_before_its_wake_up),
         cmocka_unit_test(test_faults),
