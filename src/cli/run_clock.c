@@ -318,6 +318,11 @@ void run_clock_start(struct run_clock *clock, struct cli_loop *loop, struct run_
     if (clock->settings->clock == SETTINGS_CLOCK_OFF) {
         return;
     }
+    if (!wire && !clock->known && clock->settings->clock == SETTINGS_CLOCK_SET) {
+        tell(clock->told,
+             "clock: cannot be kept right: nobody tells the time; give `time` a route of the type "
+             "`time`, or see that `ptp` or `nsm` is a device that is there");
+    }
     if (wire) {
         run_stream_init(&clock->stream, wire, &stream_ops, clock->settings->time, NULL);
     }

@@ -164,6 +164,35 @@ static void test_watching_changes_nothing(void **state)
     assert_int_equal(sets, 0);
 }
 
+static void begin_without_route(struct nsm *nsm)
+{
+    run_clock_init(&clock_, &settings, nsm, &bench.tell);
+    run_clock_start(&clock_, &bench.loop, NULL);
+}
+
+static void test_nobody_to_ask(void **state)
+{
+    (void)state;
+    begin_without_route(NULL);
+    assert_true(run_bench_told(&bench, "clock: cannot be kept right: nobody tells the time"));
+    WAIT_FOR(&bench.loop, ptp_asked >= 3);
+    assert_false(clock_.known);
+}
+
+static void test_somebody_to_ask_is_enough(void **state)
+{
+    (void)state;
+    begin_without_route(NSM);
+    run_clock_stop(&clock_);
+    ptp_code = 0;
+    begin_without_route(NULL);
+    run_clock_stop(&clock_);
+    ptp_code = -ENOENT;
+    settings.clock = SETTINGS_CLOCK_WATCH; /* as it is where nothing is said */
+    begin_without_route(NULL);
+    assert_false(run_bench_told(&bench, "clock: "));
+}
+
 static void test_off_is_off(void **state)
 {
     (void)state;
@@ -368,15 +397,6 @@ static void test_an_nsm_that_fails(void **state)
     WAIT_FOR(&bench.loop, firsts == 1);
 }
 
-static void test_nobody_to_ask(void **state)
-{
-    (void)state;
-    run_clock_init(&clock_, &settings, NULL, &bench.tell);
-    run_clock_start(&clock_, &bench.loop, NULL);
-    WAIT_FOR(&bench.loop, ptp_asked >= 3);
-    assert_false(clock_.known);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -386,6 +406,8 @@ int main(void)
         TEST(test_it_is_asked_as_soon_as_there_is_a_session),
         TEST(test_a_clock_that_is_right_is_left_alone),
         TEST(test_watching_changes_nothing),
+        TEST(test_nobody_to_ask),
+        TEST(test_somebody_to_ask_is_enough),
         TEST(test_off_is_off),
         TEST(test_a_clock_that_may_not_be_set),
         TEST(test_a_parent_that_jumps),
@@ -403,7 +425,6 @@ int main(void)
         TEST(test_a_ptp_clock_that_fails_is_told_and_the_parent_asked),
         TEST(test_the_nsm_sets_the_clock_and_binds_the_parent),
         TEST(test_an_nsm_that_fails),
-        TEST(test_nobody_to_ask),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
