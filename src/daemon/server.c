@@ -274,14 +274,17 @@ static int start_handles(struct server *server)
     return 0;
 }
 
-static int start_signals(struct server *server)
+static int start_signals(struct server *server, struct error *err)
 {
     signal(SIGPIPE, SIG_IGN);
     int rv = uv_signal_start(&server->hangup, on_hangup, SIGHUP);
     if (rv == 0) {
         rv = uv_signal_start(&server->terminate, on_terminate, SIGTERM);
     }
-    return rv != 0 ? rv : uv_signal_start(&server->interrupt, on_terminate, SIGINT);
+    if (rv == 0) {
+        rv = uv_signal_start(&server->interrupt, on_terminate, SIGINT);
+    }
+    return rv == 0 ? 0 : error_errno(err, rv, "cannot watch for SIGHUP, SIGTERM and SIGINT");
 }
 
 static void close_handles(struct server *server)
@@ -337,14 +340,14 @@ static int start(struct server *server, struct error *err)
     struct text verdict = TEXT_INIT;
     struct config *config = server->options->config;
     int rv = activation_take_over(&server->activation);
-    if (rv == 0) {
-        rv = start_signals(server);
-    }
     if (rv != 0) {
-        config_unref(config);
-        return error_errno(err, rv, "cannot start");
+        error_errno(err, rv, "cannot take over systemd's sockets");
+    } else {
+        rv = start_signals(server, err);
     }
-    rv = start_workers(server, config, err);
+    if (rv == 0) {
+        rv = start_workers(server, config, err);
+    }
     if (rv != 0) {
         config_unref(config);
         return rv;
@@ -398,41 +401,44 @@ static void release(struct server *server)
     counters_release(&server->counters);
 }
 
-static struct server *server_new(const struct server_options *options)
+static int server_new(const struct server_options *options, struct server **ret, struct error *err)
 {
     struct server *server = calloc(1, sizeof *server);
     if (server == NULL) {
-        return NULL;
+        return error_errno(err, -ENOMEM, "cannot make the main loop");
     }
     server->options = options;
     server->state = SERVER_STARTING;
     server->began_ns = uv_hrtime();
     server->orders_ms = ORDERS_MS;
     counters_init(&server->counters);
-    if (start_handles(server) != 0) {
+    int rv = start_handles(server);
+    if (rv != 0) {
         counters_release(&server->counters);
         free(server);
-        return NULL;
+        return error_errno(err, rv, "cannot make the main loop");
     }
-    return server;
+    *ret = server;
+    return 0;
 }
 
 int server_run(const struct server_options *options)
 {
     struct error err = ERROR_INIT;
+    struct server *server;
     hold_standard_descriptors();
     if (log_open(STDERR_FILENO, options->config->log_level, options->config->log_format) != 0) {
         fprintf(stderr, "posternd: cannot start the log's thread\n");
     }
     raise_descriptor_limit(options->config);
-    struct server *server = server_new(options);
-    if (server == NULL) {
+    int rv = server_new(options, &server, &err);
+    if (rv != 0) {
         config_unref(options->config);
-        tell_start_failed(options, "cannot make the main loop: out of memory or descriptors");
+        tell_start_failed(options, err.text);
         log_close();
         return 1;
     }
-    int rv = start(server, &err);
+    rv = start(server, &err);
     if (rv == 0) {
         become_ready(server);
         (void)uv_run(&server->loop, UV_RUN_DEFAULT);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <signal.h>
+#include <string.h>
 
 static struct config *fault_config;
 
@@ -74,6 +75,26 @@ static void test_faults_at_the_start_and_the_end(void **state)
     config_unref(fault_config);
 }
 
+/* What happened, in the system's words, and to what. */
+static void test_a_start_that_fails_says_at_what(void **state)
+{
+    bool loop = false, signals = false;
+    (void)state;
+    write_config("a", bench.admin_line);
+    fault_config = load_config();
+    unsigned long hits = 1;
+    for (unsigned long nth = 1; hits > 0; nth++) {
+        fault_arm(FAULT_OWN, nth);
+        start_and_stop(NULL);
+        hits = fault_disarm();
+        loop = loop || strstr(bench.failure, "cannot make the main loop: Too many open files") != NULL;
+        signals =
+            signals || strstr(bench.failure, "cannot watch for SIGHUP, SIGTERM and SIGINT: Invalid") != NULL;
+    }
+    assert_true(loop && signals);
+    config_unref(fault_config);
+}
+
 static void test_faults_in_a_reload(void **state)
 {
     (void)state;
@@ -91,6 +112,7 @@ int main(void)
     loopback_spare_libuv();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_faults_at_the_start_and_the_end),
+        cmocka_unit_test(test_a_start_that_fails_says_at_what),
         cmocka_unit_test(test_faults_in_a_reload),
     };
     return cmocka_run_group_tests(tests, server_bench_open, server_bench_close);
