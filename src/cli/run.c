@@ -9,6 +9,7 @@
 #include "init/machine.h"
 #include "nsm/nsm.h"
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,14 +29,25 @@ static const struct option options[] = {
 
 /* ---- What is told ---- */
 
+/* A pipe that is ready takes a line as short as ours whole, so that init never waits for whoever reads it. */
+static bool takes_a_line(int fd)
+{
+    struct pollfd wanted = {.fd = fd, .events = POLLOUT};
+
+    return poll(&wanted, 1, 0) > 0 && (wanted.revents & POLLOUT) != 0;
+}
+
 /* In one piece, so that lines of the app's do not come between. What standard error does not take is lost. */
 static void on_console(void *user UNUSED, const char *text)
 {
     char line[TELL_MAX + 16];
     int length = snprintf(line, sizeof line, "postern: %s\n", text);
-    ssize_t ignored = write(STDERR_FILENO, line, (size_t)length);
 
-    (void)ignored;
+    if (takes_a_line(STDERR_FILENO)) {
+        ssize_t ignored = write(STDERR_FILENO, line, (size_t)length);
+
+        (void)ignored;
+    }
 }
 
 static void on_told(void *user, const char *text)

@@ -95,6 +95,19 @@ def test_programs_that_cannot_be_started(run, folder):
     assert one.wait() == 127 and "cannot go to /no/such/folder" in one.err()
 
 
+def test_nobody_reads_what_is_told(folder):
+    """A console that takes no more must not stop what is told there, nor the app that init looks after."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    with open(reader, "rb"), open(writer, "wb"):
+        one = subprocess.run([POSTERN, "run", "--", *script("exit 3")], stderr=writer, timeout=PATIENCE, check=False)
+    assert one.returncode == 3
+
+
 def test_settings_from_a_file(run, folder):
     config = folder / "run.conf"
     config.write_text(f"# for the app\nenv = GREETING = hello\nenv = OTHER=there\nchdir = {folder}\n")
