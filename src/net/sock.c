@@ -113,6 +113,15 @@ bool sock_is_other_file(const struct addr *addr)
     return path != NULL && lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode);
 }
 
+static const char *denied_advice(enum addr_kind kind)
+{
+    return kind == ADDR_UNIX || kind == ADDR_HYBRID
+               ? "; this user may not make a socket in that directory"
+               : "; a port below 1024 needs CAP_NET_BIND_SERVICE, which posternd's unit does not give: a "
+                 "systemd "
+                 "socket unit hands it over, with the listener's name as its FileDescriptorName=";
+}
+
 static const char *bind_advice(const struct addr *addr, int code)
 {
     switch (code) {
@@ -129,7 +138,7 @@ static const char *bind_advice(const struct addr *addr, int code)
                                         : "; this machine does not have that address";
     case -EACCES:
     case -EPERM:
-        return "; ports below 1024 need CAP_NET_BIND_SERVICE, and a unix socket a directory it may write to";
+        return denied_advice(addr->kind);
     case -EAFNOSUPPORT:
         return "; this kernel has no support for that family, or a seccomp filter hides it";
     case -ENOENT:

@@ -69,7 +69,7 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
 
 int __wrap_bind(int fd, const struct sockaddr *address, socklen_t size)
 {
-    if (address->sa_family != AF_VSOCK) {
+    if (address->sa_family != AF_VSOCK && vsock.bind_answer == 0) {
         return __real_bind(fd, address, size);
     }
     struct sockaddr_un any = {.sun_family = AF_UNIX}; /* the kernel picks an abstract name */
@@ -367,6 +367,16 @@ static void test_errors_say_what_to_do(void **state)
     assert_refuses(&name, -EINVAL, "cannot listen at tcp://example.com:80");
 }
 
+static void test_what_may_not_be_bound(void **state)
+{
+    struct addr path = parse("unix://%s/shut", folder), port = parse("tcp://127.0.0.1:80");
+    (void)state;
+    vsock.bind_answer = EACCES;
+    assert_refuses(&path, -EACCES, "this user may not make a socket in that directory");
+    assert_refuses(&port, -EACCES, "a systemd socket unit hands it over");
+    vsock.bind_answer = 0;
+}
+
 static void test_vsock_errors_say_what_to_do(void **state)
 {
     static const struct {
@@ -583,6 +593,7 @@ int main(void)
         cmocka_unit_test(test_hybrid_listens_beside_its_path),
         cmocka_unit_test(test_a_full_backlog_of_a_unix_socket),
         cmocka_unit_test(test_errors_say_what_to_do),
+        cmocka_unit_test(test_what_may_not_be_bound),
         cmocka_unit_test(test_vsock_errors_say_what_to_do),
         cmocka_unit_test(test_what_a_failed_connect_means),
         cmocka_unit_test(test_vsock_options_before_connecting),
