@@ -67,6 +67,12 @@ static void log_began(struct session_record *record)
     log_end(&line);
 }
 
+/* An orderly end is of whoever said goodbye first. */
+static bool is_by_client(const struct session_record *record, const struct session_end *end)
+{
+    return end->by_peer || (end->code == CODE_NO_ERROR && !record->leaving);
+}
+
 static void log_ended(struct session_record *record, const struct session_end *end,
                       const struct session_stats *stats)
 {
@@ -75,7 +81,7 @@ static void log_ended(struct session_record *record, const struct session_end *e
     log_begin_limited(&line, &record->worker->log_ended, expected ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
                       "session ended");
     log_str(&line, "code", code_word(end->code));
-    log_str(&line, "by", end->by_peer ? "client" : "daemon");
+    log_str(&line, "by", is_by_client(record, end) ? "client" : "daemon");
     log_whose(record, &line);
     log_u64(&line, "streams", stats->accepted);
     log_u64(&line, "refused", record->refused);

@@ -26,7 +26,7 @@ def test_a_stream_and_its_books(framed, peer, transport):
         assert (ended["session"], ended["enclave"], ended["listener"]) == (number, "payroll", "in")
         assert (ended["bytes_in"], ended["bytes_out"]) == (5, 5)
     over = daemon.wait_event(event="session ended")
-    assert (over["code"], over["by"], over["session"], over["streams"], over["refused"]) == ("no_error", "daemon", number, 1, 0)
+    assert (over["code"], over["by"], over["session"], over["streams"], over["refused"]) == ("no_error", "client", number, 1, 0)
     assert (over["bytes_in"], over["bytes_out"], over["client"], over["level"]) == (5, 5, "test client", "info")
     metrics = daemon.metrics()
     assert metrics['postern_sessions_ended_total{code="no_error"}'] == 1
