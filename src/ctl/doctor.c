@@ -100,13 +100,20 @@ void doctor_next(struct doctor *doctor, const char *format, ...)
     text_release(&next);
 }
 
-void doctor_next_root(struct doctor *doctor, const char *why)
+const char *doctor_options(const struct doctor *doctor, char buffer[DOCTOR_OPTIONS_MAX])
 {
     const struct ctl *ctl = doctor->ctl;
     bool other = strcmp(ctl->config, CTL_CONFIG) != 0;
-    doctor_next(doctor, "sudo posternctl%s%s%s%s doctor%s%s", other ? " --config " : "",
-                other ? ctl->config : "", ctl->socket_given ? " --socket " : "",
-                ctl->socket_given ? ctl->socket : "", why[0] != '\0' ? "   # " : "", why);
+    snprintf(buffer, DOCTOR_OPTIONS_MAX, "%s%s%s%s", other ? " --config " : "", other ? ctl->config : "",
+             ctl->socket_given ? " --socket " : "", ctl->socket_given ? ctl->socket : "");
+    return buffer;
+}
+
+void doctor_next_root(struct doctor *doctor, const char *why)
+{
+    char options[DOCTOR_OPTIONS_MAX];
+    doctor_next(doctor, "sudo posternctl%s doctor%s%s", doctor_options(doctor, options),
+                why[0] != '\0' ? "   # " : "", why);
 }
 
 int doctor_heard(const char *words)

@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "ctl/ctl.h"
 #include <jansson.h>
+#include <limits.h>
 #include <stdint.h>
 
 /* The places on the host that are looked at. Tests have their own. */
@@ -45,6 +46,7 @@ struct doctor {
     json_t *status;                       /* NULL: the daemon does not answer */
     const struct doctor_process *process; /* once the daemon was looked at */
     json_t *checks; /* of all that was found: {"check", "subject", "verdict", "found", "next"} */
+    bool shut;      /* it is there, and does not let this user ask it */
     bool no_memory;
 };
 
@@ -59,6 +61,11 @@ void doctor_tell(struct doctor *doctor, enum finding finding, const char *check,
 
 /* The command to type next, for the finding told last. */
 void doctor_next(struct doctor *doctor, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#define DOCTOR_OPTIONS_MAX (2 * PATH_MAX + 32)
+
+/* " --config FILE --socket ADDRESS", as far as they were given. Into `buffer`, which is returned. */
+const char *doctor_options(const struct doctor *doctor, char buffer[DOCTOR_OPTIONS_MAX]);
 
 /* To look again as root, with the same options. `why` may be "". */
 void doctor_next_root(struct doctor *doctor, const char *why);

@@ -55,6 +55,7 @@ static void tell_unreachable(struct doctor *doctor, int r, const char *words)
         break;
     case -EACCES:
     case -EPERM:
+        doctor->shut = true;
         doctor_next(doctor, "sudo usermod -aG postern \"$USER\"   # then log in again");
         break;
     case -ETIMEDOUT:
@@ -181,12 +182,22 @@ static void check_file(struct doctor *doctor, const char *file)
     } else if (changed_since(&status, view_u64(doctor->status, "config/last_reload/time_s"))) {
         doctor_tell(doctor, FINDING_WARN, "reload", "", "%s was changed after the daemon read it", file);
         doctor_next(doctor, "posternctl reload");
-    } else if (stat(ours, &our_status) == 0 &&
-               (our_status.st_ino != status.st_ino || our_status.st_dev != status.st_dev)) {
+    } else if (stat(ours, &our_status) != 0 || our_status.st_ino != status.st_ino ||
+               our_status.st_dev != status.st_dev) {
         doctor_tell(doctor, FINDING_WARN, "reload", "", "the daemon reads %s, and not %s", file, ours);
         doctor_next(doctor, "posternctl --config %s doctor", file);
     } else {
-        doctor_tell(doctor, FINDING_OK, "reload", "", "the daemon has the file as it is");
+        doctor_tell(doctor, FINDING_OK, "reload", "", "the daemon has %s as it is", file);
+    }
+}
+
+/* A file that is valid was refused for what the host has not, which another look at it would not show. */
+static void tell_refused_next(struct doctor *doctor, const char *file)
+{
+    if (doctor->config != NULL && strcmp(file, doctor->ctl->config) == 0) {
+        doctor_next(doctor, "posternctl reload   # once that is mended");
+    } else {
+        doctor_next(doctor, "posternd --check --config %s && posternctl reload", file);
     }
 }
 
@@ -198,7 +209,7 @@ static void check_reload(struct doctor *doctor)
         const char *error = view_text(status, "config/last_reload/error");
         doctor_tell(doctor, FINDING_FAIL, "reload", "",
                     "the last one was refused, the one before is in force: %.*s", doctor_heard(error), error);
-        doctor_next(doctor, "posternd --check --config %s && posternctl reload", file);
+        tell_refused_next(doctor, file);
     } else {
         check_file(doctor, file);
     }

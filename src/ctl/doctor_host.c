@@ -55,6 +55,12 @@ static void tell_other_holder(struct doctor *doctor, const char *name, const cha
                               const struct holder *holder)
 {
     bool elsewhere = strcmp(holder->address, address) != 0 && holder->address[0] != '\0';
+    if (holder->pid == 0 && doctor->shut) {
+        doctor_tell(doctor, FINDING_SKIPPED, "listener", name,
+                    "%s is held by another user, most likely the daemon, which this user may not ask",
+                    address);
+        return;
+    }
     if (holder->pid == 0) {
         doctor_tell(doctor, FINDING_FAIL, "listener", name, "%s is held by a process of another user%s%s",
                     address, elsewhere ? ", which has " : "", elsewhere ? holder->address : "");
@@ -67,6 +73,11 @@ static void tell_other_holder(struct doctor *doctor, const char *name, const cha
     doctor_next(doctor, "ps -fp %d   # then stop it, or give the listener another address", holder->pid);
 }
 
+static bool has_directory(const struct addr *listen)
+{
+    return listen->kind != ADDR_TCP && listen->host[0] != '@';
+}
+
 static void tell_nobody(struct doctor *doctor, const char *name, const char *address,
                         const struct addr *listen)
 {
@@ -74,6 +85,9 @@ static void tell_nobody(struct doctor *doctor, const char *name, const char *add
         doctor_tell(doctor, FINDING_FAIL, "listener", name, "the daemon runs, but nobody listens at %s",
                     address);
         doctor_next(doctor, "posternctl reload && posternctl status");
+        if (has_directory(listen)) {
+            check_directory(doctor, name, listen);
+        }
         return;
     }
     if (sock_is_other_file(listen)) {
@@ -84,7 +98,7 @@ static void tell_nobody(struct doctor *doctor, const char *name, const char *add
         return;
     }
     doctor_tell(doctor, FINDING_OK, "listener", name, "%s is free", address);
-    if (listen->kind != ADDR_TCP && listen->host[0] != '@') {
+    if (has_directory(listen)) {
         check_directory(doctor, name, listen);
     }
 }

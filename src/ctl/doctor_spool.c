@@ -156,9 +156,12 @@ static void check_room(struct doctor *doctor, const char *path, uint64_t max_byt
 
 static void tell_damaged(struct doctor *doctor, const char *path, const char *words)
 {
+    char options[DOCTOR_OPTIONS_MAX];
     doctor_tell(doctor, FINDING_FAIL, "spool", path, "the database is damaged: %s", words);
-    doctor_next(doctor, "sudo cp -a %s %s.kept && sudo -u %s posternctl spool set-aside && posternctl reload",
-                path, path, doctor->host->user);
+    doctor_next(
+        doctor,
+        "sudo cp -a %s %s.kept && sudo -u %s posternctl spool set-aside --path %s && posternctl%s reload",
+        path, path, doctor->host->user, path, doctor_options(doctor, options));
 }
 
 /* The schema of the database that nobody has open, without a lock and without its log. */

@@ -56,8 +56,7 @@ static const char *words(int code)
     case -EIO:
         return "the disk failed to read, write or sync: see what the kernel said of it";
     case -EUCLEAN:
-        return "the database is damaged: stop the daemon, keep a copy, and set the spool aside to start an "
-               "empty one";
+        return "the database is damaged: keep a copy, and set the spool aside to start an empty one";
     case -EBUSY:
         return "another process has it open: there can be one daemon to a spool";
     default:

@@ -180,6 +180,18 @@ static void fault_refused_reload(void **state)
                  "posternd --check --config /etc/postern/postern.yaml && posternctl reload");
 }
 
+static void fault_a_valid_file_was_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_daemon daemon;
+    fake_daemon_init(&daemon);
+    daemon.server.view.last_error = "cannot listen at unix:///gone/x.sock: No such file or directory";
+    daemon.server.config.file = fixture->config;
+    examine_daemon(fixture, &daemon);
+    expect_fault(fixture, "fail", "reload", "", "cannot listen at",
+                 "posternctl reload   # once that is mended");
+}
+
 static void fault_forgotten_reload(void **state)
 {
     struct fixture *fixture = *state;
@@ -321,6 +333,7 @@ int main(void)
         WITH_HOST(a_daemon_that_is_well),
         WITH_HOST(fault_refused_reload),
         WITH_HOST(fault_forgotten_reload),
+        WITH_HOST(fault_a_valid_file_was_refused),
         WITH_HOST(fault_an_older_file_in_its_place),
         WITH_HOST(fault_another_file),
         WITH_HOST(fault_hung_worker),

@@ -58,6 +58,21 @@ static void fault_nobody_listens(void **state)
                  "posternctl reload && posternctl status");
 }
 
+static void fault_nobody_listens_for_want_of_a_directory(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fake_daemon daemon;
+    configure(
+        fixture,
+        "listeners:\n  far: {listen: \"unix://%s/gone/x.sock\", route: r, allow: any}\n" ROUTE_TO_NOWHERE,
+        fixture->directory);
+    fake_daemon_init(&daemon);
+    examine_daemon(fixture, &daemon);
+    expect_fault(fixture, "fail", "listener", "far", "the daemon runs, but nobody listens at",
+                 "posternctl reload");
+    expect_fault(fixture, "fail", "directory", "far", "No such file or directory", "sudo install -d");
+}
+
 static void a_listener_that_the_daemon_holds(void **state)
 {
     struct fixture *fixture = *state;
@@ -196,10 +211,15 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
-        WITH_HOST(fault_port_held),        WITH_HOST(a_daemon_without_an_admin_socket),
-        WITH_HOST(fault_nobody_listens),   WITH_HOST(a_listener_that_the_daemon_holds),
-        WITH_HOST(fault_directories),      WITH_HOST(fault_a_file_in_the_way),
-        WITH_HOST(faults_of_vsock),        WITH_HOST(vsock_is_found_in_every_place),
+        WITH_HOST(fault_port_held),
+        WITH_HOST(a_daemon_without_an_admin_socket),
+        WITH_HOST(fault_nobody_listens),
+        WITH_HOST(a_listener_that_the_daemon_holds),
+        WITH_HOST(fault_nobody_listens_for_want_of_a_directory),
+        WITH_HOST(fault_directories),
+        WITH_HOST(fault_a_file_in_the_way),
+        WITH_HOST(faults_of_vsock),
+        WITH_HOST(vsock_is_found_in_every_place),
         WITH_HOST(fault_metadata_blocked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

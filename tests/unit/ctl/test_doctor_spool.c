@@ -143,7 +143,7 @@ static void fault_the_database_is_damaged(void **state)
     write_file(spot.database, "%08000d", 0);
     examine(fixture);
     expect_fault(fixture, "fail", "spool", spot.path, "the database is damaged: file is not a database",
-                 "posternctl spool set-aside");
+                 "posternctl spool set-aside --path ");
 }
 
 /* Things that are not what they should be, in its places. */
