@@ -300,6 +300,10 @@ int postern_drain(struct postern *postern, uint32_t deadline_ms, struct postern_
     }
     postern_flush(postern); /* a stream that was opened is one that may finish */
     connection_drain(postern->connection, deadline_ms);
+    if (postern->ping == PING_ASKED) { /* of a session that tells nothing more but its end */
+        answer_ping(postern, 0, true);
+    }
+    postern_wake(postern, &postern->waiters, POSTERN_CHANGED);
     postern_leave(postern);
     return 0;
 }

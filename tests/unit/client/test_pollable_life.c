@@ -206,9 +206,7 @@ static void test_is_lost_after_its_streams(void **state)
 
 static bool is_readable(void)
 {
-    struct pollfd one = {.fd = postern_fd(door), .events = POLLIN};
-
-    return poll(&one, 1, 0) != 0;
+    return poll(&(struct pollfd){.fd = postern_fd(door), .events = POLLIN}, 1, 0) != 0;
 }
 
 /* Bytes that nobody fetches keep the session there, but it has nothing more to tell. */
@@ -460,6 +458,18 @@ static void test_a_daemon_that_hangs_is_lost(void **state)
     assert_non_null(strstr(err.message, "K-3"));
 }
 
+static void test_a_drain_does_not_keep_a_ping_waiting(void **state)
+{
+    (void)state;
+    connect_door();
+    TURN_UNTIL(postern_ping(door, 0, NULL, NULL) == 0);
+    server_set_deaf(&server, true);
+    assert_int_equal(postern_ping(door, 0, NULL, NULL), -EAGAIN);
+    assert_int_equal(postern_drain(door, 10, NULL), 0);
+    TURN_UNTIL(postern_wait_ready(door, 0, NULL) == -ESHUTDOWN);
+    assert_int_equal(postern_ping(door, 0, NULL, &err), -ENOTCONN);
+}
+
 /* ---- Processes ---- */
 
 static void in_the_child(struct postern_stream *stream)
@@ -580,6 +590,7 @@ int main(void)
         TEST(test_disconnecting_writes_what_was_closed),
         TEST(test_ping),
         TEST(test_a_daemon_that_hangs_is_lost),
+        TEST(test_a_drain_does_not_keep_a_ping_waiting),
         TEST(test_a_child_leaves_it_alone),
         TEST(test_a_child_keeps_no_lost_session),
         cmocka_unit_test(test_versions),
