@@ -5,8 +5,8 @@
  *
  * Happy path: one attempt's socket turns writable, sock_outcome() says 0, and (hybrid) the greeting is
  * answered; the others are dropped.
- * Failure modes: no memory or no transport for the first attempt, told by the timer at 0 ms since the
- * callback may not come from inside dial_start(); the resolver says no; the guard refuses all; every
+ * Failure modes: no memory for the resolver or the first attempt, no transport, or an address that is none, told by the timer
+ * at 0 ms since the callback may not come from inside dial_start(); the resolver says no; the guard refuses all; every
  * attempt fails (the last failure is told); the deadline passes.
  *
  * The memory belongs to the timer: whatever ends the dial goes through finish() or dial_cancel(), both
@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -255,13 +256,16 @@ static void on_attempt_ready(struct watcher *watcher, uint32_t events)
 
 static void note_timeout(struct dial *dial)
 {
-    char to[ADDR_TEXT_MAX];
+    char to[ADDR_TEXT_MAX], from[64] = "";
     note_silent(dial, dial->begun);
     dial->why = REASON_CONNECT_TIMEOUT;
-    error_set(&dial->err, -ETIMEDOUT,
-              "cannot connect to %s: no answer within %llu ms, from %u of %u addresses tried",
-              addr_format(&dial->to, to), (unsigned long long)dial->options.timeout_ms,
-              dial->begun - dial->failed, dial->candidates.count);
+    if (dial->candidates.count > 1) {
+        snprintf(from, sizeof from, " from %u of %u addresses tried, of %u", dial->begun - dial->failed,
+                 dial->begun, dial->candidates.count);
+    }
+    error_prefix(&dial->err, "cannot connect to %s: no answer within %llu ms%s%s", addr_format(&dial->to, to),
+                 (unsigned long long)dial->options.timeout_ms, from,
+                 dial->failed > 0 ? "; the last that failed" : "");
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -409,9 +413,11 @@ struct dial *dial_start(struct loop *loop, const struct dial_options *options, d
     dial->request.asker = options->asker;
     uv_timer_init(&loop->uv, &dial->timer);
     dial->timer.data = dial;
-    if (begin(dial) != 0) {
-        leave(dial);
-        return NULL;
+    int rv = begin(dial);
+    if (rv != 0) {
+        char to[ADDR_TEXT_MAX];
+        error_errno(&dial->err, rv, "cannot connect to %s", addr_format(&dial->to, to));
+        fail_later(dial, reason_of_errno(rv));
     }
     return dial;
 }

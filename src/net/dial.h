@@ -47,7 +47,7 @@ struct dialed {
 /* `why` is REASON_NONE and `dialed` set, or a reason, and `err` says what was tried and what happened. */
 typedef void (*dial_cb)(void *data, enum reason why, const struct dialed *dialed, const struct error *err);
 
-/* NULL: out of memory. */
+/* NULL: out of memory for the dial itself. What else keeps it from beginning, the callback tells. */
 struct dial *dial_start(struct loop *loop, const struct dial_options *options, dial_cb cb,
                         void *data) MUST_CHECK;
 

@@ -99,7 +99,8 @@ static bool be_refused_in_the_race(struct bench *bench)
     if (world.connects < 3) {
         return false;
     }
-    assert_says(bench, "2 of 3");
+    assert_says(bench, " ms from 2 of 3 addresses tried, of 3; the last that failed: cannot connect to ");
+    assert_says(bench, "([2001:db8::2]:443): Connection refused");
     return between(1, 2) < DIAL_ATTEMPT_DELAY_MS - 10;
 }
 
@@ -107,6 +108,24 @@ static void test_an_address_that_fails_late_does_not_end_the_race(void **state)
 {
     (void)state;
     try_in_time(be_refused_in_the_race);
+}
+
+static void test_a_timeout_tells_what_was_begun(void **state)
+{
+    struct bench bench;
+    struct addr to;
+    (void)state;
+    three_addresses(&bench);
+    world.leads[0].port = bench.hole.port;
+    parse("tcp://name.test:443", &to);
+    struct dial_options options = options_of(&to);
+    options.timeout_ms = 60; /* the second's turn would come at 250 */
+    begin_with(&bench, &options);
+    finish(&bench, REASON_CONNECT_TIMEOUT);
+    assert_says(
+        &bench,
+        "cannot connect to tcp://name.test:443: no answer within 60 ms from 1 of 1 addresses tried, of 3");
+    close_bench(&bench);
 }
 
 /* ---- What is remembered ---- */
@@ -282,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_all_fail_and_the_last_is_told),
         cmocka_unit_test(test_a_silent_address_is_overtaken),
         cmocka_unit_test(test_an_address_that_fails_late_does_not_end_the_race),
+        cmocka_unit_test(test_a_timeout_tells_what_was_begun),
         cmocka_unit_test(test_addresses_that_failed_come_last),
         cmocka_unit_test(test_addresses_that_are_silent_come_last),
         cmocka_unit_test(test_nobody_answers_in_time),

@@ -399,7 +399,7 @@ static void test_a_destination_that_is_none(void **state)
     (void)state;
     bench.route.to = (struct addr){.kind = ADDR_VSOCK, .cid_by_name = true, .port = 1};
     relay_bench_start(&bench, pair_of_tcp);
-    relay_bench_finish(&bench, REASON_NO_MEMORY);
+    relay_bench_finish(&bench, REASON_CONNECT_FAILED);
 }
 
 /* ---- Time ---- */
