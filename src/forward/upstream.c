@@ -292,7 +292,7 @@ static void on_dialed(void *data, enum reason why, const struct dialed *dialed, 
     if (r != 0) {
         struct error own;
         error_errno(&own, r, "cannot use the connection to the upstream");
-        fail(conn, HTTP_REFUSED_NO_MEMORY, &own);
+        fail(conn, r == -ENOMEM ? HTTP_REFUSED_NO_MEMORY : HTTP_REFUSED_UPSTREAM_UNREACHABLE, &own);
         return;
     }
     conn->peer = *dialed->peer;

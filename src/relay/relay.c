@@ -379,7 +379,7 @@ static void on_dialed(void *data, enum reason why, const struct dialed *dialed, 
     int rv = sock_stream_adopt(&relay->upstream, &relay->worker->loop->poller, dialed->watcher, &kind,
                                on_upstream_ready);
     if (rv != 0) {
-        on_dial_failed(relay, REASON_INTERNAL, error_words(rv));
+        on_dial_failed(relay, rv == -ENOMEM ? REASON_NO_MEMORY : REASON_INTERNAL, error_words(rv));
     } else if (relay->talk != NULL) {
         enter(relay, RELAY_TALKING);
         relay->talk->ops->dialed(relay->talk, REASON_NONE, NULL);

@@ -48,6 +48,20 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
     return __real_connect(fd, address, size);
 }
 
+static int
+    refused; /* what epoll_ctl() says to a socket that is to be somebody else's; 0: what it has to say */
+
+int __real_epoll_ctl(int epoll, int command, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int command, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int command, int fd, struct epoll_event *event)
+{
+    if (refused != 0 && command == EPOLL_CTL_MOD) {
+        errno = refused;
+        return -1;
+    }
+    return __real_epoll_ctl(epoll, command, fd, event);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -173,6 +187,26 @@ static void test_is_remembered(void **state)
     assert_int_equal(connects, 2);
 }
 
+static void test_cannot_be_used(void **state)
+{
+    static const struct {
+        int code;
+        enum http_refusal why;
+    } cases[] = {{ENOMEM, HTTP_REFUSED_NO_MEMORY}, {EBADF, HTTP_REFUSED_UPSTREAM_UNREACHABLE}};
+    (void)state;
+    far_close(&far);
+    WAIT_FOR(&bench.net, bench.worker.stats.idle == 0);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        refused = cases[i].code;
+        start_again();
+        WAIT_FOR(&bench.net, owner.ends > 0);
+        refused = 0;
+        assert_int_equal(owner.why, cases[i].why);
+        assert_non_null(strstr(owner.detail, "cannot use the connection to the upstream: "));
+        assert_non_null(strstr(owner.detail, error_words(-cases[i].code)));
+    }
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -183,6 +217,7 @@ int main(void)
         T(test_cannot_be_asked),
         T(test_stale_answers_move_nothing),
         T(test_is_remembered),
+        T(test_cannot_be_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

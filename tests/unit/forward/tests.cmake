@@ -5,7 +5,7 @@ target_link_libraries(exchange_bench PUBLIC loopback OpenSSL::SSL PRIVATE poster
 postern_unit_test(forward exchange USES exchange_bench LINK_OPTIONS -Wl,--wrap=send)
 postern_unit_test(forward exchange_kept USES exchange_bench LINK_OPTIONS -Wl,--wrap=send)
 postern_unit_test(forward exchange_signed USES exchange_bench LINK_OPTIONS -Wl,--wrap=signing_start)
-postern_unit_test(forward upstream USES exchange_bench LINK_OPTIONS -Wl,--wrap=resolve_start,--wrap=connect)
+postern_unit_test(forward upstream USES exchange_bench LINK_OPTIONS -Wl,--wrap=resolve_start,--wrap=connect,--wrap=epoll_ctl)
 postern_unit_test(forward exchange_splice USES exchange_bench)
 
 add_library(endpoint STATIC forward/endpoint.c)
