@@ -266,6 +266,25 @@ static void check_shares(struct doctor *doctor)
     }
 }
 
+/* A disk that is full leaves the spool in good health: what it has is safe, and removals go on. */
+static void check_spool_refusals(struct doctor *doctor)
+{
+    size_t i;
+    json_t *route;
+    json_array_foreach(view_at(doctor->status, "spool/routes"), i, route)
+    {
+        uint64_t failed = view_u64(route, "failed");
+        if (failed > 0) {
+            doctor_tell(doctor, FINDING_WARN, "spool", view_text(route, "route"),
+                        "%" PRIu64 " request%s refused since it was opened: the disk was full or failed, "
+                        "or memory was short",
+                        failed, failed == 1 ? " was" : "s were");
+            doctor_next(doctor, "df -h %s; journalctl -u postern -g \"request refused\"",
+                        view_text(doctor->status, "spool/path"));
+        }
+    }
+}
+
 void doctor_check_daemon(struct doctor *doctor)
 {
     check_socket(doctor);
@@ -275,5 +294,6 @@ void doctor_check_daemon(struct doctor *doctor)
         check_reload(doctor);
         check_descriptors(doctor);
         check_shares(doctor);
+        check_spool_refusals(doctor);
     }
 }

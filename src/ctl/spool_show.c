@@ -115,17 +115,17 @@ static const char *const states[] = {"ready", "waiting", "dead", "damaged"};
 
 static int print_routes(const struct ctl *ctl, const json_t *routes)
 {
-    static const struct view_column columns[] = {{"ROUTE", false},  {"READY", true},    {"WAITING", true},
-                                                 {"DEAD", true},    {"DAMAGED", true},  {"IN FLIGHT", true},
-                                                 {"SIZE", true},    {"OLDEST", true},   {"ACCEPTED", true},
-                                                 {"REFUSED", true}, {"DELIVERED", true}};
+    static const struct view_column columns[] = {{"ROUTE", false},  {"READY", true},   {"WAITING", true},
+                                                 {"DEAD", true},    {"DAMAGED", true}, {"IN FLIGHT", true},
+                                                 {"SIZE", true},    {"OLDEST", true},  {"ACCEPTED", true},
+                                                 {"REFUSED", true}, {"FAILED", true},  {"DELIVERED", true}};
     struct view_table table;
     size_t i;
     json_t *route;
     view_table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(routes, i, route)
     {
-        char name[VIEW_CELL_MAX + 300], cells_of[8][VIEW_CELL_MAX], size[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX];
+        char name[VIEW_CELL_MAX + 300], cells_of[9][VIEW_CELL_MAX], size[UNITS_TEXT_MAX], age[UNITS_TEXT_MAX];
         const char *cells[ARRAY_SIZE(columns)] = {name};
         uint64_t bytes = 0;
         bool configured = json_is_true(json_object_get(route, "configured"));
@@ -144,7 +144,8 @@ static int print_routes(const struct ctl *ctl, const json_t *routes)
         cells[7] = units_human_duration(view_u64(route, "oldest_age_s") * 1000, age);
         cells[8] = number(view_u64(route, "accepted"), cells_of[5]);
         cells[9] = number(view_u64(route, "refused"), cells_of[6]);
-        cells[10] = number(view_u64(route, "delivered"), cells_of[7]);
+        cells[10] = number(view_u64(route, "failed"), cells_of[7]);
+        cells[11] = number(view_u64(route, "delivered"), cells_of[8]);
         view_table_add(&table, cells);
     }
     int r = view_table_print(&table, ctl->out);

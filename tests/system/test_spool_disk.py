@@ -1,5 +1,6 @@
 """What becomes of records when there is no room, the disk fails, or something on it is damaged: nothing acknowledged is lost."""
 import contextlib
+import json
 import os
 import subprocess
 
@@ -43,6 +44,18 @@ def small_disk(folder, options):
     yield ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o {options} none {folder} && exec "$@"', "sh"]
 
 
+def assert_the_operator_is_told(daemon, refused):
+    assert daemon.metrics()['postern_spool_failed_total{route="results"}'] == refused
+    lines = daemon.ctl("spool", "stats").stdout.splitlines()
+    heads = next(line for line in lines if line.startswith("ROUTE"))
+    row = next(line for line in lines if line.startswith("results"))
+    end = heads.index("FAILED") + len("FAILED")
+    assert row[:end].endswith(f" {refused}"), lines
+    checks = json.loads(daemon.ctl("doctor", "--json", check=False).stdout)["checks"]
+    assert any(check["verdict"] == "warn" and check["subject"] == "results" and
+               f"{refused} requests were refused since" in check["found"] for check in checks), checks
+
+
 def test_a_full_disk_says_so_and_loses_nothing(store, spooling):
     daemon = spooling(store, start=False)
     daemon.spool_path.mkdir(mode=0o700)
@@ -57,6 +70,7 @@ def test_a_full_disk_says_so_and_loses_nothing(store, spooling):
                 assert status in (503, 507) and int(headers["Retry-After"]) > 0, answer
                 refused += 1
         assert keys
+        assert_the_operator_is_told(daemon, refused)
         store.start()
         wait_until(lambda: store.keys() >= set(keys), what="all that was acknowledged at the store")
         assert store.keys() == set(keys)
