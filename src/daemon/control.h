@@ -47,7 +47,8 @@ const struct server_view *server_view(struct server *server);
  * value, and in `verdict` the mistakes, or a line that says what changed. Complete when it returns. */
 int server_reload(struct server *server, struct text *verdict);
 
-/* Stops accepting, lets streams finish for `deadline_ms` (0: the configured drain_timeout), then exits. */
+/* Stops accepting, lets streams finish for `deadline_ms` (0: the configured drain_timeout), then exits. While that goes on already, an
+ * earlier deadline counts, and a later one does not. */
 void server_drain(struct server *server, uint64_t deadline_ms);
 
 #endif

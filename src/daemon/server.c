@@ -83,12 +83,25 @@ static void on_deadline(uv_timer_t *timer)
     uv_stop(&server->loop);
 }
 
+/* A drain that goes on may end sooner, and not later: enclaves were told when. */
+static void hasten_drain(struct server *server, uint64_t wait)
+{
+    uv_update_time(&server->loop);
+    if (uv_timer_get_due_in(&server->deadline) > wait) {
+        unsigned long long streams = counter_get(&server->counters.active);
+        log_event(LOG_LEVEL_INFO, "draining", "%llu stream%s may finish within %llu ms", streams,
+                  units_plural(streams), (unsigned long long)wait);
+        uv_timer_start(&server->deadline, on_deadline, wait, 0);
+    }
+}
+
 void server_drain(struct server *server, uint64_t deadline_ms)
 {
     char status[256];
     struct text late = TEXT_INIT;
     uint64_t wait = deadline_ms > 0 ? deadline_ms : server->rules->config->drain_timeout_ms;
     if (server->state == SERVER_DRAINING) {
+        hasten_drain(server, deadline_ms > 0 ? deadline_ms : UINT64_MAX);
         return;
     }
     server->state = SERVER_DRAINING;
@@ -122,19 +135,6 @@ static void on_hangup(uv_signal_t *handle, int number)
     text_release(&verdict);
 }
 
-/* An operator's drain may have hours; who sends a signal (systemd, a host that shuts down) waits for `drain_timeout`. */
-static void hasten_drain(struct server *server)
-{
-    uint64_t wait = server->rules->config->drain_timeout_ms;
-    if (uv_timer_get_due_in(&server->deadline) > wait) {
-        unsigned long long streams = counter_get(&server->counters.active);
-        log_event(LOG_LEVEL_INFO, "draining", "%llu stream%s may finish within %llu ms", streams,
-                  units_plural(streams), (unsigned long long)wait);
-        uv_update_time(&server->loop);
-        uv_timer_start(&server->deadline, on_deadline, wait, 0);
-    }
-}
-
 static void on_terminate(uv_signal_t *handle, int number)
 {
     struct server *server = handle->data;
@@ -145,7 +145,8 @@ static void on_terminate(uv_signal_t *handle, int number)
         log_close();
         _exit(1);
     } else if (server->state == SERVER_DRAINING) {
-        hasten_drain(server);
+        /* An operator's drain may have hours; who sends a signal (systemd, a host that shuts down) has `drain_timeout`. */
+        hasten_drain(server, server->rules->config->drain_timeout_ms);
     } else {
         server_drain(server, 0);
     }

@@ -164,6 +164,17 @@ def test_a_drain_without_patience(relay, peer):
         assert daemon.wait() == 0
 
 
+def test_a_drain_that_is_to_end_sooner(relay, peer):
+    daemon = relay(peer(echo_until_cut).address, drain_timeout="1h")
+    with daemon.connect() as client:
+        assert hello(client)
+        assert daemon.request("POST", "/drain")[0] == 202
+        assert "2h" not in daemon.request("POST", "/drain?deadline=2h")[1]
+        assert daemon.request("POST", "/drain?deadline=0s")[0] == 202
+        daemon.stopped = True
+        assert daemon.wait() == 0
+
+
 @pytest.mark.skipif(not (PROGRAMS / "posternctl").exists(), reason="posternctl is not built")
 def test_posternctl_drain(relay):
     daemon = relay("tcp://127.0.0.1:1")
