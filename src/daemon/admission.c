@@ -60,7 +60,7 @@ static void decide_stream(struct door *door, const struct caller *caller, enum r
         return;
     }
     char text[ADDR_TEXT_MAX];
-    counter_add(&door->rules->listeners[door->id]->refused, 1);
+    counters_refuse(door->rules->listeners[door->id], why);
     stream_refused(door->worker, &request, why, sockaddr_format(peer, text), NULL);
     sock_set_abort(fd);
     close(fd);

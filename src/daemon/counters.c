@@ -60,6 +60,12 @@ DEFINE_LIST(route)
 DEFINE_LIST(enclave)
 DEFINE_LIST(listener)
 
+void counters_refuse(struct listener_counters *listener, enum reason why)
+{
+    counter_add(&listener->refused, 1);
+    counter_add(&listener->denied, reason_kind(why) == REASON_KIND_POLICY);
+}
+
 bool counters_requests(struct route_counters *route)
 {
     if (route->requests == NULL) {

@@ -118,6 +118,7 @@ struct listener_counters {
     const char *name;
     counter accepted;      /* connections taken from the kernel */
     counter refused;       /* of those, closed at once: policy, limits */
+    counter denied;        /* of these, by policy: strangers */
     counter accept_errors; /* accept() failed: EMFILE and its like */
     struct listener_counters *next;
 };
@@ -148,6 +149,9 @@ void counters_release(struct counters *counters);
 struct route_counters *counters_route(struct counters *counters, const char *name);
 struct enclave_counters *counters_enclave(struct counters *counters, const char *name);
 struct listener_counters *counters_listener(struct counters *counters, const char *name);
+
+/* Counts a connection, or a session, that was not let in. */
+void counters_refuse(struct listener_counters *listener, enum reason why);
 
 /* Gives the route counters of requests, unless it has them. Returns whether it has them now. Main thread only. */
 bool counters_requests(struct route_counters *route) MUST_CHECK;

@@ -56,6 +56,8 @@ static const struct metric listener_metrics[] = {
     COUNTER(listener, accepted, "postern_listener_accepted_total", "Connections taken from the kernel."),
     COUNTER(listener, refused, "postern_listener_refused_total",
             "Connections that policy or a limit closed at once."),
+    COUNTER(listener, denied, "postern_listener_denied_total",
+            "Of those, the ones that policy does not allow there: strangers."),
     COUNTER(listener, accept_errors, "postern_listener_accept_errors_total",
             "Times that accepting a connection failed, for want of file descriptors or memory."),
 };

@@ -335,7 +335,7 @@ static void refuse(struct door *door, const struct caller *caller, enum reason w
 {
     struct log_line line;
     char text[ADDR_TEXT_MAX];
-    counter_add(&door->rules->listeners[door->id]->refused, 1);
+    counters_refuse(door->rules->listeners[door->id], why);
     counter_add(&rules_enclave(door->rules, caller->enclave)->sessions_refused, 1);
     log_begin_limited(&line, &door->worker->log_refused, LOG_LEVEL_WARN, "session refused");
     log_str(&line, "reason", reason_word(why));

@@ -74,7 +74,7 @@ def test_others_are_refused(enclaves, peer, cid, reason, name):
     assert refused.get("enclave", "-") == name
     metrics = daemon.metrics()
     assert metrics[f'postern_enclave_streams_refused_total{{enclave="{name}"}}'] == 1
-    assert metrics['postern_listener_refused_total{listener="in"}'] == 1
+    assert metrics['postern_listener_refused_total{listener="in"}'] == metrics['postern_listener_denied_total{listener="in"}'] == 1
     assert server.served == 0
 
 
@@ -158,6 +158,7 @@ def test_a_limit_refuses_and_recovers(relay, peer, reason):
     assert metrics['postern_streams_opened_total{route="out"}'] == 4
     assert metrics['postern_listener_accepted_total{listener="in"}'] == 8
     assert metrics['postern_listener_refused_total{listener="in"}'] == 4
+    assert metrics['postern_listener_denied_total{listener="in"}'] == 0
 
 
 @pytest.mark.handover

@@ -49,6 +49,7 @@ static void count_things(void)
     histogram_add(&server.counters.round_trip, 300000);
     counter_add(&raw->accepted, 107);
     counter_add(&raw->refused, 7);
+    counter_add(&raw->denied, 4);
     counter_add(&raw->accept_errors, 1);
     counter_add(&server.dns[0].queries, 5);
     counter_add(&server.dns[1].queries, 6);
