@@ -63,9 +63,7 @@ static void on_wake(uv_async_t *wake)
 {
     struct worker *worker = wake->data;
     STAILQ_HEAD(, job) jobs = STAILQ_HEAD_INITIALIZER(jobs);
-    if (worker->loop.poller.woken_ns == 0) {
-        worker->loop.poller.woken_ns = uv_hrtime(); /* the turn may begin here as well */
-    }
+    loop_turn_began(&worker->loop);
     counter_set(&worker->pong, counter_get(&worker->ping));
     uv_mutex_lock(&worker->lock);
     STAILQ_CONCAT(&jobs, &worker->jobs);
@@ -103,21 +101,16 @@ static void report_stall(struct worker *worker, uint64_t busy_ms)
     log_end(&line);
 }
 
-/* A turn is what happens between two waits. It begins with the poller's batch if there was one; libuv's
- * own hook comes after that. (UV_METRICS_IDLE_TIME would tell exactly, at the price of a second
- * epoll_wait() a turn.) */
 static void on_turn_begins(uv_check_t *check)
 {
     struct worker *worker = check->data;
-    worker->turn_began_ns = worker->loop.poller.woken_ns != 0 ? worker->loop.poller.woken_ns : uv_hrtime();
-    worker->loop.poller.woken_ns = 0;
+    loop_turn_began(&worker->loop);
 }
 
 static void on_turn_ends(uv_prepare_t *prepare)
 {
     struct worker *worker = prepare->data;
-    uint64_t busy_ms = worker->turn_began_ns != 0 ? (uv_hrtime() - worker->turn_began_ns) / 1000000 : 0;
-    worker->turn_began_ns = 0;
+    uint64_t busy_ms = loop_turn_ended(&worker->loop) / 1000000;
     if (busy_ms >= WORKER_STALL_MS) {
         report_stall(worker, busy_ms);
     }
@@ -244,7 +237,7 @@ static int start(struct worker *worker, struct worker_set *set, unsigned count, 
     uv_check_init(&worker->loop.uv, &worker->turn_begins);
     uv_check_start(&worker->turn_begins, on_turn_begins);
     uv_prepare_init(&worker->loop.uv, &worker->turn_ends);
-    uv_prepare_start(&worker->turn_ends, on_turn_ends);
+    uv_prepare_start(&worker->turn_ends, on_turn_ends); /* before all others: see loop_turn_ended() */
     worker->wake.data = worker->turn_begins.data = worker->turn_ends.data = worker;
     rv = start_thread(worker);
     if (rv == 0) {

@@ -51,7 +51,6 @@ struct worker {
     uv_async_t wake;
     uv_check_t turn_begins; /* for stalls */
     uv_prepare_t turn_ends;
-    uint64_t turn_began_ns;
     bool draining;
     uint64_t drain_by; /* loop time at which what is left will be cut */
     bool stopping;

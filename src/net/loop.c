@@ -63,6 +63,22 @@ void loop_close(struct loop *loop)
     free(loop->spare);
 }
 
+void loop_turn_began(struct loop *loop)
+{
+    if (loop->turn_began_ns == 0) {
+        uint64_t fetched_ns = poller_fetched_ns(&loop->poller);
+        loop->turn_began_ns = fetched_ns > loop->turn_ended_ns ? fetched_ns : uv_hrtime();
+    }
+}
+
+uint64_t loop_turn_ended(struct loop *loop)
+{
+    loop->turn_ended_ns = uv_hrtime();
+    uint64_t took_ns = loop->turn_began_ns != 0 ? loop->turn_ended_ns - loop->turn_began_ns : 0;
+    loop->turn_began_ns = 0;
+    return took_ns;
+}
+
 unsigned char *loop_lend(struct loop *loop)
 {
     unsigned char *buffer = loop->spare;

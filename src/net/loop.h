@@ -24,6 +24,8 @@ struct loop {
     struct resolver_stats dns; /* of the loop that was first, for all that were made beside it */
     struct pipe_pool pipes;
     unsigned char *scratch; /* LOOP_SCRATCH_SIZE bytes, never held across a return to the loop */
+    uint64_t turn_began_ns; /* see loop_turn_began(); 0: none has, since the last one ended */
+    uint64_t turn_ended_ns;
     unsigned char
         *spare; /* one kept of the buffers that are lent; NULL: it is lent itself, or was never needed */
 };
@@ -41,6 +43,20 @@ void loop_close(struct loop *loop);
 /* Lends LOOP_BUFFER_SIZE bytes, to be held as long as need be, and takes them back. NULL: out of memory. */
 unsigned char *loop_lend(struct loop *loop) MUST_CHECK;
 void loop_take_back(struct loop *loop, unsigned char *buffer);
+
+/*
+ * For who times the loop's turns. A turn is what happens between two waits for events. libuv calls, in this order: timers, idle
+ * handles, prepare handles, then waits, then what the wait brought (the poller's batch, asyncs, the resolver's sockets, in no order
+ * of ours), and check handles. No hook comes right after the wait, so loop_turn_began() is for whatever may be the first to run:
+ * the first of its calls in a turn counts, or the poller's batch if that was before. The check handle is there for turns that had
+ * neither. (UV_METRICS_IDLE_TIME would tell exactly, at the price of a second epoll_wait() a turn.)
+ *
+ * loop_turn_ended() is for a prepare handle, and returns how long the turn was, in nanoseconds; 0 if none had begun. Of its prepare
+ * handles libuv calls first the one that was started last, and poller_again() reports from one that it starts when it is needed: so
+ * the handle that times is to be started before anything runs, and is then the last before the wait.
+ */
+void loop_turn_began(struct loop *loop);
+uint64_t loop_turn_ended(struct loop *loop);
 
 /* Milliseconds of a clock that never goes back, as of this turn of the loop. */
 static inline uint64_t loop_now(const struct loop *loop)

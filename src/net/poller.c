@@ -70,7 +70,7 @@ static void on_epoll_ready(uv_poll_t *handle, int status, int events)
         return;
     }
     int count = epoll_wait(poller->epoll_fd, poller->batch, POLLER_BATCH, 0);
-    poller->woken_ns = uv_hrtime();
+    poller->fetched_ns = uv_hrtime();
     poller->batch_next = 0;
     poller->batch_count = count > 0 ? count : 0;
     report_batch(poller);
@@ -254,7 +254,7 @@ void poller_await_room(struct poller *poller, struct watcher *watcher)
 bool poller_is_quiet(const struct poller *poller, const struct watcher *watcher, uint64_t within_ns)
 {
     if (poller->batch_next == 0 || poller->batch_count == POLLER_BATCH || watcher->again != 0 ||
-        uv_hrtime() - poller->woken_ns > within_ns) {
+        uv_hrtime() - poller->fetched_ns > within_ns) {
         return false;
     }
     for (int i = 0; i < poller->batch_count; i++) {

@@ -57,8 +57,8 @@ struct poller {
     TAILQ_HEAD(watcher_list, watcher) again, due;
     struct epoll_event batch[POLLER_BATCH]; /* fetched, being reported */
     int batch_next, batch_count;
-    uint64_t woken_ns; /* when the last batch was fetched; for who times the loop's turns */
-    unsigned closing;  /* handles still to be closed */
+    uint64_t fetched_ns; /* when the last batch was; the poller's alone to set */
+    unsigned closing;    /* handles still to be closed */
     void (*closed)(void *data);
     void *closed_data;
 };
@@ -99,6 +99,12 @@ void poller_await_room(struct poller *poller, struct watcher *watcher);
 /* Whether nothing had come for the watcher that it was not told of, when the kernel was last asked, and that is at most `within_ns`
  * ago. False may mean that it is not known, as it never is but from inside of a report. */
 bool poller_is_quiet(const struct poller *poller, const struct watcher *watcher, uint64_t within_ns);
+
+/* When the kernel was last asked, by uv_hrtime(); 0: never yet. */
+static inline uint64_t poller_fetched_ns(const struct poller *poller)
+{
+    return poller->fetched_ns;
+}
 
 /* Reports `events` to the watcher on the loop's next turn, after other sockets had theirs. */
 void poller_again(struct poller *poller, struct watcher *watcher, uint32_t events);

@@ -395,6 +395,40 @@ static void test_a_worker_that_hangs_is_seen(void **state)
     release();
 }
 
+static _Atomic uint64_t stalls_before;
+
+static void stall(struct worker *worker, struct job *job)
+{
+    (void)job;
+    atomic_store(&stalls_before, counter_get(&worker->set->counters->stalls));
+    sleep_ms(WORKER_STALL_MS + 20);
+}
+
+/* The next turn has both: a job that takes too long, and after that what a client said, which begins no turn. */
+static void test_a_stall_before_the_poller_is_seen(void **state)
+{
+    struct job first = {.run = hang}, second = {.run = stall};
+    (void)state;
+    start(1);
+    int held = connect_client();
+    await_active(1);
+    assert_int_equal(uv_sem_init(&let_go, 0), 0);
+    atomic_store(&hanging, 0);
+    atomic_store(&stalls_before, UINT64_MAX);
+    worker_post(&bench.set.workers[0], &first);
+    await_some(&hanging);
+    worker_post(&bench.set.workers[0], &second);
+    assert_int_equal(send(held, "ping", 4, MSG_NOSIGNAL), 4);
+    uv_sem_post(&let_go);
+    char data[5];
+    assert_int_equal(recv(held, data, sizeof data, MSG_WAITALL), 4);
+    close(held);
+    wait_until_empty();
+    assert_true(counter_get(&bench.counters.stalls) > atomic_load(&stalls_before));
+    uv_sem_destroy(&let_go);
+    release();
+}
+
 /* ---- A stop that overtakes its own wake-up ---- */
 
 int __real_uv_async_send(uv_async_t *async);
@@ -514,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_a_drain_closes_what_was_inherited),
         cmocka_unit_test(test_a_probe_that_a_worker_cannot_be_told_of),
         cmocka_unit_test(test_a_worker_that_hangs_is_seen),
+        cmocka_unit_test(test_a_stall_before_the_poller_is_seen),
         cmocka_unit_test(test_a_stop_that_is_seen_before_its_wake_up),
         cmocka_unit_test(test_faults),
     };

@@ -217,7 +217,7 @@ static bool again;
 static void ask_of_other(struct seen *seen)
 {
     struct poller *poller = &bench.loop.poller;
-    poller->woken_ns -= late_ns;
+    poller->fetched_ns -= late_ns;
     if (again) {
         poller_again(poller, &seen->other->watcher, EPOLLIN);
     }
