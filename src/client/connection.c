@@ -262,6 +262,8 @@ static void bury(struct connection *connection, bool all)
         if (all || link_is_done(link)) {
             TAILQ_REMOVE(&connection->links, link, entry);
             link_free(link);
+        } else {
+            link_shed(link);
         }
         link = next;
     }
@@ -360,23 +362,26 @@ void connection_set_alarm(struct connection *connection, uint64_t at)
     wake_if_sooner(connection);
 }
 
-static size_t count_links(const struct connection *connection)
+/* Those that have a socket. */
+static size_t count_links(const struct connection *connection, struct link **ret_oldest)
 {
-    const struct link *link;
+    struct link *link;
     size_t count = 0;
 
     TAILQ_FOREACH (link, &connection->links, entry) {
-        count++;
+        if (link->state != LINK_DEAD && count++ == 0) {
+            *ret_oldest = link;
+        }
     }
     return count;
 }
 
 static void begin_link(struct connection *connection)
 {
-    struct link *link;
+    struct link *link = NULL;
 
-    if (count_links(connection) >= LINKS_MAX) {
-        link_drain(TAILQ_FIRST(&connection->links), 1);
+    if (count_links(connection, &link) >= LINKS_MAX) {
+        link_drain(link, 1);
         connection->not_before = clock_ms() + connection->config.backoff_min;
         return;
     }

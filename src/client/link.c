@@ -410,6 +410,16 @@ const char *link_greeting_advice(uint32_t code)
     }
 }
 
+void link_shed(struct link *link)
+{
+    if (link->state == LINK_DEAD && !link->sending && link->fd >= 0) {
+        close(link->fd);
+        link->fd = -1;
+        free(link->out);
+        link->out = NULL;
+    }
+}
+
 bool link_is_done(const struct link *link)
 {
     struct session_stats stats = {.channels = 0};

@@ -29,7 +29,7 @@ struct link {
     TAILQ_ENTRY(link) entry;
     enum link_state state;
     struct attempt attempt;
-    int fd;                  /* owned; -1 during the attempt */
+    int fd;                  /* owned; -1 during the attempt, and once a dead link was shed */
     int watched_fd;          /* in the connection's epoll set; -1: none */
     uint32_t watched;        /* for these events */
     uint64_t deadline;       /* of the attempt, or of closing; LINK_NEVER */
@@ -41,7 +41,7 @@ struct link {
     bool mute;               /* nor will it ever */
     size_t out_at, out_end;  /* what is still to be written of `out` */
     size_t out_max;          /* bytes at once */
-    uint8_t *out;            /* owned */
+    uint8_t *out;            /* owned; NULL once a dead link was shed */
     struct loans loans;      /* whose bytes are being written */
 };
 
@@ -52,6 +52,9 @@ void link_free(struct link *link);
 /* It is dead, and nobody has anything of it any more: not a sender, nor a user who has not released a
  * channel yet. */
 bool link_is_done(const struct link *link);
+
+/* Users may keep a dead one for as long as they like: it gives back what they do not need of it. */
+void link_shed(struct link *link);
 
 /* Sets out. May let the lock go, and wait for the resolver. */
 void link_begin(struct link *link);

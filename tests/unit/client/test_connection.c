@@ -1,6 +1,7 @@
 /* The core by itself: what the command line uses, and what the library does not show. */
 #include "connection_bench.h"
 #include "fault.h"
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -62,6 +63,46 @@ static void test_readable_when_there_is_something_to_do(void **state)
     TURN_UNTIL(downs == 1);
     assert_int_equal(down_status, -ECONNABORTED);
     assert_int_equal(down_code, CODE_LOST);
+}
+
+static unsigned descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    unsigned count = 0;
+
+    assert_non_null(folder);
+    while (readdir(folder)) {
+        count++;
+    }
+    closedir(folder);
+    return count;
+}
+
+/* Whoever has not yet released what is over holds up itself alone, and no descriptor. */
+static void test_lost_sessions_are_in_nobodys_way(void **state)
+{
+    struct channel *over[12];
+    unsigned before;
+
+    (void)state;
+    start();
+    before = descriptors();
+    for (unsigned i = 0; i < ARRAY_SIZE(over); i++) {
+        over[i] = open_route("source:10");
+        channel_finish(over[i]);
+        connection_flush(connection);
+        TURN_UNTIL(channel_receiving_over(over[i]) && channel_sending_over(over[i]));
+        server_cut(&server);
+        TURN_UNTIL(downs == i + 1);
+        connection_connect(connection);
+        TURN_UNTIL(readies == i + 2);
+    }
+    assert_int_equal(descriptors(), before);
+    for (unsigned i = 0; i < ARRAY_SIZE(over); i++) {
+        channel_release(over[i]);
+    }
+    TURN_A_WHILE();
+    assert_int_equal(failures, 0);
 }
 
 static void test_without_anybody_to_tell(void **state)
@@ -261,6 +302,7 @@ int main(void)
         TEST(test_refuses_a_bad_configuration),
         TEST(test_does_nothing_until_it_is_asked),
         TEST(test_readable_when_there_is_something_to_do),
+        TEST(test_lost_sessions_are_in_nobodys_way),
         TEST(test_without_anybody_to_tell),
         TEST(test_backs_off),
         TEST(test_goes_on_where_it_was_stopped),
