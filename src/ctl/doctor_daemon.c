@@ -236,13 +236,15 @@ static void check_descriptors(struct doctor *doctor)
                 wanted);
 }
 
-static void check_share(struct doctor *doctor, const char *what, const char *name, uint64_t active,
-                        uint64_t limit)
+/* `one` is the singular of what is counted, and of the key that bounds it. A lone place is there to be taken: an enclave that
+ * may have one session has it all the time. */
+static void check_share(struct doctor *doctor, const char *one, const char *what, const char *name,
+                        uint64_t active, uint64_t limit)
 {
-    if (limit > 0 && active * 10 >= limit * 9) {
-        doctor_tell(doctor, FINDING_WARN, "limit", name,
-                    "%" PRIu64 " of the %s's %" PRIu64 " streams are open", active, what, limit);
-        doctor_next(doctor, "posternctl top   # who holds them? then raise max_streams in %s",
+    if (limit > 1 && active * 10 >= limit * 9) {
+        doctor_tell(doctor, FINDING_WARN, "limit", name, "%" PRIu64 " of the %s's %" PRIu64 " %ss are open",
+                    active, what, limit, one);
+        doctor_next(doctor, "posternctl top   # who holds them? then raise max_%ss in %s", one,
                     view_text(doctor->status, "config/file"));
     }
 }
@@ -250,18 +252,22 @@ static void check_share(struct doctor *doctor, const char *what, const char *nam
 static void check_shares(struct doctor *doctor)
 {
     static const struct {
-        const char *list;
-        const char *what;
-    } lists[] = {{"routes", "route"}, {"enclaves", "enclave"}};
+        const char *list, *what, *one, *active, *limit;
+    } lists[] = {{"routes", "route", "stream", "active", "limit"},
+                 {"enclaves", "enclave", "stream", "active", "limit"},
+                 {"enclaves", "enclave", "session", "sessions_active", "sessions_limit"}};
+    const json_t *status = doctor->status;
     size_t i;
     json_t *entry;
-    check_share(doctor, "daemon", "limits.max_streams", view_u64(doctor->status, "streams/active"),
-                view_u64(doctor->status, "streams/limit"));
+    check_share(doctor, "stream", "daemon", "limits.max_streams", view_u64(status, "streams/active"),
+                view_u64(status, "streams/limit"));
+    check_share(doctor, "session", "daemon", "limits.max_sessions", view_u64(status, "sessions/active"),
+                view_u64(status, "sessions/limit"));
     for (size_t list = 0; list < ARRAY_SIZE(lists); list++) {
-        json_array_foreach(view_at(doctor->status, lists[list].list), i, entry)
+        json_array_foreach(view_at(status, lists[list].list), i, entry)
         {
-            check_share(doctor, lists[list].what, view_text(entry, "name"), view_u64(entry, "active"),
-                        view_u64(entry, "limit"));
+            check_share(doctor, lists[list].one, lists[list].what, view_text(entry, "name"),
+                        view_u64(entry, lists[list].active), view_u64(entry, lists[list].limit));
         }
     }
 }

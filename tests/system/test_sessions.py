@@ -1,5 +1,6 @@
 """Sessions: many streams over one connection, each treated as a raw connection would be. The peer is tests/lib/framed.py, which was
 written from docs/protocol.md alone."""
+import json
 import subprocess
 
 import pytest
@@ -248,7 +249,9 @@ def test_limits_of_sessions(framed, transport):
         two.wait_ready()
         assert goodbye(daemon, hello=False) == CODES["limit_enclave"]
         assert goodbye(daemon) in (CODES["limit_enclave"], None)
-        daemon.wait_event(event="session refused", reason="limit_enclave")
+        assert daemon.wait_event(event="session refused", reason="limit_enclave")["detail"] == "2 of max_sessions 2 are open"
+        limits = [check for check in json.loads(daemon.ctl("doctor", "--json", check=False).stdout)["checks"] if check["check"] == "limit"]
+        assert [(limit["subject"], limit["found"]) for limit in limits] == [("payroll", "2 of the enclave's 2 sessions are open")]
     wait_until(lambda: daemon.metrics()["postern_sessions_active"] == 0)
     with daemon.session() as one:
         one.wait_ready()
@@ -262,6 +265,7 @@ def test_the_daemons_limit_of_sessions(framed):
     with daemon.session() as session:
         session.wait_ready()
         assert goodbye(daemon, hello=False) == CODES["limit_daemon"]
+        assert daemon.wait_event(event="session refused", reason="limit_daemon")["detail"] == "1 of limits.max_sessions 1 are open"
 
 
 @pytest.mark.handover

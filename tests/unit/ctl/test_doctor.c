@@ -272,15 +272,35 @@ static void fault_few_descriptors(void **state)
                  "limits of 1073741824 streams and 100 sessions need 2147484772", "LimitNOFILE=2147484772");
 }
 
+static void expect_none(const struct fixture *fixture, const char *check, const char *subject)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach(json_object_get(fixture->result, "checks"), i, entry)
+    {
+        assert_false(strcmp(view_text(entry, "check"), check) == 0 &&
+                     strcmp(view_text(entry, "subject"), subject) == 0);
+    }
+}
+
 static void fault_limits_nearly_met(void **state)
 {
     struct fixture *fixture = *state;
     struct fake_daemon daemon;
     fake_daemon_init(&daemon);
     counter_set(&daemon.server.counters.routes->active, 1000);
+    counter_set(&daemon.server.counters.sessions, 99);
+    daemon.server.enclaves[1].max_sessions = 1;
+    counter_set(&daemon.server.counters.enclaves->next->next->sessions_active, 1);
+    counter_set(&daemon.server.counters.enclaves->next->sessions_active, 8);
     examine_daemon(fixture, &daemon);
     expect_fault(fixture, "warn", "limit", "kms", "1000 of the route's 1024 streams are open",
                  "posternctl top");
+    expect_fault(fixture, "warn", "limit", "payroll", "8 of the enclave's 8 sessions are open",
+                 "then raise max_sessions in ");
+    expect_fault(fixture, "warn", "limit", "limits.max_sessions", "99 of the daemon's 100 sessions are open",
+                 "then raise max_sessions in ");
+    expect_none(fixture, "limit", "fraud");
 }
 
 static void fault_hung_daemon(void **state)
