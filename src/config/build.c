@@ -5,6 +5,7 @@
  * enclaves, routes and listeners are read in that order, since each may mention the ones before.
  */
 #include "config/build.h"
+#include "config/changes.h"
 #include "config/utf8.h"
 #include <stdlib.h>
 #include <string.h>
@@ -285,6 +286,7 @@ static void make_enclaves(struct build *build, const struct node *root)
         struct config_enclave *enclave = &config->enclaves[config->enclave_count++];
         enclave->name = build_strdup(build, node->key);
         enclave->place = node->key_place;
+        enclave->digest = changes_digest(node);
     }
 }
 
@@ -297,6 +299,7 @@ static void make_routes(struct build *build, const struct node *root)
         struct config_route *route = &config->routes[config->route_count++];
         route->name = build_strdup(build, node->key);
         route->place = node->key_place;
+        route->digest = changes_digest(node);
     }
 }
 
@@ -312,6 +315,27 @@ static void make_listeners(struct build *build, const struct node *root)
         listener->peer = CONFIG_NOBODY;
         listener->route = CONFIG_NO_ROUTE;
         listener->place = node->key_place;
+        listener->digest = changes_digest(node);
+    }
+}
+
+static bool has_entries(const char *key)
+{
+    return strcmp(key, key_sections[SCOPE_ENCLAVE].name) == 0 ||
+           strcmp(key, key_sections[SCOPE_ROUTE].name) == 0 ||
+           strcmp(key, key_sections[SCOPE_LISTENER].name) == 0;
+}
+
+static void note_sections(struct build *build, const struct node *root)
+{
+    struct config *config = build->config;
+    config->sections = build_alloc(build, root->count, sizeof *config->sections);
+    for (const struct node *node = root->first; node != NULL && config->sections != NULL; node = node->next) {
+        if (!has_entries(node->key)) {
+            config->sections[config->section_count++] =
+                (struct config_section){.name = build_strdup(build, node->key),
+                                        .digest = changes_digest(node)};
+        }
     }
 }
 
@@ -428,6 +452,7 @@ void build_config(struct build *build, const struct node *root)
     make_enclaves(build, root);
     make_routes(build, root);
     make_listeners(build, root);
+    note_sections(build, root);
     if (build->no_memory) {
         return;
     }

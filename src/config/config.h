@@ -33,6 +33,7 @@
 
 struct config_enclave {
     const char *name;
+    uint64_t digest; /* of what the file says of it: changes.h */
     uint32_t cid;
     unsigned max_streams;
     unsigned max_sessions; /* of framed listeners */
@@ -51,6 +52,7 @@ struct config_permit {
 
 struct config_listener {
     const char *name;
+    uint64_t digest; /* as an enclave's */
     struct addr listen;
     enum config_protocol protocol;
     int route;      /* CONFIG_RAW: id of the one that every stream takes; else CONFIG_NO_ROUTE */
@@ -157,6 +159,7 @@ struct config_host {
 
 struct config_route {
     const char *name;
+    uint64_t digest; /* as an enclave's */
     enum config_type type;
     enum config_to to_kind;
     struct addr to;         /* CONFIG_TO_ADDRESS; names of enclaves already turned into CIDs */
@@ -207,6 +210,12 @@ struct config_sessions {
     uint64_t pong_timeout_ms;
 };
 
+/* A key at the top of the file, but for the three whose entries have names. */
+struct config_section {
+    const char *name;
+    uint64_t digest; /* as an enclave's */
+};
+
 struct config {
     const char *file;
     unsigned workers; /* 0: as many as there are CPUs */
@@ -227,6 +236,8 @@ struct config {
     unsigned listener_count;
     struct config_route *routes;
     unsigned route_count;
+    struct config_section *sections;
+    unsigned section_count;
     void *owner; /* private: what the strings and arrays live in, and the reference count */
 };
 

@@ -7,6 +7,7 @@
  */
 #include "base/log.h"
 #include "base/units.h"
+#include "config/changes.h"
 #include "daemon/door.h"
 #include "daemon/server_private.h"
 #include <assert.h>
@@ -285,6 +286,7 @@ static void warn_in_vain(const struct config *config)
 int server_apply(struct server *server, struct config *config, struct text *verdict, struct error *err)
 {
     struct plan plan = {.rules = NULL};
+    struct text changes = TEXT_INIT;
     plan.rules = rules_new(config, &server->counters);
     if (plan.rules == NULL) {
         return error_errno(err, -ENOMEM, "cannot put the configuration in force");
@@ -299,11 +301,16 @@ int server_apply(struct server *server, struct config *config, struct text *verd
     plan.rules->spool = server->spool.spool;
     plan.rules->no_spool = server->spool.why;
     spool_keeper_apply(&server->spool, config);
+    if (server->rules != NULL) { /* commit() may free what they were */
+        changes_tell(server->rules->config, config, &changes);
+    }
     commit(server, &plan);
     text_addf(verdict, "%u listener%s (%u opened, %u closed), %u route%s, %u enclave%s",
               config->listener_count, units_plural(config->listener_count), plan.opened, plan.closed,
               config->route_count, units_plural(config->route_count), config->enclave_count,
               units_plural(config->enclave_count));
+    text_add(verdict, text_string(&changes));
+    text_release(&changes);
     tell_restart(server, config, verdict);
     warn_in_vain(config);
     /* Whoever is told goes by it: nothing is to follow the old rules from then on. */

@@ -157,6 +157,23 @@ def test_a_listener_that_changes_its_name_keeps_its_socket(relay, peer):
     assert daemon.wait_event(event="stream ended")["listener"] == "renamed"
 
 
+def test_what_changed_is_named(relay, peer):
+    daemon = relay(peer(echo).address)
+    config = json.loads(daemon.config_file.read_text())
+    config["routes"]["out"]["max_streams"] = 50
+    config["routes"] |= {f"new{i}": config["routes"]["out"] for i in range(10)}
+    config["enclaves"] = {"payroll": {"cid": 16}}
+    config["limits"] = {"max_streams": 500}
+    daemon.write_config(config)
+    verdict = reload(daemon)[1]
+    assert "; added: " in verdict and "enclave payroll" in verdict and "route new0" in verdict and " more; changed: " in verdict
+    assert "`limits`" in verdict.partition("; changed: ")[2] + verdict.partition("; added: ")[2] and "route out" in verdict
+    assert reload(daemon)[1].endswith("; the file says the same\n")
+    del config["enclaves"], config["routes"]["new3"]
+    daemon.write_config(config)
+    assert "; removed: " in reload(daemon)[1]
+
+
 def test_a_listener_that_goes_and_comes_back(relay, peer):
     """Its worker may not have closed it yet."""
     daemon = relay(peer(echo).address)
@@ -164,8 +181,8 @@ def test_a_listener_that_goes_and_comes_back(relay, peer):
     for turn in range(20):
         daemon.configure(listeners=second if turn % 2 else {})
         closed = int(turn % 2 == 0 and turn > 0)
-        assert reload(daemon) == (True, f"{'2 listeners' if turn % 2 else '1 listener'} ({turn % 2} opened, {closed} closed), "
-                                        "1 route, 0 enclaves\n")
+        assert reload(daemon) == (True, f"{'2 listeners' if turn % 2 else '1 listener'} ({turn % 2} opened, {closed} closed), 1 route, 0 enclaves; "
+                                        + ("added: listener second" if turn % 2 else "removed: listener second" if turn > 0 else "the file says the same") + "\n")
 
 
 def test_a_socket_that_was_handed_over_goes_and_comes_back(relay, peer):

@@ -1,6 +1,7 @@
 # postern_unit_test(config MODULE ...), one a line.
 postern_unit_test(config allowlist FAULTS)
 postern_unit_test(config golden)
+postern_unit_test(config changes)
 postern_unit_test(config describe DEFINITIONS PROJECT_DIR="${PROJECT_SOURCE_DIR}")
 postern_unit_test(config policy)
 postern_unit_test(config tree)

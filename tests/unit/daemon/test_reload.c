@@ -142,7 +142,7 @@ static void reload_while_a_worker_hangs(void)
     bench.server->orders_ms = 50;
     worker_post(&bench.server->workers.workers[1], &hanging);
     write_config("abu", bench.admin_line);
-    assert_int_equal(reload("(1 opened, 0 closed), 1 route, 1 enclave; worker 1 is busy, and until"), 0);
+    assert_int_equal(reload("; worker 1 is busy, and until"), 0);
     assert_true(ping(bench.ports[0]));
     uv_sem_post(&let_go);
     assert_true(ping(bench.ports[1])); /* whoever came meanwhile had to wait */
