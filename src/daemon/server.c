@@ -402,11 +402,13 @@ static void release(struct server *server)
     counters_release(&server->counters);
 }
 
-static int server_new(const struct server_options *options, struct server **ret, struct error *err)
+/* NULL: `err` says why. */
+static struct server *server_new(const struct server_options *options, struct error *err)
 {
     struct server *server = calloc(1, sizeof *server);
     if (server == NULL) {
-        return error_errno(err, -ENOMEM, "cannot make the main loop");
+        error_errno(err, -ENOMEM, "cannot make the main loop");
+        return NULL;
     }
     server->options = options;
     server->state = SERVER_STARTING;
@@ -417,29 +419,28 @@ static int server_new(const struct server_options *options, struct server **ret,
     if (rv != 0) {
         counters_release(&server->counters);
         free(server);
-        return error_errno(err, rv, "cannot make the main loop");
+        error_errno(err, rv, "cannot make the main loop");
+        return NULL;
     }
-    *ret = server;
-    return 0;
+    return server;
 }
 
 int server_run(const struct server_options *options)
 {
     struct error err = ERROR_INIT;
-    struct server *server;
     hold_standard_descriptors();
     if (log_open(STDERR_FILENO, options->config->log_level, options->config->log_format) != 0) {
         fprintf(stderr, "posternd: cannot start the log's thread\n");
     }
     raise_descriptor_limit(options->config);
-    int rv = server_new(options, &server, &err);
-    if (rv != 0) {
+    struct server *server = server_new(options, &err);
+    if (server == NULL) {
         config_unref(options->config);
         tell_start_failed(options, err.text);
         log_close();
         return 1;
     }
-    rv = start(server, &err);
+    int rv = start(server, &err);
     if (rv == 0) {
         become_ready(server);
         (void)uv_run(&server->loop, UV_RUN_DEFAULT);
