@@ -272,6 +272,18 @@ static void check_shares(struct doctor *doctor)
     }
 }
 
+static void check_log(struct doctor *doctor)
+{
+    uint64_t dropped = view_u64(doctor->status, "process/log_lines_dropped");
+    if (dropped > 0) {
+        doctor_tell(doctor, FINDING_WARN, "log", "",
+                    "%" PRIu64 " line%s dropped since the daemon started: the log's reader is too slow",
+                    dropped, dropped == 1 ? " was" : "s were");
+        doctor_next(doctor,
+                    "systemctl status systemd-journald   # or whoever reads the daemon's standard error");
+    }
+}
+
 /* A disk that is full leaves the spool in good health: what it has is safe, and removals go on. */
 static void check_spool_refusals(struct doctor *doctor)
 {
@@ -300,6 +312,7 @@ void doctor_check_daemon(struct doctor *doctor)
         check_reload(doctor);
         check_descriptors(doctor);
         check_shares(doctor);
+        check_log(doctor);
         check_spool_refusals(doctor);
     }
 }

@@ -60,6 +60,15 @@ static void print_resources(const struct ctl *ctl, const json_t *status)
                 view_u64(status, "dns/not_found"));
 }
 
+/* What the log lacks is nowhere in it until its reader is back. */
+static void print_log(const struct ctl *ctl, uint64_t dropped)
+{
+    if (dropped > 0) {
+        fprintf(ctl->out, "log      %" PRIu64 " line%s dropped: its reader is too slow\n", dropped,
+                units_plural(dropped));
+    }
+}
+
 /* One line, and only where there is a spool. */
 static void print_spool(const struct ctl *ctl, const json_t *spool)
 {
@@ -306,6 +315,7 @@ static int print_page(const struct ctl *ctl, const json_t *status)
     print_state(ctl, status);
     print_reload(ctl, status);
     print_resources(ctl, status);
+    print_log(ctl, view_u64(status, "process/log_lines_dropped"));
     print_spool(ctl, view_at(status, "spool"));
     fputc('\n', ctl->out);
     failed |= print_routes(ctl, view_at(status, "routes"));

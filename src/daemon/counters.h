@@ -106,7 +106,7 @@ struct enclave_counters {
     counter sessions_refused;
     counter stream_stalls; /* times that a stream waited for the peer's credit, though the session had some */
     counter session_stalls; /* times that a whole session did */
-    counter lines;          /* of its log streams, written */
+    counter lines;          /* of its log streams, handed to the log */
     counter lines_dropped;  /* over lines_per_second */
     counter lines_unsaid;   /* of those, not yet told in the log */
     counter line_tokens;    /* the state of that bound, see log_take_token() */

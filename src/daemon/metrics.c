@@ -47,7 +47,7 @@ static const struct metric enclave_metrics[] = {
     COUNTER(enclave, sessions_refused, "postern_enclave_sessions_refused_total",
             "Sessions of the enclave that policy or a limit refused."),
     COUNTER(enclave, lines, "postern_enclave_log_lines_total",
-            "Lines that the enclave sent to log routes, and that were written."),
+            "Lines that the enclave sent to log routes, and that were handed to the daemon's log."),
     COUNTER(enclave, lines_dropped, "postern_enclave_log_lines_dropped_total",
             "Lines that the enclave sent to log routes, and that were more than lines_per_second."),
 };

@@ -102,14 +102,23 @@ def narrow_pipe():
     return reading, writing
 
 
+def log_findings(daemon):
+    return [check for check in json.loads(daemon.ctl("doctor", "--json", check=False).stdout)["checks"] if check["check"] == "log"]
+
+
 def test_a_reader_that_stalls_stalls_nothing(relay, peer):
     """Standard error is a pipe that nobody reads: streams go on, lines are dropped and counted, and the end comes."""
     daemon = relay("sni", begin=False).configure(route={"sni": ["kms.test"]}, workers=1)
     reading, writing = narrow_pipe()
     try:
         start_with_stderr(daemon, writing)
+        assert "lines dropped" not in daemon.ctl("status").stdout
+        assert not log_findings(daemon)
         fill_the_log(daemon)
         daemon.wait_quiet()
+        assert re.search(r"^log +[1-9]\d* lines? dropped: its reader is too slow$", daemon.ctl("status").stdout, re.MULTILINE)
+        finding, = log_findings(daemon)
+        assert finding["verdict"] == "warn" and "dropped since" in finding["found"]
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.wait() == 0
     finally:
