@@ -382,7 +382,7 @@ int postern_timeout(struct postern *postern)
     if (postern_enter(postern, NULL) != 0) {
         return -1;
     }
-    timeout = connection_timeout(postern->connection);
+    timeout = postern->untold ? 0 : connection_timeout(postern->connection);
     postern_leave(postern);
     return timeout;
 }
@@ -393,6 +393,7 @@ void postern_process(struct postern *postern)
         return;
     }
     postern_turn(postern);
+    postern->untold = false;
     postern_leave(postern);
 }
 
@@ -410,6 +411,7 @@ struct postern_stream *postern_next(struct postern *postern, unsigned *ret_event
         *ret_events = stream->news;
         stream->news = 0;
     }
+    postern->untold &= !TAILQ_EMPTY(&postern->news);
     postern_leave(postern);
     return stream;
 }

@@ -109,8 +109,9 @@ struct postern {
     bool threaded;
     bool inherited; /* by fork(), and now it is being ended */
     bool reading;   /* some thread is at it; see reading.c */
-    bool stopping;  /* the keeper is to end, and nobody else begins to read */
-    unsigned away;  /* threads that let go of the lock within the connection's functions */
+    bool untold;   /* there may be news that did not come in postern_process(), after which it is asked for */
+    bool stopping; /* the keeper is to end, and nobody else begins to read */
+    unsigned away; /* threads that let go of the lock within the connection's functions */
     size_t references;
     struct connection *connection; /* owned; NULL: postern_disconnect() was called */
     uint32_t open_timeout, max_streams;

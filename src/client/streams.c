@@ -74,6 +74,7 @@ static void tell(struct postern_stream *stream, unsigned events)
     }
     stream->news |= (uint8_t)news;
     stream->wants &= (uint8_t)~news;
+    stream->postern->untold |= !stream->postern->reading;
 }
 
 /* ---- Opening ---- */

@@ -508,69 +508,6 @@ static void test_refuses_what_cannot_be_sent(void **state)
     assert_int_equal(postern_open(door, "echo", &open, &stream, &err), -EINVAL);
 }
 
-/* ---- News ---- */
-
-static void test_news(void **state)
-{
-    struct postern_stream *quiet, *stream;
-    unsigned events = 0;
-    char byte;
-
-    (void)state;
-    connect_door();
-    quiet = open_route("echo");
-    stream = open_route("source:5");
-    assert_null(postern_next(door, &events));
-    assert_int_equal(postern_read(stream, &byte, 1, 0, NULL), -EAGAIN);
-    assert_int_equal(postern_wait_opened(stream, 0, NULL), -EAGAIN);
-    TURN_UNTIL(postern_wait_opened(quiet, 0, NULL) == 0);
-    /* `quiet` said -EAGAIN before, and has news, too. */
-    TURN_A_WHILE();
-    for (int i = 0; i < 2; i++) {
-        struct postern_stream *next = postern_next(door, &events);
-        assert_true(next == stream || next == quiet);
-        assert_int_equal(events, next == stream ? POSTERN_READABLE | POSTERN_OPENED : POSTERN_OPENED);
-    }
-    assert_null(postern_next(door, &events));
-    postern_close(stream);
-    postern_close(quiet);
-}
-
-static void test_news_of_room_to_write(void **state)
-{
-    static char bytes[100000];
-    struct postern_stream *stream = NULL, *closed;
-    unsigned events;
-    ssize_t n;
-
-    (void)state;
-    connect_door();
-    stream = open_route("echo");
-    while ((n = postern_write(stream, bytes, sizeof bytes, 0, NULL)) > 0) {
-    }
-    assert_int_equal(n, -EAGAIN);
-    assert_null(postern_next(door, &events));
-    for (int i = 0; i < 20; i++) {
-        turn();
-    }
-    assert_ptr_equal(postern_next(door, &events), stream);
-    assert_int_equal(events, POSTERN_WRITABLE);
-    /* One that is closed has none. */
-    closed = open_route("refuse");
-    assert_int_equal(postern_wait_opened(closed, 0, NULL), -EAGAIN);
-    TURN_A_WHILE();
-    postern_close(closed);
-    assert_null(postern_next(door, &events));
-    /* Nor one that is closed and lingers. */
-    assert_int_equal(postern_write(stream, bytes, sizeof bytes, 0, NULL) > 0, true);
-    while (postern_read(stream, bytes, sizeof bytes, 0, NULL) > 0) {
-    }
-    postern_finish(stream, NULL);
-    TURN_A_WHILE();
-    postern_close(stream);
-    assert_null(postern_next(door, &events));
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -599,8 +536,6 @@ int main(void)
         TEST(test_waits_for_the_daemons_limit),
         TEST(test_meta),
         TEST(test_refuses_what_cannot_be_sent),
-        TEST(test_news),
-        TEST(test_news_of_room_to_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
