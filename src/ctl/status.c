@@ -69,6 +69,21 @@ static void print_log(const struct ctl *ctl, uint64_t dropped)
     }
 }
 
+/* Whose deliveries wait for their upstream. */
+static void print_held(const struct ctl *ctl, const json_t *routes)
+{
+    const char *before = "; HELD: ";
+    size_t i;
+    json_t *route;
+    json_array_foreach(routes, i, route)
+    {
+        if (json_is_true(json_object_get(route, "held"))) {
+            fprintf(ctl->out, "%s%s", before, view_text(route, "route"));
+            before = ", ";
+        }
+    }
+}
+
 /* One line, and only where there is a spool. */
 static void print_spool(const struct ctl *ctl, const json_t *spool)
 {
@@ -82,7 +97,7 @@ static void print_spool(const struct ctl *ctl, const json_t *spool)
     }
     fprintf(ctl->out,
             "spool    %" PRIu64 " ready, %" PRIu64 " waiting, %" PRIu64 " dead, %" PRIu64
-            " damaged; oldest %s; %s of %s%s%s\n",
+            " damaged; oldest %s; %s of %s%s%s",
             view_u64(spool, "records/ready"), view_u64(spool, "records/waiting"),
             view_u64(spool, "records/dead"), view_u64(spool, "records/damaged"),
             units_human_duration(view_u64(spool, "oldest_age_s") * 1000, age),
@@ -90,6 +105,8 @@ static void print_spool(const struct ctl *ctl, const json_t *spool)
             units_human_size(view_u64(spool, "max_bytes"), most),
             json_is_true(view_at(spool, "health/good")) ? "" : "; FAILING: ",
             view_text(spool, "health/error"));
+    print_held(ctl, view_at(spool, "routes"));
+    fputc('\n', ctl->out);
 }
 
 static const char *number(uint64_t value, char buffer[VIEW_CELL_MAX])

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+import re
 import sqlite3
 import subprocess
 import time
@@ -188,11 +189,13 @@ def test_a_store_that_is_not_there_uses_no_attempts_up(store, spooling):
     held = 'postern_spool_held{route="results"}'
     assert daemon.metrics()[held] == 1 and daemon.status()["spool"]["routes"][0]["held"] is True
     assert "held      results: its upstream is down" in daemon.ctl("spool", "stats").stdout
+    assert re.search(r"^spool .*; HELD: results$", daemon.ctl("status").stdout, re.MULTILINE)
     store.start()
     store.wait(1)
     daemon.wait_empty()
     daemon.wait_event(event="deliveries go on", route="results")
     assert daemon.metrics()[held] == 0 and "held" not in daemon.ctl("spool", "stats").stdout
+    assert "HELD" not in daemon.ctl("status").stdout
 
 
 @pytest.mark.parametrize("all_of_them", [False, True])
