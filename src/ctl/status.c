@@ -6,6 +6,16 @@
 #include <string.h>
 #include <time.h>
 
+/* A line for each mistake. */
+static void print_indented(const struct ctl *ctl, const char *lines)
+{
+    while (*lines != '\0') {
+        size_t length = strcspn(lines, "\n");
+        fprintf(ctl->out, "         %.*s\n", (int)length, lines);
+        lines += length + (lines[length] == '\n');
+    }
+}
+
 static void print_reload(const struct ctl *ctl, const json_t *status)
 {
     char when[32] = "never";
@@ -18,7 +28,7 @@ static void print_reload(const struct ctl *ctl, const json_t *status)
     fprintf(ctl->out, "config   %s, last read %s, %s\n", view_text(status, "config/file"), when,
             accepted ? "accepted" : "REFUSED, the one before is in force:");
     if (!accepted) {
-        fprintf(ctl->out, "         %s\n", view_text(status, "config/last_reload/error"));
+        print_indented(ctl, view_text(status, "config/last_reload/error"));
     }
 }
 

@@ -62,13 +62,13 @@ static void status_tells_of_trouble(void **state)
     struct ran ran;
     fake_daemon_init(&daemon_);
     server_drain(&daemon_.server, 5000);
-    daemon_.server.view.last_error = "p.yaml:1:1: no";
+    daemon_.server.view.last_error = "p.yaml:1:1: no\np.yaml:2:1: nor this";
     start();
     run_ctl(&ran, "--socket", daemon_.address, "status", NULL);
     assert_int_equal(ran.code, CTL_DONE);
     assert_contains(ran.out, "draining (at most 5s more)");
     assert_contains(ran.out, "last read never, REFUSED");
-    assert_contains(ran.out, "p.yaml:1:1: no");
+    assert_contains(ran.out, "\n         p.yaml:1:1: no\n         p.yaml:2:1: nor this\nstreams ");
     assert_null(strstr(ran.out, "ENDED"));
     ran_release(&ran);
     fake_daemon_stop(&daemon_);
