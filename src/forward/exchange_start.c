@@ -95,6 +95,10 @@ static void fail_signing(struct exchange *exchange, int code, const struct error
         fail(exchange, HTTP_REFUSED_NO_MEMORY, err);
         return;
     }
+    if (code == -E2BIG) {
+        fail(exchange, HTTP_REFUSED_UNSIGNABLE, err);
+        return;
+    }
     exchange->retry_after_s = signing_retry_after_s(exchange->upstream->signing);
     fail(exchange, HTTP_REFUSED_CREDENTIALS, err);
 }

@@ -32,8 +32,8 @@ struct signing; /* one for each upstream whose route has `sign` */
 struct signing *signing_new(struct credentials_store *store, const struct config_sign *sign) MUST_CHECK;
 void signing_free(struct signing *signing); /* NULL is harmless */
 
-/* `code` is 0, the head is signed; or a negative errno value and `err` says why, without secrets: -ENOMEM (no_memory), anything
- * else: the enclave is told credentials_unavailable, see signing_retry_after_s(). */
+/* `code` is 0, the head is signed; or a negative errno value and `err` says why, without secrets: -ENOMEM (no_memory), -E2BIG
+ * (unsignable: the request has too much in it), anything else: the enclave is told credentials_unavailable, see signing_retry_after_s(). */
 typedef void (*signing_cb)(void *data, int code, const struct error *err);
 
 /* All private. Zeroed: idle. */

@@ -51,8 +51,8 @@ static void judge_answer(const struct verdict_attempt *attempt, struct verdict *
 static void judge_silence(const struct verdict_attempt *attempt, struct verdict *ret)
 {
     const char *detail = attempt->detail != NULL ? attempt->detail : http_refusal_meaning(attempt->why);
-    /* Only a body that is too large to be signed is the record's own fault. */
-    if (attempt->why == HTTP_REFUSED_BODY_SIZE) {
+    /* Only what is too large to be signed is the record's own fault. */
+    if (attempt->why == HTTP_REFUSED_BODY_SIZE || attempt->why == HTTP_REFUSED_UNSIGNABLE) {
         set(ret, VERDICT_BURIED);
     } else {
         set(ret, attempt->reached ? VERDICT_RETRY : VERDICT_UNREACHED);

@@ -90,6 +90,9 @@
       "send the data in the body, or raise the route's bound")                                              \
     X(BODY_SIZE, "body_too_large", 413, "the body is over the bound in bytes",                              \
       "send less, or raise the route's bound")                                                              \
+    X(UNSIGNABLE, "unsignable", 400,                                                                        \
+      "the request has more headers, or more parameters in its query, than can be signed for AWS",          \
+      "send at most 256 parameters, and 128 headers with those that the route adds")                        \
     X(NO_MEMORY, "no_memory", 503, "the system is out of memory", "try again later")                        \
     /* Policy: what the route allows. */                                                                    \
     X(DENIED_METHOD, "denied_method", 405, "the route does not allow the method",                           \

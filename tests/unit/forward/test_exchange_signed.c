@@ -189,6 +189,23 @@ static void test_no_credentials(void **state)
     assert_non_null(strstr(owner.detail, "AWS_ACCESS_KEY_ID"));
 }
 
+/* The request's own fault, and nothing that passes. */
+static void test_more_than_can_be_signed(void **state)
+{
+    (void)state;
+    struct text head = TEXT_INIT;
+    text_add(&head, "GET /r?");
+    for (unsigned i = 0; i <= AWS_PARAMETERS_MAX; i++) {
+        text_add(&head, "a&");
+    }
+    text_add(&head, " HTTP/1.1\r\nHost: postern\r\n\r\n");
+    start(text_string(&head), "");
+    text_release(&head);
+    assert_refused(HTTP_REFUSED_UNSIGNABLE);
+    assert_int_equal(owner.retry_after_s, 0);
+    assert_non_null(strstr(owner.detail, "more than 256 parameters"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -197,7 +214,7 @@ int main(void)
         T(test_gathered_of_nothing),      T(test_gathered_from_a_client_that_waits),
         T(test_too_large_to_gather),      T(test_cancelled_while_gathering),
         T(test_unsigned_payload_streams), T(test_a_body_that_comes_before_credentials),
-        T(test_no_credentials),
+        T(test_no_credentials),           T(test_more_than_can_be_signed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

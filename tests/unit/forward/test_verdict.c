@@ -69,6 +69,7 @@ static void silence_counts_only_if_the_upstream_was_reached(void **state)
     assert_int_equal(verdict.spool.verdict, SPOOL_RETRY);
     assert_string_equal(verdict.cause, "header_unavailable: header x: no such file");
     assert_int_equal(judge((struct verdict_attempt){.why = HTTP_REFUSED_BODY_SIZE}).outcome, VERDICT_BURIED);
+    assert_int_equal(judge((struct verdict_attempt){.why = HTTP_REFUSED_UNSIGNABLE}).outcome, VERDICT_BURIED);
 }
 
 static void what_is_the_daemons_own_is_no_attempt(void **state)
