@@ -171,16 +171,21 @@ static const char *value_text(const json_t *value)
     return json_string_value(value);
 }
 
+/* Of nothing but wildcards, what one value has another has, too, if it is of the same size. */
+static bool is_choosy(const char *pattern)
+{
+    return strpbrk(pattern, "*?") && pattern[strspn(pattern, "*?")] != '\0';
+}
+
 static enum truth is_like(struct evaluation *in, const struct iam_operator *op, const struct iam_key *key,
                           const char *pattern, const char *text)
 {
-    if (iam_wildcard(pattern, text, op->any_case)) {
-        return YES;
+    if (key->choosable && is_choosy(pattern)) {
+        return unknown(
+            in, key->name,
+            "an image can be made whose measurement is like a pattern with wildcards, or unlike it");
     }
-    return key->choosable && strpbrk(pattern, "*?")
-               ? unknown(in, key->name,
-                         "an image can be made whose measurement is like a pattern with wildcards")
-               : NO;
+    return truth_of(iam_wildcard(pattern, text, op->any_case));
 }
 
 static enum truth value_matches(struct evaluation *in, const struct iam_operator *op,

@@ -16,7 +16,7 @@
 #include "iam/policy.h"
 
 /* A condition key of the request. Without values: it is known to be absent. Names are compared in any case. Of a value that is
- * choosable, whoever tries often enough has a part as needed: if it is not like a pattern, another one might be. */
+ * choosable, whoever tries often enough has a part as needed: if it is not like a pattern, another one might be, and the reverse. */
 struct iam_key {
     const char *name;
     const char *const *values;

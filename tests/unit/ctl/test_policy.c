@@ -276,6 +276,11 @@ static const struct {
      "unknown: kms:RecipientAttestation:ImageSha384: an image can be made", "has wildcards"},
     {DENY_IF("StringNotLike", "PCR0", "1a*"), 1, "refused      allowed      unknown      refused",
      "Statement[0]: Allow without"},
+    /* And one that is unlike a pattern takes none at all. */
+    {OF(BY("Allow", ROLE, "kms:Decrypt",
+           ",\"Condition\":{\"StringNotLike\":{\"kms:RecipientAttestation:PCR0\":[\"f*\",\"0*\"]},"
+           "\"Null\":{\"kms:RecipientAttestation:PCR0\":\"false\"}}")),
+     1, "refused      allowed      unknown      refused", "StringNotLike on kms:RecipientAttestation:PCR0"},
     {ALLOW_IF("StringLike", "PCR0", PCR0), 0, "refused      allowed      refused      refused", NULL},
     {ALLOW_IF("StringLike", "PCR0", "*"), 1, "refused      allowed      allowed      allowed",
      "StringLike on kms:RecipientAttestation:PCR0 has wildcards"},

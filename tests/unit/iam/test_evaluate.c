@@ -315,7 +315,7 @@ static void test_services(void **state)
     assert_int_equal(verdict.decision, IAM_ALLOWED);
 }
 
-/* What may have been made to be like a pattern: whether it is. */
+/* What may have been made to be like a pattern, or unlike it: whether it is. */
 static void test_choosable_values(void **state)
 {
     (void)state;
@@ -326,7 +326,10 @@ static void test_choosable_values(void **state)
         {"\"StringLike\":{\"kms:RecipientAttestation:PCR0\":\"1a*\"}", IAM_NOT_ALLOWED, IAM_UNKNOWN},
         {"\"StringNotLike\":{\"kms:RecipientAttestation:PCR0\":\"1a*\"}", IAM_ALLOWED, IAM_UNKNOWN},
         {"\"StringLike\":{\"kms:RecipientAttestation:ImageSha384\":\"?b\"}", IAM_NOT_ALLOWED, IAM_UNKNOWN},
-        {"\"StringLike\":{\"kms:RecipientAttestation:PCR0\":\"f*\"}", IAM_ALLOWED, IAM_ALLOWED},
+        {"\"StringLike\":{\"kms:RecipientAttestation:PCR0\":\"f*\"}", IAM_ALLOWED, IAM_UNKNOWN},
+        {"\"StringNotLike\":{\"kms:RecipientAttestation:PCR0\":\"f*\"}", IAM_NOT_ALLOWED, IAM_UNKNOWN},
+        {"\"StringLike\":{\"kms:RecipientAttestation:PCR0\":\"?*\"}", IAM_ALLOWED, IAM_ALLOWED},
+        {"\"StringNotLike\":{\"kms:RecipientAttestation:PCR0\":\"*\"}", IAM_NOT_ALLOWED, IAM_NOT_ALLOWED},
         {"\"StringLike\":{\"kms:RecipientAttestation:PCR0\":\"1a\"}", IAM_NOT_ALLOWED, IAM_NOT_ALLOWED},
         {"\"StringEquals\":{\"kms:RecipientAttestation:PCR0\":\"1a*\"}", IAM_NOT_ALLOWED, IAM_NOT_ALLOWED},
     };
