@@ -134,6 +134,7 @@ struct variant {
     bool tried;    /* it is one of many images */
     bool
         bare; /* of another image: it is not signed; in debug mode: there is no role, and nothing else is measured */
+    bool tpm; /* of who has no enclave's attestation: an instance that attests by its TPM */
 };
 
 #define NONE IAM_KMS_PCRS
@@ -193,6 +194,9 @@ static void make_request(const struct explanation *all, const char *principal, c
 {
     iam_kms_request_init(ret, principal, NULL);
     if (variant->caller == UNATTESTED) {
+        if (variant->tpm) {
+            iam_kms_request_tpm(ret);
+        }
         return;
     }
     iam_kms_request_attested(ret, false);
@@ -246,6 +250,7 @@ static void fill(const struct explanation *all, struct table *table)
     if (table->kind) {
         return;
     }
+    fear(all, table, &(struct variant){.caller = UNATTESTED, .tpm = true});
     fear(all, table, &(struct variant){.caller = ATTESTED});
     fear(all, table, &(struct variant){.caller = DEBUG, .bare = true});
     fear(all, table, &(struct variant){.caller = DEBUG});

@@ -12,6 +12,10 @@ const char *const iam_kms_operations[IAM_KMS_OPERATIONS] = {
 static const char *const all_known[] = {IAM_KMS_ATTESTATION, NULL};
 static const char *const some_known[] = {IAM_KMS_ATTESTATION "NitroTPMPCR", NULL};
 
+/* And one of a TPM says nothing of an enclave. */
+static const char *const enclave_known[] = {IAM_KMS_ATTESTATION "ImageSha384", IAM_KMS_ATTESTATION "PCR",
+                                            NULL};
+
 static void add_key(struct iam_kms_request *request, const char *name, const char *value, bool choosable)
 {
     size_t index = request->request.key_count++;
@@ -42,6 +46,11 @@ void iam_kms_request_init(struct iam_kms_request *request, const char *principal
 void iam_kms_request_attested(struct iam_kms_request *request, bool whole)
 {
     request->request.families = whole ? all_known : some_known;
+}
+
+void iam_kms_request_tpm(struct iam_kms_request *request)
+{
+    request->request.families = enclave_known;
 }
 
 void iam_kms_request_pcr(struct iam_kms_request *request, unsigned index, const char *hex, bool choosable)

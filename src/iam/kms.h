@@ -34,6 +34,9 @@ void iam_kms_request_init(struct iam_kms_request *request, const char *principal
 /* Of one who does. What of its measurements is not told by iam_kms_request_pcr() is absent if `whole`, else not known. */
 void iam_kms_request_attested(struct iam_kms_request *request, bool whole);
 
+/* Of one whose document is no enclave's, but tells of the TPM of an instance: what, is not known. */
+void iam_kms_request_tpm(struct iam_kms_request *request);
+
 /* `hex` is kept, not copied. Each PCR once. `choosable`: who calls may build images until one measures nearly as needed. */
 void iam_kms_request_pcr(struct iam_kms_request *request, unsigned index, const char *hex, bool choosable);
 

@@ -291,8 +291,18 @@ static const struct {
     {OF(BY("Allow", ROLE, "kms:Decrypt",
            ",\"Condition\":{\"StringEquals\":{\"kms:RecipientAttestation:PCR0\":[true,\"\"]}}")),
      1, "refused      refused      refused      refused", NULL},
-    {ALLOW_IF("StringEquals", "NitroTPMPCR4", "x"), 1, "refused      refused      refused      refused",
+    /* An instance with a TPM attests, too, and is no enclave. */
+    {ALLOW_IF("StringEquals", "NitroTPMPCR4", "x"), 1, "unknown      refused      refused      refused",
      NULL},
+    {OF(BY("Allow", ROLE, "kms:Decrypt", IF("StringEquals", "PCR0", PCR0)) "," BY(
+         "Allow", ROLE, "kms:*", IF("StringLike", "NitroTPMPCR4", "*"))),
+     1, "unknown: kms:RecipientAttestation:NitroTPMPCR4: what", "has wildcards"},
+    {OF(BY("Allow", ROLE, "kms:Decrypt", IF("Null", "NitroTPMPCR4", "false"))), 1,
+     "unknown      refused      refused      refused", "NitroTPMPCR4: it looks whether"},
+    {OF(BY("Allow", ROLE, "kms:Decrypt",
+           ",\"Condition\":{\"StringEquals\":{\"kms:RecipientAttestation:NitroTPMPCR4\":\"x\"," IS(
+               "0", PCR0) "}}")),
+     1, "refused      refused      refused      refused", NULL},
     {ALLOW_IF("StringEquals", "PCR99", "x"), 1, "refused      unknown      unknown      unknown", NULL},
     {ALLOW_IF("StringEquals", "PCR", "x"), 1, "refused      unknown      unknown      unknown", NULL},
     {ALLOW_IF("ForAnyValue:StringEqualsIfExists", "PCR0", PCR0), 0,
