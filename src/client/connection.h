@@ -74,7 +74,7 @@ struct connection_events {
 
 struct connection_config {
     struct session_config
-        session; /* `role` and `hash_seed` are seen to, and handshake_timeout is connect_timeout */
+        session; /* `role` and `hash_seed` are seen to, and handshake_timeout is what is left of connect_timeout */
     uint32_t connect_timeout; /* ms, from the first packet to the daemon's HELLO; not of getaddrinfo() */
 
     /* ms before the second try, at most; doubled by each failure up to the maximum. What is waited is chosen

@@ -110,15 +110,18 @@ static void fail(struct link *link, int status, const struct error *err)
 
 /* ---- The attempt ---- */
 
+/* The greeting has the time that connecting has left. */
 static int new_session(struct link *link)
 {
     struct session_config config = link->connection->config.session;
+    uint64_t now = clock_ms();
 
+    config.handshake_timeout = link->deadline > now ? (uint32_t)(link->deadline - now) : 1;
     /* It spreads streams in a table, and is no secret where the kernel has no randomness yet. */
     if (getrandom(&config.hash_seed, sizeof(config.hash_seed), GRND_NONBLOCK) < 0) {
         config.hash_seed = (uint32_t)clock_us();
     }
-    link->session = session_new(&config, &link->connection->session_events, link, clock_ms());
+    link->session = session_new(&config, &link->connection->session_events, link, now);
     return link->session ? 0 : -ENOMEM;
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int take_one(int listener)
@@ -68,6 +69,42 @@ static void test_nobody_answers(void **state)
     assert_int_equal(down_status, -ETIMEDOUT);
     assert_non_null(strstr(down_text, "no answer within 30 ms"));
     blackhole_close(&hole);
+}
+
+static int unix_listener(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(fd, 4), 0);
+    return fd;
+}
+
+/* One who lets the connection wait has no more time for the greeting than is left. */
+static void test_one_try_has_one_time(void **state)
+{
+    char path[64], text[100];
+    uint64_t begun, now;
+    int listener, fd;
+
+    (void)state;
+    snprintf(path, sizeof path, "/tmp/postern-waits.%d", getpid());
+    snprintf(text, sizeof text, "hybrid://%s:5005", path);
+    listener = unix_listener(path);
+    assert_int_equal(make(text, &events), 0);
+    connection_connect(connection);
+    fd = take_one(listener);
+    begun = clock_ms();
+    TURN_UNTIL(clock_ms() > begun + 200);
+    assert_int_equal(write(fd, "OK 1\n", 5), 5);
+    TURN_UNTIL(recv(fd, text, sizeof text, MSG_PEEK) > 13); /* CONNECT 5005, and what a session begins with */
+    now = clock_ms();
+    assert_true(now + (uint64_t)connection_timeout(connection) <= begun + config.connect_timeout);
+    close(fd);
+    close(listener);
+    unlink(path);
 }
 
 static void test_drained_while_nobody_answers(void **state)
@@ -249,6 +286,7 @@ int main(void)
         TEST(test_by_name),
         TEST(test_without_a_way_to_wait_for_an_answer),
         TEST(test_nobody_answers),
+        TEST(test_one_try_has_one_time),
         TEST(test_drained_while_nobody_answers),
         TEST(test_lost_while_it_is_sent_on),
         TEST(test_one_sends_for_all),
