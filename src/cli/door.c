@@ -165,6 +165,35 @@ static int cannot_listen(int status, const struct addr *at, struct error *err)
                        addr_format(at, text));
 }
 
+/* NULL: there is none. Abstract names have no file. */
+static const char *file_of(const struct door *door, struct sockaddr_any *at)
+{
+    if ((door->at.kind != ADDR_UNIX && door->at.kind != ADDR_HYBRID) || door->at.host[0] == '@' ||
+        addr_to_sockaddr(&door->at, true, at) != 0) {
+        return NULL;
+    }
+    return ((const struct sockaddr_un *)(const void *)&at->u.storage)->sun_path;
+}
+
+static void note_file(struct door *door)
+{
+    struct sockaddr_any at;
+    const char *path = file_of(door, &at);
+    if (path != NULL) {
+        door->file = sock_file_at(path);
+    }
+}
+
+/* Before the socket is closed: until then nobody else's has its number. */
+static void remove_file(const struct door *door)
+{
+    struct sockaddr_any at;
+    const char *path = file_of(door, &at);
+    if (path != NULL) {
+        sock_file_remove(path, &door->file);
+    }
+}
+
 int door_open(struct door *door, struct cli_loop *loop, const struct addr *at, const char *route,
               unsigned unix_mode, const struct door_ops *ops, void *user, struct error *err)
 {
@@ -181,6 +210,7 @@ int door_open(struct door *door, struct cli_loop *loop, const struct addr *at, c
         return cannot_listen(door->fd, at, err);
     }
     learn_port(door);
+    note_file(door);
     int r = cli_loop_add(loop, &door->watch, door->fd, EPOLLIN, on_ready);
     if (r != 0) {
         char text[ADDR_TEXT_MAX];
@@ -189,17 +219,6 @@ int door_open(struct door *door, struct cli_loop *loop, const struct addr *at, c
     }
     door->spare_fd = open_spare();
     return 0;
-}
-
-/* Abstract names have no file. */
-static void remove_file(const struct door *door)
-{
-    struct sockaddr_any at;
-    if ((door->at.kind != ADDR_UNIX && door->at.kind != ADDR_HYBRID) || door->at.host[0] == '@' ||
-        addr_to_sockaddr(&door->at, true, &at) != 0) {
-        return;
-    }
-    (void)unlink(((const struct sockaddr_un *)(const void *)&at.u.storage)->sun_path);
 }
 
 void door_close(struct door *door)

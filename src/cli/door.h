@@ -10,6 +10,7 @@
 
 #include "cli/loop.h"
 #include "net/addr.h"
+#include "net/sock_file.h"
 
 struct door;
 
@@ -28,7 +29,8 @@ struct door {
     struct addr at;
     const char *route; /* not owned */
     void *user;
-    int fd, spare_fd; /* -1: none */
+    int fd, spare_fd;      /* -1: none */
+    struct sock_file file; /* of a unix socket */
     bool held;
 };
 
@@ -39,7 +41,7 @@ int door_parse(const char *text, struct addr *ret_at, const char **ret_route, st
 int door_open(struct door *door, struct cli_loop *loop, const struct addr *at, const char *route,
               unsigned unix_mode, const struct door_ops *ops, void *user, struct error *err) MUST_CHECK;
 
-/* And removes a unix socket's file. Harmless when closed. */
+/* And removes a unix socket's file, if it is still this one's. Harmless when closed. */
 void door_close(struct door *door);
 
 /* While held, nobody is let in. */

@@ -5,6 +5,7 @@
 #include "kms/attested.h"
 #include "kms/proxy.h"
 #include "net/sock.h"
+#include "net/sock_file.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -195,12 +196,14 @@ static int serve(struct kms_proxy_command *command, struct postern_kms *kms, int
     if (listener < 0) {
         return cannot_listen(command, listener, err);
     }
+    bool has_file = command->at.kind == ADDR_UNIX && command->at.host[0] != '@';
+    const struct sock_file file = has_file ? sock_file_at(command->at.host) : (struct sock_file){.number = 0};
     say_where(command, listener);
     r = kms_proxy_serve(kms, listener, signals, &command->proxy, err);
-    close(listener);
-    if (command->at.kind == ADDR_UNIX && command->at.host[0] != '@') {
-        (void)unlink(command->at.host);
+    if (has_file) { /* before it is closed: until then nobody else's has its number */
+        sock_file_remove(command->at.host, &file);
     }
+    close(listener);
     return r;
 }
 

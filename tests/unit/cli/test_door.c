@@ -256,6 +256,24 @@ static void test_a_unix_sockets_file(void **state)
     assert_non_null(strstr(err.text, "create the directory first"));
 }
 
+/* The next one has taken the place, while this one lets its connections finish. */
+static void test_another_ones_file_is_left(void **state)
+{
+    (void)state;
+    struct door door, next;
+    struct error err = ERROR_INIT;
+    struct stat st;
+    char address[120];
+    snprintf(address, sizeof address, "unix://%s", path("a.sock"));
+    assert_int_equal(open_at(&door, address, &err), 0);
+    assert_int_equal(unlink(path("a.sock")), 0);
+    assert_int_equal(open_at(&next, address, &err), 0);
+    door_close(&door);
+    assert_int_equal(stat(path("a.sock"), &st), 0);
+    door_close(&next);
+    assert_int_equal(stat(path("a.sock"), &st), -1);
+}
+
 static void test_may_be_closed_or_held_from_inside(void **state)
 {
     (void)state;
@@ -395,6 +413,7 @@ int main(void)
         TEST(test_lets_in),
         TEST(test_ipv6),
         TEST(test_a_unix_sockets_file),
+        TEST(test_another_ones_file_is_left),
         TEST(test_may_be_closed_or_held_from_inside),
         TEST(test_out_of_descriptors),
         TEST(test_out_of_descriptors_with_nobody_or_nothing),

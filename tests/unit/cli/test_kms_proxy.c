@@ -21,6 +21,8 @@
 static int opened, prepared, served; /* what the three say */
 static struct kms_proxy_options seen;
 static struct sockaddr_storage bound;
+static const char *taken; /* by another one's file, in the meantime; NULL: it is not */
+static char moved_to[64];
 static unsigned times, open;
 static unsigned flags; /* of the client */
 
@@ -67,6 +69,10 @@ int __wrap_kms_proxy_serve(struct postern_kms *kms UNUSED, int listener, int sto
     assert_true(stop_fd >= 0);
     assert_int_equal(getsockname(listener, (struct sockaddr *)&bound, &size), 0);
     seen.note(seen.data, "Decrypt: a call failed");
+    if (taken) {
+        assert_int_equal(rename(taken, moved_to), 0);
+        assert_int_equal(mknod(taken, S_IFREG | 0600, 0), 0);
+    }
     return served == 0 ? 0 : error_set(err, served, "it could not begin");
 }
 
@@ -186,6 +192,24 @@ static void test_a_unix_socket(void **state)
     assert_int_equal(ran.code, CLI_DONE);
 }
 
+static void test_another_ones_file_is_left(void **state)
+{
+    char path[] = "/tmp/postern-XXXXXX", address[64];
+    struct ran ran;
+    (void)state;
+
+    assert_non_null(mkdtemp(path));
+    snprintf(address, sizeof address, "unix://%s/kms.sock", path);
+    snprintf(moved_to, sizeof moved_to, "%s/moved", path);
+    taken = address + 7;
+    run_cli(&ran, "kms-proxy", "--listen", address, NULL);
+    taken = NULL;
+    assert_int_equal(ran.code, CLI_DONE);
+    assert_int_equal(unlink(address + 7), 0);
+    assert_int_equal(unlink(moved_to), 0);
+    assert_int_equal(rmdir(path), 0);
+}
+
 static void test_it_cannot_begin(void **state)
 {
     struct ran ran;
@@ -228,6 +252,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nobody_else_is_listened_to, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_served, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_unix_socket, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_ones_file_is_left, setup, teardown),
         cmocka_unit_test_setup_teardown(test_it_cannot_begin, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failing_calls, setup, teardown),
     };
