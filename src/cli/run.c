@@ -378,6 +378,7 @@ int cli_run_app(struct cli *cli, int argc, char **argv)
     run->console = (struct tell){.line = on_console};
     run->told = (struct tell){.line = on_told, .user = run};
     run->signals.fd = -1;
+    run_keep_signals(run);
     settings_init(&run->settings, check);
     if (read_all(cli, argc, argv, run, &code) && find_daemon(cli, run, &code)) {
         signal(SIGPIPE, SIG_IGN);

@@ -47,6 +47,9 @@ struct run {
     bool asked_to_end; /* all others were, and next are made to */
 };
 
+/* Before anything else: signals that come while there is no loop wait for it. */
+void run_keep_signals(struct run *run);
+
 /* Blocks the signals that the app is to get, and SIGCHLD, and watches for them. */
 int run_watch_signals(struct run *run, struct error *err) MUST_CHECK;
 void run_unwatch_signals(struct run *run);

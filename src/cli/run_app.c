@@ -152,14 +152,31 @@ static void on_signal(struct cli_watch *watch, uint32_t events UNUSED)
     }
 }
 
+static void watched_signals(sigset_t *set)
+{
+    child_signals(set);
+    sigaddset(set, SIGCHLD);
+}
+
+/* Only process 1 needs it: the kernel throws away what would end it. Any other may be ended while it is not ready yet. */
+void run_keep_signals(struct run *run)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    if (getpid() == 1) {
+        watched_signals(&set);
+    }
+    sigprocmask(SIG_BLOCK, &set, &run->mask_before);
+}
+
 int run_watch_signals(struct run *run, struct error *err)
 {
     sigset_t set;
     int fd, code;
 
-    child_signals(&set);
-    sigaddset(&set, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &set, &run->mask_before);
+    watched_signals(&set);
+    sigprocmask(SIG_BLOCK, &set, NULL);
     fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (fd < 0) {
         return error_errno(err, -errno, "cannot make a descriptor for signals");

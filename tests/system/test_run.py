@@ -441,6 +441,29 @@ def test_another_is_asked_to_end_with_the_app(home, run):
 
 
 @in_namespaces
+def test_a_signal_that_comes_early(folder):
+    """Process 1 is not told of a signal that it has not asked for: one that comes before the app is there must not be lost."""
+    config, writer = folder / "run.conf", []
+    os.mkfifo(config)
+
+    def is_read():
+        with contextlib.suppress(OSError):
+            writer.append(os.open(config, os.O_WRONLY | os.O_NONBLOCK))
+        return writer
+
+    with subprocess.Popen([*NAMESPACES, POSTERN, "run", "--config", config, "--", "sleep", "1000"], stderr=subprocess.DEVNULL) as one:
+        try:
+            wait_until(is_read)
+            first = pathlib.Path(f"/proc/{one.pid}/task/{one.pid}/children").read_text().split()[0]
+            os.kill(int(first), signal.SIGTERM)
+            os.write(writer[0], b"loopback = no\n")
+            os.close(writer[0])
+            assert one.wait(PATIENCE) == 143
+        finally:
+            one.kill()
+
+
+@in_namespaces
 def test_another_that_does_not_end_is_killed(run):
     one = run(python(OTHER % "signal.SIG_IGN"), wrapper=NAMESPACES, stop_timeout="1s")
     assert one.wait() == 5, one.err()
