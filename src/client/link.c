@@ -452,6 +452,7 @@ void link_drain(struct link *link, uint32_t deadline_ms)
         link->abandoned = true;
         link->deadline = 0;
     } else if (link->state == LINK_SESSION) {
+        session_set_now(link->session, clock_ms());
         session_drain(link->session, deadline_ms);
     }
 }

@@ -208,6 +208,7 @@ void stream_fail(struct postern_stream *stream, const struct failure *why)
 
     leave_opening(stream);
     if (stream->channel && why->code != CODE_NO_ERROR) {
+        session_set_now(channel_session(stream->channel), clock_ms());
         channel_reset(stream->channel, why->code);
         channel_stop(stream->channel, why->code);
     }

@@ -105,6 +105,27 @@ static void test_lost_sessions_are_in_nobodys_way(void **state)
     assert_int_equal(failures, 0);
 }
 
+/* However long it was since something came. */
+static void test_a_drains_time_begins_with_it(void **state)
+{
+    struct channel *channel;
+    uint64_t begun, now;
+
+    (void)state;
+    start();
+    channel = open_route("echo");
+    TURN_A_WHILE();
+    begun = clock_ms();
+    TURN_UNTIL(clock_ms() > begun + 300);
+    begun = clock_ms();
+    connection_drain(connection, 5000);
+    now = clock_ms();
+    assert_in_range(connection_timeout(connection), 0, 5000);
+    connection_flush(connection);
+    assert_true(now + (uint64_t)connection_timeout(connection) + 100 >= begun + 5000);
+    channel_release(channel);
+}
+
 static void test_without_anybody_to_tell(void **state)
 {
     struct connection_events none = {.channel = events.channel};
@@ -303,6 +324,7 @@ int main(void)
         TEST(test_does_nothing_until_it_is_asked),
         TEST(test_readable_when_there_is_something_to_do),
         TEST(test_lost_sessions_are_in_nobodys_way),
+        TEST(test_a_drains_time_begins_with_it),
         TEST(test_without_anybody_to_tell),
         TEST(test_backs_off),
         TEST(test_goes_on_where_it_was_stopped),
