@@ -41,9 +41,11 @@ static void fail_one(struct spool_call *call, int result, const struct error *wh
 
 static void judged(struct spool_call *call, int result, const struct error *err)
 {
+    struct error why = *err; /* What is told may lie in the look that ends here. */
+
     end_look(call);
     if (result < 0) {
-        fail_one(call, result, err);
+        fail_one(call, result, &why);
         return;
     }
     call->is_sound = true;
