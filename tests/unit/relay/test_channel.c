@@ -544,8 +544,7 @@ static void test_a_client_that_left_while_its_bytes_are_on_their_way(void **stat
         framed_say(stream, 10000);
         channel_bench_turn(&bench);
     }
-    TURN_UNTIL(&bench, stream->to_say == 0);
-    framed_finish(stream);
+    channel_finish(stream->channel); /* what there is no credit for is not said */
     TURN_UNTIL(&bench, channel_sending_over(stream->channel));
     size_t said = stream->said;
     framed_release(stream);
