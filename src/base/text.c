@@ -78,6 +78,9 @@ static bool reserve(struct text *text, size_t more)
     while (capacity <= text->length + more) {
         capacity *= 2;
     }
+    if (capacity > limit + 1) {
+        capacity = limit + 1;
+    }
     data = grow(text, capacity);
     if (!data) {
         text->failed = true;

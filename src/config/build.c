@@ -400,6 +400,7 @@ static void check_across(struct build *build, const struct node *root)
     }
     check_cids(build, root);
     permits_check(build, root);
+    forward_check_memory(build, root);
     if (listeners != NULL) {
         build->section = key_sections[SCOPE_LISTENER].name;
         listeners_check(build, listeners);

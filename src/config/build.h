@@ -103,6 +103,8 @@ void route_check(struct build *build, const struct node *map, void *object);
 /* forward.c */
 bool forward_prepare(struct build *build, struct config_route *route); /* false: no memory, which is noted */
 void forward_check(struct build *build, const struct node *map, struct config_route *route);
+void forward_check_memory(struct build *build,
+                          const struct node *root); /* of all routes, against the limits */
 void set_url(struct build *build, const struct key *key, const struct node *value,
              struct config_route *route);
 void set_name(struct build *build, const struct key *key, const struct node *value, void *object);

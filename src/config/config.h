@@ -225,6 +225,7 @@ struct config {
     struct addr metrics; /* kind ADDR_NONE: not wanted */
     unsigned max_streams;
     unsigned max_sessions;
+    uint64_t body_memory;
     uint64_t drain_timeout_ms;
     struct config_dns dns;
     struct config_vsock vsock;

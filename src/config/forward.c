@@ -1,6 +1,7 @@
 /* Forward routes: where they lead, and what their keys have to do with each other. */
 #include "aws/canonical.h"
 #include "base/escape.h"
+#include "base/units.h"
 #include "config/build.h"
 #include "config/utf8.h"
 #include "http/target.h"
@@ -326,4 +327,37 @@ void forward_check(struct build *build, const struct node *map, struct config_ro
     }
     check_spool(build, map, forward);
     check_key_header(build, map, forward);
+}
+
+/* ---- Across routes ---- */
+
+/* One enclave has at most half of `limits.body_memory` (forward/body_memory.h). The default of `max_body` always fits. */
+static void check_body(struct build *build, const struct node *node, uint64_t size)
+{
+    char all[UNITS_TEXT_MAX], body[UNITS_TEXT_MAX];
+    uint64_t most = build->config->body_memory / 2;
+    if (size >= most) { /* which has a terminator */
+        build_tell(build, node->place, "sign.aws.max_body",
+                   "a body of %s never fits into half of `limits.body_memory`, which is %s: raise that, or "
+                   "expected a smaller body",
+                   units_format_size(size, body), units_format_size(build->config->body_memory, all));
+    }
+}
+
+void forward_check_memory(struct build *build, const struct node *root)
+{
+    const struct node *routes = tree_get(root, "routes");
+    const struct node *map = routes != NULL ? routes->first : NULL;
+    build->section = key_sections[SCOPE_ROUTE].name;
+    for (unsigned i = 0; i < build->config->route_count && map != NULL; i++, map = map->next) {
+        const struct config_route *route = &build->config->routes[i];
+        const struct node *sign = route->forward != NULL ? tree_get(map, "sign") : NULL;
+        const struct node *aws = sign != NULL ? tree_get(sign, "aws") : NULL;
+        const struct node *body = aws != NULL ? tree_get(aws, "max_body") : NULL;
+        build->entry = route->name;
+        if (body != NULL && route->forward->sign != NULL) {
+            check_body(build, body, route->forward->sign->body_max);
+        }
+    }
+    build->section = build->entry = NULL;
 }

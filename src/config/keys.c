@@ -98,6 +98,10 @@ const struct key key_table[] = {
      .doc = "Streams open at once. Raise LimitNOFILE in the unit with it: a stream takes two descriptors."},
     {SCOPE_LIMITS, "max_sessions", "1000", NUMBER(struct config, max_sessions, 1, 1000000),
      .doc = "Sessions open at once. Each holds at most `sessions.budget`."},
+    {SCOPE_LIMITS, "body_memory", "256MiB", SIZE(struct config, body_memory, 32 * MIB, 64 * 1024 * MIB),
+     .doc = "Memory for bodies that are gathered to be signed, all routes together. An enclave is given more "
+            "while it has at most as much as is free: one alone gets half, two a third each. A request that "
+            "gets none is refused, by 503."},
 
     {SCOPE_DNS, "servers", "system",
      SPECIAL(set_dns_servers,

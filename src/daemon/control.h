@@ -30,6 +30,7 @@ struct server_view {
     unsigned worker_count;
     uint64_t uptime_s;
     uint64_t drain_left_ms; /* while draining */
+    uint64_t body_memory;   /* bytes of bodies that wait to be signed, or to be taken by their upstreams */
     const struct spool_keeper *spool;
     const char *last_error; /* what the last refused reload said; "" if the last was accepted */
 };

@@ -409,6 +409,10 @@ static void add_daemon(struct text *out, const struct server_view *view)
                counter_get(&counters->active));
     add_single(out, "postern_daemon_streams_limit", "gauge", "limits.max_streams.",
                view->config->max_streams);
+    add_single(out, "postern_body_memory_bytes", "gauge", "Memory of bodies that are gathered to be signed.",
+               view->body_memory);
+    add_single(out, "postern_body_memory_limit_bytes", "gauge", "limits.body_memory.",
+               view->config->body_memory);
     add_family(out, "postern_config_reloads_total", "counter", "Reloads of the configuration, by result.");
     add_labelled(out, "postern_config_reloads_total", "result", "accepted",
                  counter_get(&counters->reloads_ok));

@@ -305,6 +305,7 @@ int server_apply(struct server *server, struct config *config, struct text *verd
         changes_tell(server->rules->config, config, &changes);
     }
     commit(server, &plan);
+    body_memory_set_limit(&server->workers.bodies, config->body_memory);
     text_addf(verdict, "%u listener%s (%u opened, %u closed), %u route%s, %u enclave%s",
               config->listener_count, units_plural(config->listener_count), plan.opened, plan.closed,
               config->route_count, units_plural(config->route_count), config->enclave_count,

@@ -40,6 +40,7 @@ const struct server_view *server_view(struct server *server)
     view->worker_count = server->workers.count;
     view->uptime_s = (uv_hrtime() - server->began_ns) / 1000000000;
     view->drain_left_ms = server->state == SERVER_DRAINING ? due : 0;
+    view->body_memory = server->workers.workers != NULL ? body_memory_used(&server->workers.bodies) : 0;
     view->last_error = server->last_error;
     view->spool = &server->spool;
     for (unsigned i = 0; i < server->workers.count; i++) {

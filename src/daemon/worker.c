@@ -228,7 +228,7 @@ static int start(struct worker *worker, struct worker_set *set, unsigned count, 
     if (rv != 0) {
         goto err_loop;
     }
-    forward_worker_init(&worker->forward, &worker->loop);
+    forward_worker_init(&worker->forward, &worker->loop, &set->bodies);
     spool_worker_init(worker, count);
     rv = uv_async_init(&worker->loop.uv, &worker->wake, on_wake);
     if (rv != 0) {
@@ -264,6 +264,13 @@ int worker_set_start(struct worker_set *set, unsigned count, const struct config
     if (set->workers == NULL) {
         return error_errno(err, -ENOMEM, "cannot start %u worker%s", count, units_plural(count));
     }
+    rv = body_memory_init(&set->bodies);
+    if (rv != 0) {
+        free(set->workers);
+        set->workers = NULL;
+        return error_errno(err, rv, "cannot start %u worker%s", count, units_plural(count));
+    }
+    body_memory_set_limit(&set->bodies, config->body_memory);
     while (rv == 0 && set->count < count) {
         rv = start(&set->workers[set->count], set, count, config, err);
         set->count += rv == 0 ? 1 : 0;
@@ -291,6 +298,9 @@ void worker_set_stop(struct worker_set *set)
         uv_barrier_destroy(&set->stopped);
     }
     set->count = 0;
+    if (set->workers != NULL) {
+        body_memory_close(&set->bodies);
+    }
     free(set->workers);
     set->workers = NULL;
 }

@@ -80,9 +80,10 @@ struct worker_set {
     struct worker *workers;
     unsigned count;
     struct counters *counters;
-    uv_barrier_t stopped;   /* when all are past it, none hands streams to another any more */
-    counter session_number; /* of the latest session */
-    _Atomic bool draining;  /* `emptied` is called only then */
+    struct body_memory bodies; /* initialised while `workers` is not NULL */
+    uv_barrier_t stopped;      /* when all are past it, none hands streams to another any more */
+    counter session_number;    /* of the latest session */
+    _Atomic bool draining;     /* `emptied` is called only then */
     void (*emptied)(
         void *data); /* on a worker's thread: the last stream of the daemon has ended, or its last session */
     void *data;

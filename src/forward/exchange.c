@@ -126,6 +126,7 @@ static void end(struct exchange *exchange)
     struct http_response response = exchange->response;
     exchange_no_turn(exchange);
     exchange_release_head(exchange);
+    exchange_release_gathered(exchange);
     give_back_text(exchange);
     exchange->ops->end(exchange, &result); /* who may begin the next in the same memory */
     http_response_release(&response);
@@ -244,7 +245,7 @@ enum http_refusal exchange_lease(struct exchange *exchange, bool fresh, struct e
         .upstream = exchange->upstream,
         .route = options->route,
         .to = options->plain != NULL ? &options->plain->to : &options->route->to,
-        .asker = options->plain != NULL ? options->asker : 0,
+        .asker = options->plain != NULL ? options->asker : 0, /* else it is the file's name */
         .fresh = fresh,
     };
     enum http_refusal why = upstream_lease(&wanted, &user, exchange, &exchange->conn, err);
@@ -265,7 +266,7 @@ void exchange_connection_lost(struct exchange *exchange, enum http_refusal why, 
     }
     release(exchange, UPSTREAM_CUT);
     forward_count(&exchange->worker->stats.retried, 1);
-    exchange->out_at = 0;
+    exchange->out_at = exchange->gathered_at = 0;
     exchange->sent = exchange->blocked = exchange->broken = exchange->reached = false;
     why = exchange_lease(exchange, true, &err);
     if (why != HTTP_REFUSED_NONE) {

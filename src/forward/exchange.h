@@ -81,7 +81,8 @@ struct exchange_options {
     const struct http_request *request; /* judged, at HEAD; not moved on (http_request_next()) before end() */
     const struct http_values *values;   /* for the templates */
     const struct exchange_plain *plain; /* CONFIG_CONNECT; else NULL */
-    uint32_t asker; /* of struct resolve_request, where the name is the client's choice: that is, `plain` */
+    uint32_t
+        asker; /* whose it is, for what is shared out: of struct resolve_request, and of body_memory_grow() */
 };
 
 enum exchange_state {
@@ -115,7 +116,9 @@ struct exchange {
     struct http_head head;      /* until it is signed */
     struct signing_job signing;
     bool gathers;
-    struct text gathered; /* the body, to be hashed */
+    struct text gathered; /* the body, to be hashed; a long one stays here and goes out behind `out` */
+    size_t gathered_at;   /* so much of it is written */
+    struct body_grant grant;
 
     /* The request. Framed bytes are in `out`, those before `out_at` are written; beyond EXCHANGE_HOLD_MAX the body goes from
      * the owner's memory into the connection. */

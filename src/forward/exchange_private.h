@@ -12,6 +12,7 @@ void exchange_no_turn(struct exchange *exchange);
 /* exchange_start.c: makes the head, has it signed, and asks for a connection; with the whole body if it was gathered. */
 void exchange_prepare(struct exchange *exchange);
 void exchange_release_head(struct exchange *exchange);
+void exchange_release_gathered(struct exchange *exchange);
 
 /* exchange.c */
 

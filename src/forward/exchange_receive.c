@@ -57,6 +57,9 @@ static void take_head(struct exchange *exchange)
     } else if (response->status >= 200) {
         exchange->answered = true;
         exchange->expecting = false;
+        if (exchange->sent) {
+            exchange_release_gathered(exchange); /* it is not sent again */
+        }
         tell_signing(exchange);
         exchange->ops->head(exchange, response);
     }

@@ -13,6 +13,9 @@
  * each byte would keep the loop from the others. */
 #define SMALL_MAX ((size_t)4 * 1024)
 
+/* Bodies come and go with the requests that they are of. */
+#define MEMORY_RETRY_S 1
+
 /* What was read off the connection before it broke may still be an answer: a read finds out. */
 void exchange_note_broken(struct exchange *exchange)
 {
@@ -41,6 +44,7 @@ static size_t write_some(struct exchange *exchange, const void *data, size_t siz
 static void note_flushed(struct exchange *exchange)
 {
     if (!exchange->keeping) {
+        exchange_release_gathered(exchange);
         text_clear(&exchange->out);
         exchange->out.wiped = false; /* that was the head, and what follows is the body */
         exchange->out_at = 0;
@@ -54,9 +58,16 @@ static void note_flushed(struct exchange *exchange)
     }
 }
 
+static void write_text(struct exchange *exchange, const struct text *text, size_t *at)
+{
+    size_t size = text->length - *at;
+    if (size > 0 && !exchange->blocked && !exchange->broken) {
+        *at += write_some(exchange, text->data + *at, size);
+    }
+}
+
 void exchange_flush(struct exchange *exchange)
 {
-    size_t size = exchange->out.length - exchange->out_at;
     if (exchange->broken) {
         return;
     }
@@ -64,10 +75,9 @@ void exchange_flush(struct exchange *exchange)
     if (exchange->pipe != NULL) {
         exchange_flush_pipe(exchange);
     }
-    if (size > 0 && !exchange->blocked && !exchange->broken) {
-        exchange->out_at += write_some(exchange, exchange->out.data + exchange->out_at, size);
-    }
-    if (!exchange->broken && !exchange->blocked && exchange->out_at == exchange->out.length) {
+    write_text(exchange, &exchange->out, &exchange->out_at);
+    write_text(exchange, &exchange->gathered, &exchange->gathered_at);
+    if (!exchange->broken && !exchange->blocked) {
         note_flushed(exchange);
     }
     exchange_watch(exchange);
@@ -180,13 +190,24 @@ static bool holds(const struct exchange *exchange)
     return exchange->state != EXCHANGE_OPEN || exchange->keeping || exchange->out_at < exchange->out.length;
 }
 
+/* What every request may hold is not counted. */
+static bool is_granted(struct exchange *exchange)
+{
+    size_t size = exchange->gathered.capacity;
+    return size <= 2 * EXCHANGE_HOLD_MAX ||
+           body_memory_grow(exchange->worker->bodies, &exchange->grant, exchange->options.asker, size);
+}
+
 static size_t gather(struct exchange *exchange, const char *data, size_t size)
 {
     text_add_bytes(&exchange->gathered, data, size);
     if (exchange->gathered.failed) {
         bool over = size > exchange->gathered.limit - exchange->gathered.length;
         exchange_fail(exchange, over ? HTTP_REFUSED_BODY_SIZE : HTTP_REFUSED_NO_MEMORY,
-                      over ? "the body is over `sign.max_body`: it is gathered to be hashed" : NULL);
+                      over ? "the body is over `sign.aws.max_body`: it is gathered to be hashed" : NULL);
+    } else if (!is_granted(exchange)) {
+        exchange->retry_after_s = MEMORY_RETRY_S;
+        exchange_fail(exchange, HTTP_REFUSED_BODY_MEMORY, NULL);
     }
     return size;
 }

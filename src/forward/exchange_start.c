@@ -10,7 +10,13 @@
 void exchange_release_head(struct exchange *exchange)
 {
     forward_worker_take_head(exchange->worker, &exchange->head);
+}
+
+void exchange_release_gathered(struct exchange *exchange)
+{
     text_release(&exchange->gathered);
+    exchange->gathered_at = 0;
+    body_memory_give(exchange->worker->bodies, &exchange->grant);
 }
 
 /* A copy but for the framing, of which nothing is owned. */
@@ -61,7 +67,10 @@ static enum http_refusal write_head(struct exchange *exchange)
 {
     http_head_write(&exchange->head, &exchange->out);
     exchange->head_size = exchange->out.length;
-    text_add_bytes(&exchange->out, text_string(&exchange->gathered), exchange->gathered.length);
+    if (exchange->gathered.length <= EXCHANGE_HOLD_MAX) {
+        text_add_bytes(&exchange->out, text_string(&exchange->gathered), exchange->gathered.length);
+        exchange_release_gathered(exchange);
+    }
     if (exchange->body_over && !exchange->gathers) {
         http_body_end(&exchange->body, &exchange->options.request->reader.trailers, &exchange->out);
     }

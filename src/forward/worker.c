@@ -66,10 +66,11 @@ void forward_worker_take_head(struct forward_worker *worker, struct http_head *h
     }
 }
 
-void forward_worker_init(struct forward_worker *worker, struct loop *loop)
+void forward_worker_init(struct forward_worker *worker, struct loop *loop, struct body_memory *bodies)
 {
     memset(worker, 0, sizeof *worker);
     worker->loop = loop;
+    worker->bodies = bodies;
     http_secrets_init(&worker->secrets, getenv("CREDENTIALS_DIRECTORY"));
     http_rules_init(&worker->proxy_rules);
     worker->proxy_rules.forms = HTTP_FORM_ABSOLUTE;

@@ -9,6 +9,7 @@
 #define POSTERN_FORWARD_WORKER_H
 
 #include "base/text.h"
+#include "forward/body_memory.h"
 #include "forward/credentials.h"
 #include "http/head.h"
 #include "http/request.h"
@@ -47,6 +48,7 @@ struct forward_worker {
     struct http_rules proxy_rules; /* of requests to connect routes, which have none of their own */
     struct credentials_store credentials;
     struct forward_stats stats;
+    struct body_memory *bodies; /* of all workers */
 
     /* Private. */
     LIST_HEAD(upstream_list, upstream) upstreams; /* one for each route that is in use */
@@ -60,8 +62,8 @@ struct forward_worker {
     struct http_head spare_head;
 };
 
-/* The directory of credentials is $CREDENTIALS_DIRECTORY. */
-void forward_worker_init(struct forward_worker *worker, struct loop *loop);
+/* The directory of credentials is $CREDENTIALS_DIRECTORY. `bodies` outlives the worker. */
+void forward_worker_init(struct forward_worker *worker, struct loop *loop, struct body_memory *bodies);
 void forward_worker_close(struct forward_worker *worker);
 
 /* An empty head, maybe in memory of an earlier one, and its end: wiped, as it may hold secrets. A head that was never lent is

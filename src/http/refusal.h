@@ -94,6 +94,9 @@
       "the request has more headers, or more parameters in its query, than can be signed for AWS",          \
       "send at most 256 parameters, and 128 headers with those that the route adds")                        \
     X(NO_MEMORY, "no_memory", 503, "the system is out of memory", "try again later")                        \
+    X(BODY_MEMORY, "body_memory", 503,                                                                      \
+      "bodies that are gathered to be signed take all the memory they may, or the enclave's share of it",   \
+      "try again later; send fewer at once, or raise `limits.body_memory`")                                 \
     /* Policy: what the route allows. */                                                                    \
     X(DENIED_METHOD, "denied_method", 405, "the route does not allow the method",                           \
       "add it to the route's `methods:` if it should be allowed")                                           \

@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from aws import NO_AWS, Container, Keys, Metadata, Signed
-from postern import PATIENCE, wait_until
+from postern import PATIENCE, free_port, wait_until
 
 PATIENT = {"connect_timeout": "10m", "response_timeout": "10m", "idle_timeout": "10m", "head_timeout": "10m"}
 
@@ -306,6 +306,46 @@ def test_a_body_over_the_bound_is_refused(signed):
         assert answer.status == 413, answer.content
     assert ask(daemon, body=b"x" * 1024).status == 200
     assert len(daemon.upstream.seen) == 1
+
+
+@contextlib.contextmanager
+def half_sent(daemon, at, size, sent):
+    """A request whose body of `size` bytes is there but for its end; the rest is sent by what is yielded, which returns the status."""
+    host, _, port = at.removeprefix("tcp://").rpartition(":")
+    before = daemon.metrics()["postern_body_memory_bytes"]
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.putrequest("POST", "/")
+        connection.putheader("content-length", str(size))
+        connection.endheaders(b"x" * sent)
+        wait_until(lambda: daemon.metrics()["postern_body_memory_bytes"] >= before + sent, what="the body held")
+
+        def finish():
+            connection.send(b"x" * (size - sent))
+            return connection.getresponse().status
+
+        yield finish
+
+
+def test_bodies_share_the_memory_that_there_is_for_them(signed):
+    """Of 32 MiB, one enclave that has 12 MiB gets no other such body; another still does, and small ones need none."""
+    daemon = signed(max_body="12MiB")
+    other = f"tcp://127.0.0.1:{free_port()}"
+    config = {**daemon.config, "limits": {"body_memory": "32MiB"}, "enclaves": {"greedy": {"cid": 16}, "other": {"cid": 17}}}
+    config["listeners"]["in"] |= {"peer": "greedy", "allow": ["greedy"]}
+    config["listeners"]["second"] = {"listen": other, "route": "out", "peer": "other", "allow": ["other"]}
+    daemon.write_config(config)
+    daemon.ctl("reload")
+    assert daemon.metrics()["postern_body_memory_limit_bytes"] == 32 << 20
+    with half_sent(daemon, daemon.at, 12 << 20, 9 << 20) as finish:
+        answer = ask(daemon, body=b"x" * (9 << 20))
+        assert answer.status == 503 and json.loads(answer.content)["code"] == "body_memory" and answer.getheader("retry-after") == "1"
+        assert ask(daemon, body=b"x" * 16000).status == 200
+        with half_sent(daemon, other, 7 << 20, 5 << 20) as finish_other:
+            assert finish_other() == 200
+        assert finish() == 200
+    wait_until(lambda: daemon.metrics()["postern_body_memory_bytes"] == 0, what="the memory given back")
+    assert ask(daemon, body=b"x" * (9 << 20)).status == 200
 
 
 def test_the_enclave_says_nothing_of_the_signature(signed):

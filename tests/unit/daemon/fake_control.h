@@ -87,6 +87,7 @@ static void fake_config(struct server *server)
     server->config = (struct config){
         .file = "/etc/postern/postern.yaml",
         .max_streams = 4096,
+        .body_memory = 268435456,
         .max_sessions = 100,
         .enclaves = server->enclaves,
         .enclave_count = 2,

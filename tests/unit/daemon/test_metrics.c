@@ -63,6 +63,7 @@ static void count_things(void)
     counter_add(&server.upstreams[1].reused, 500);
     counter_add(&server.upstreams[0].retried, 2);
     counter_add(&server.upstreams[0].resumed, 5);
+    server.view.body_memory = 8388609;
 }
 
 static char *read_golden(void)

@@ -302,7 +302,8 @@ static void be_a_worker(void *arg)
     memset(worker, 0, sizeof *worker);
     worker->set = &set;
     assert_int_equal(loop_init(&worker->loop, &dns, &err), 0);
-    forward_worker_init(&worker->forward, &worker->loop);
+    assert_int_equal(body_memory_init(&set.bodies), 0);
+    forward_worker_init(&worker->forward, &worker->loop, &set.bodies);
     assert_int_equal(forward_spool_init(&worker->spool, &worker->loop), 0);
     spool_worker_init(worker, 1);
     worker->rules = rules;
@@ -321,6 +322,7 @@ static void be_a_worker(void *arg)
     assert_int_equal(counter_get(&counters.delivering), 0);
     forward_spool_close(&worker->spool);
     forward_worker_close(&worker->forward);
+    body_memory_close(&set.bodies);
     loop_close(&worker->loop);
     bench_now += 600000; /* it waits no longer */
     bench_turn(&bench);

@@ -20,7 +20,9 @@ void bench_open(struct bench *bench)
     memset(bench, 0, sizeof *bench);
     assert_true(signal(SIGPIPE, SIG_IGN) != SIG_ERR); /* OpenSSL's own writes, of the upstream's side */
     loopback_open(&bench->net);
-    forward_worker_init(&bench->worker, &bench->net.loop);
+    assert_int_equal(body_memory_init(&bench->bodies), 0);
+    body_memory_set_limit(&bench->bodies, 1024 * 1024);
+    forward_worker_init(&bench->worker, &bench->net.loop, &bench->bodies);
     bench->listener = tcp_listener(16, &bench->port);
     bench->config = config_new("test.yaml");
     assert_non_null(bench->config);
@@ -48,6 +50,8 @@ void bench_open(struct bench *bench)
 void bench_close(struct bench *bench)
 {
     forward_worker_close(&bench->worker);
+    assert_int_equal(body_memory_used(&bench->bodies), 0);
+    body_memory_close(&bench->bodies);
     loopback_close(&bench->net);
     http_rules_release(&bench->forward->rules);
     config_unref(bench->config);

@@ -24,6 +24,7 @@ struct far {
 struct bench {
     struct loopback net;
     struct forward_worker worker;
+    struct body_memory bodies; /* 1 MiB */
     struct config *config;
     struct config_route *route;
     struct config_forward *forward;

@@ -136,6 +136,77 @@ static void test_too_large_to_gather(void **state)
     assert_refused(HTTP_REFUSED_BODY_SIZE);
 }
 
+#define LARGE 100000
+
+static void start_large(const char *method)
+{
+    char head[128], *body = malloc(LARGE + 1);
+    assert_non_null(body);
+    memset(body, 'x', LARGE);
+    memcpy(body + LARGE - 3, "end", 4);
+    snprintf(head, sizeof head, "%s /r HTTP/1.1\r\nHost: postern\r\n" CHUNKED "\r\n", method);
+    sign.body_max = LARGE;
+    owner_init(&owner, &bench, head);
+    text_add(&owner.body, body);
+    free(body);
+    owner_start(&owner);
+}
+
+static void assert_all_heard(void)
+{
+    const char *end = strstr(far.heard.data, "\r\n\r\n");
+    assert_non_null(end);
+    assert_int_equal(strlen(end + 4), LARGE);
+    assert_non_null(strstr(far.heard.data, "\r\ncontent-length: 100000\r\n"));
+}
+
+/* Held once, and not after it was sent. */
+static void test_a_large_one(void **state)
+{
+    (void)state;
+    start_large("POST");
+    assert_int_equal(body_memory_used(&bench.bodies), LARGE + 1);
+    hear("end");
+    assert_all_heard();
+    assert_int_equal(body_memory_used(&bench.bodies), 0);
+    finish();
+}
+
+/* On a connection that was kept it is held for as long as it may have to be sent once more. */
+static void test_a_large_one_that_is_sent_twice(void **state)
+{
+    (void)state;
+    start("GET /r HTTP/1.1\r\nHost: postern\r\n\r\n", "");
+    hear("\r\n\r\n");
+    finish();
+    owner_release(&owner);
+    text_clear(&far.heard);
+    start_large("PUT");
+    WAIT_FOR(&bench.net, far_heard(&far, "end"));
+    assert_true(body_memory_used(&bench.bodies) > LARGE);
+    far_reset(&far);
+    far_release(&far);
+    hear("end");
+    assert_all_heard();
+    assert_int_equal(body_memory_used(&bench.bodies), 0);
+    finish();
+    assert_int_equal(bench.worker.stats.retried, 1);
+}
+
+static void test_no_memory_for_a_large_one(void **state)
+{
+    (void)state;
+    body_memory_set_limit(&bench.bodies, (uint64_t)2 * LARGE);
+    start_large("POST");
+    assert_refused(HTTP_REFUSED_BODY_MEMORY);
+    assert_int_equal(owner.retry_after_s, 1);
+    owner_release(&owner);
+    body_memory_set_limit(&bench.bodies, (uint64_t)2 * LARGE + 2);
+    start_large("POST");
+    hear("end");
+    finish();
+}
+
 static void test_cancelled_while_gathering(void **state)
 {
     (void)state;
@@ -210,11 +281,19 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_without_a_body),           T(test_gathered),
-        T(test_gathered_of_nothing),      T(test_gathered_from_a_client_that_waits),
-        T(test_too_large_to_gather),      T(test_cancelled_while_gathering),
-        T(test_unsigned_payload_streams), T(test_a_body_that_comes_before_credentials),
-        T(test_no_credentials),           T(test_more_than_can_be_signed),
+        T(test_without_a_body),
+        T(test_gathered),
+        T(test_gathered_of_nothing),
+        T(test_gathered_from_a_client_that_waits),
+        T(test_too_large_to_gather),
+        T(test_a_large_one),
+        T(test_a_large_one_that_is_sent_twice),
+        T(test_no_memory_for_a_large_one),
+        T(test_cancelled_while_gathering),
+        T(test_unsigned_payload_streams),
+        T(test_a_body_that_comes_before_credentials),
+        T(test_no_credentials),
+        T(test_more_than_can_be_signed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
