@@ -18,7 +18,7 @@
  *
  * RESULTS. A function that can fail returns 0 (or a number of bytes), or a negative errno value:
  *
- *     -ENOENT      there is no NSM: this is no enclave
+ *     -ENODEV      there is no NSM: this is no enclave; or nobody answers at the address of `insecure_nsm`
  *     -EACCES      this user may not open it
  *     -EMSGSIZE    what was asked is more than the NSM or its driver takes, or a buffer is too small for the answer
  *     -ERANGE      there is no PCR of that number
@@ -27,7 +27,6 @@
  *     -ETIMEDOUT   the NSM's driver has waited two minutes
  *     -EBADMSG     the answer is none
  *     -EIO         the NSM failed; `message` has its word for it
- *     -ENODEV      nobody answers at the address of `insecure_nsm`
  *     -ENOMEM, -EMFILE
  *
  * `err` is that of <postern/postern.h>, and may be NULL.

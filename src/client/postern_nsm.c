@@ -43,7 +43,7 @@ int postern_nsm_open(const struct postern_nsm_options *options, struct postern_n
                                 : nsm_open(known.device ? known.device : NSM_DEVICE, &nsm->nsm, &why);
     if (status != 0) {
         free(nsm);
-        return done(status, &why, err);
+        return done(status == -ENOENT ? -ENODEV : status, &why, err); /* as <postern/kms.h> has it */
     }
     *ret = nsm;
     return 0;

@@ -197,7 +197,7 @@ static void test_options(void **state)
     (void)state;
     postern_nsm_options_init(&options);
     options.device = "/nowhere/nsm";
-    assert_int_equal(postern_nsm_open(&options, &other, &err), -ENOENT);
+    assert_int_equal(postern_nsm_open(&options, &other, &err), -ENODEV);
     assert_non_null(strstr(err.message, "/nowhere/nsm"));
     options.insecure_nsm = "unix:///nowhere/nsm";
     assert_int_equal(postern_nsm_open(&options, &other, &err), -EINVAL);
