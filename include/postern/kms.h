@@ -162,6 +162,7 @@ struct postern_kms_call {
     const struct postern_kms_context *context;
     size_t grant_token_count;
     const char *const *grant_tokens;
+    const void *reserved[4]; /* NULL: room for what later versions know */
 };
 
 /* Fill each in after its ..._init(). */

@@ -93,7 +93,7 @@ struct postern_sealed {
     const char *key_id; /* the ARN of the key that it is said to be sealed under */
     size_t context_count;
     const struct postern_kms_context *context;
-    void *memory;
+    void *memory; /* private: what the others point into */
 };
 
 /* Reads no more than the header; `write` is not called. *ret is the caller's, until postern_sealed_release(). */

@@ -35,6 +35,9 @@ struct postern_kms {
     struct kms_attestation attestation;
 };
 
+/* What calls have in common; -EINVAL. The pairs of the context are not looked at. */
+int kms_check_call(const struct postern_kms_call *call, struct error *err) MUST_CHECK;
+
 void kms_attestation_init(struct kms_attestation *attestation);
 void kms_attestation_close(struct kms_attestation *attestation);
 

@@ -25,6 +25,27 @@ struct operation {
 
 /* ---- Requests ---- */
 
+int kms_check_call(const struct postern_kms_call *call, struct error *err)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(call->reserved); i++) {
+        if (call->reserved[i]) {
+            return error_set(err, -EINVAL,
+                             "what a call asks for is not known to this version of the library");
+        }
+    }
+    if ((call->context_count > 0 && !call->context) || (call->grant_token_count > 0 && !call->grant_tokens)) {
+        return error_set(
+            err, -EINVAL,
+            "a count of grant tokens, or of the context's pairs, is set, and their array is not");
+    }
+    for (size_t i = 0; i < call->grant_token_count; i++) {
+        if (!call->grant_tokens[i]) {
+            return error_set(err, -EINVAL, "a grant token is missing");
+        }
+    }
+    return 0;
+}
+
 /* `status` is what was found out already. A string that is not UTF-8 is no argument, all else is memory. */
 static int add_string(struct operation *operation, int status, const char *name, const char *value)
 {
@@ -109,8 +130,7 @@ static int add_grants(struct operation *operation)
     int failed = 0;
 
     for (size_t i = 0; i < call->grant_token_count; i++) {
-        failed |=
-            json_array_append_new(tokens, call->grant_tokens[i] ? json_string(call->grant_tokens[i]) : NULL);
+        failed |= json_array_append_new(tokens, json_string(call->grant_tokens[i]));
     }
     failed |= json_object_set_new(operation->request, "GrantTokens", tokens);
     return failed ? error_set(&operation->err, -EINVAL, "a grant token is not UTF-8, or out of memory") : 0;
@@ -120,9 +140,8 @@ static int add_common(struct operation *operation, int status)
 {
     const struct postern_kms_call *call = operation->call;
 
-    if (status == 0 && ((call->context_count > 0 && !call->context) ||
-                        (call->grant_token_count > 0 && !call->grant_tokens))) {
-        return error_set(&operation->err, -EINVAL, "a count is set, and its array is not");
+    if (status == 0) {
+        status = kms_check_call(call, &operation->err);
     }
     if (status == 0 && call->context_count > 0) {
         status = add_context(operation);

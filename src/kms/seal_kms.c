@@ -4,6 +4,7 @@
 #include "kms/answer.h"
 #include "kms/base64.h"
 #include "kms/call.h"
+#include "kms/kms_private.h"
 #include "kms/seal_stream.h"
 #include "kms/secret.h"
 #include "kms/struct.h"
@@ -52,20 +53,6 @@ static json_t *context_object(const struct postern_kms_call *call)
         }
     }
     return object;
-}
-
-/* As operations.c has it. */
-static int check_tokens(const struct postern_kms_call *call, struct error *err)
-{
-    if (call->grant_token_count > 0 && call->grant_tokens == NULL) {
-        return error_set(err, -EINVAL, "a count of grant tokens is set, and their array is not");
-    }
-    for (size_t i = 0; i < call->grant_token_count; i++) {
-        if (call->grant_tokens[i] == NULL) {
-            return error_set(err, -EINVAL, "a grant token is missing");
-        }
-    }
-    return 0;
 }
 
 static json_t *token_array(const struct postern_kms_call *call)
@@ -187,8 +174,8 @@ static int check_sealing(const struct postern_seal_options *options, struct erro
     }
     int r =
         (options->flags & POSTERN_SEAL_WITHOUT_ATTESTATION) != 0 ? 0 : check_account(options->key_id, err);
-    r = r == 0 ? seal_check_context(options->call.context, options->call.context_count, err) : r;
-    return r == 0 ? check_tokens(&options->call, err) : r;
+    r = r == 0 ? kms_check_call(&options->call, err) : r;
+    return r == 0 ? seal_check_context(options->call.context, options->call.context_count, err) : r;
 }
 
 int postern_seal(struct postern_kms *kms, const struct postern_seal_options *given,
@@ -231,7 +218,8 @@ static const char *find_value(const struct seal_header *header, const char *key)
 static int compare_context(const struct seal_header *header, const struct postern_kms_call *call,
                            struct error *err)
 {
-    int r = seal_check_context(call->context, call->context_count, err);
+    int r = kms_check_call(call, err);
+    r = r == 0 ? seal_check_context(call->context, call->context_count, err) : r;
     for (size_t i = 0; r == 0 && i < call->context_count; i++) {
         const char *value = find_value(header, call->context[i].key);
         if (value == NULL) {

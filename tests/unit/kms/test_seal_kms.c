@@ -203,6 +203,10 @@ static void test_options(void **state)
         options.call.grant_token_count = 2;
         assert_int_equal(seal_with(&options, &out), -EINVAL);
         assert_non_null(strstr(err.message, "a grant token is missing"));
+        options = seal_options(flags);
+        options.call.reserved[3] = "something new";
+        assert_int_equal(seal_with(&options, &out), -EINVAL);
+        assert_non_null(strstr(err.message, "not known to this version"));
     }
     opening.flags = 1;
     assert_int_equal(open_with(&opening, none, &out), -EINVAL);
