@@ -81,8 +81,7 @@ struct exchange_options {
     const struct http_request *request; /* judged, at HEAD; not moved on (http_request_next()) before end() */
     const struct http_values *values;   /* for the templates */
     const struct exchange_plain *plain; /* CONFIG_CONNECT; else NULL */
-    uint32_t
-        asker; /* whose it is, for what is shared out: of struct resolve_request, and of body_memory_grow() */
+    uint32_t asker; /* whose it is: of struct resolve_request, and of body_memory_grow() */
 };
 
 enum exchange_state {
