@@ -21,6 +21,7 @@ struct question {
 
 struct answer {
     enum reason reason; /* REASON_NONE: let through */
+    const char *advice; /* instead of the reason's; NULL: that is right here */
     struct text lines;
     const char *file;
 };
@@ -67,14 +68,16 @@ static bool leads_to(const struct config_listener *listener, int route)
     return leads;
 }
 
-/* As the kernel, or `peer`, would name the caller there. */
+/* By the CID that the kernel names, or by `peer`. */
+static bool may_come_to(const struct config_listener *listener, int enclave)
+{
+    return listener->listen.kind == ADDR_VSOCK || listener->peer == enclave || listener->allow_any;
+}
+
 static enum reason ask_listener(const struct config_listener *listener, int enclave,
                                 const struct config_route *route)
 {
     int found;
-    if (listener->listen.kind != ADDR_VSOCK && listener->peer != enclave && !listener->allow_any) {
-        return REASON_DENIED_ENCLAVE;
-    }
     enum reason reason = policy_listener(listener, enclave);
     return reason != REASON_NONE || listener->protocol == CONFIG_RAW
                ? reason
@@ -86,33 +89,52 @@ static void say_listener(struct answer *answer, const struct config_listener *li
 {
     char address[ADDR_TEXT_MAX];
     bool framed = listener->protocol == CONFIG_FRAMED;
-    const char *verdict = reason == REASON_NONE             ? framed ? "gives it the route" : "lets it in"
-                          : reason == REASON_DENIED_ENCLAVE ? "takes its callers for another, or for nobody"
-                          : framed                          ? "does not give it the route"
-                                                            : "does not have it in the list";
+    const char *verdict = reason == REASON_NONE ? framed ? "gives it the route" : "lets it in"
+                          : framed              ? "does not give it the route"
+                                                : "does not have it in the list";
     struct place place = listener->allow_place.line != 0 ? listener->allow_place : listener->place;
     say(answer, place, "enclave %s on listener %s (%s): `allow` %s%s", enclave, listener->name,
         addr_format(&listener->listen, address), verdict,
         reason == REASON_NONE && listener->allow_any ? ", and everybody else too" : "");
 }
 
-/* One listener that lets the enclave in is enough. Otherwise the reason is the last one's. */
+static void say_others(struct answer *answer, const struct config *config,
+                       const struct config_listener *listener)
+{
+    char address[ADDR_TEXT_MAX];
+    const char *peer = listener->peer != CONFIG_NOBODY ? config->enclaves[listener->peer].name : NULL;
+    say(answer, listener->place, "listener %s (%s) leads there, but its callers count as %s%s",
+        listener->name, addr_format(&listener->listen, address), peer != NULL ? peer : "no enclave",
+        peer != NULL ? ", its `peer`" : ": it has no `peer`");
+}
+
+/* One listener that lets the enclave in is enough. Otherwise the reason is that of the last to which it may come. */
 static void ask_listeners(struct answer *answer, const struct config *config, int route, int enclave)
 {
     answer->reason = REASON_DENIED_ROUTE;
-    bool any = false;
+    bool leads = false, judged = false;
     for (unsigned i = 0; i < config->listener_count; i++) {
         const struct config_listener *listener = &config->listeners[i];
         if (!leads_to(listener, route)) {
             continue;
         }
+        leads = true;
+        if (!may_come_to(listener, enclave)) {
+            say_others(answer, config, listener);
+            continue;
+        }
         enum reason reason = ask_listener(listener, enclave, &config->routes[route]);
         say_listener(answer, listener, reason, config->enclaves[enclave].name);
         answer->reason = answer->reason == REASON_NONE ? REASON_NONE : reason;
-        any = true;
+        judged = true;
     }
-    if (!any) {
+    if (!leads) {
         say(answer, config->routes[route].place, "no listener leads to route %s", config->routes[route].name);
+        answer->advice = "give it a listener with `route:`, or name it under the `allow:` of a framed one";
+    } else if (!judged) {
+        answer->reason = REASON_DENIED_ENCLAVE;
+        answer->advice =
+            "set `peer:` on that listener if its callers are this enclave, or add a vsock listener";
     }
 }
 
@@ -229,7 +251,8 @@ static int print_answer(const struct ctl *ctl, const struct answer *answer)
     }
     fprintf(ctl->out, "%s%s\n%s", allowed ? "" : "refused: ", word, text_string(&answer->lines));
     if (!allowed) {
-        fprintf(ctl->out, "What to do: %s.\n", reason_advice(answer->reason));
+        fprintf(ctl->out, "What to do: %s.\n",
+                answer->advice != NULL ? answer->advice : reason_advice(answer->reason));
     }
     return allowed ? CTL_DONE : CTL_FAILED;
 }

@@ -219,7 +219,8 @@ static void policy_is_explained_with_its_line(void **state)
          NULL,
          0,
          "allowed\n",
-         {":14: ", "takes its callers for another",
+         {":10: listener dev (unix:///run/postern/dev.sock) leads there, but its callers count as fraud, its "
+          "`peer`",
           ":16: enclave payroll on listener session (vsock://any:7000): "
           "`allow` gives it the route"}},
         {"payroll",
@@ -272,11 +273,43 @@ static void policy_is_explained_with_its_line(void **state)
          "allowed\n",
          {":28: its requests go to https://a.test/v1\n", "of the methods, POST, PUT pass"}},
         {"payroll", "kept", NULL, 0, "allowed\n", {"go to http://a.test, once they are in the spool"}},
-        {"payroll", "alone", NULL, 1, "refused: denied_route\n", {":24: no listener leads to route alone"}},
+        {"payroll",
+         "alone",
+         NULL,
+         1,
+         "refused: denied_route\n",
+         {":24: no listener leads to route alone", "What to do: give it a listener"}},
     };
     for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
         check(&samples[i]);
     }
+}
+
+/* It is not the caller's CID that is unknown. */
+static void a_listener_for_other_callers(void **state)
+{
+    static const char text[] =
+        "version: 1\n"
+        "enclaves: {payroll: {cid: 16}, fraud: {cid: 17}}\n"
+        "listeners:\n"
+        "  dev: {listen: \"unix:///run/postern/dev.sock\", route: kms, peer: fraud, allow: [fraud]}\n"
+        "routes:\n"
+        "  kms: {type: relay, to: \"tcp://127.0.0.1:9\"}\n";
+    char path[] = "/tmp/posternctl-explain-XXXXXX";
+    struct ran ran;
+    (void)state;
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
+    close(fd);
+    run_ctl(&ran, "--config", path, "explain", "--enclave", "payroll", "--route", "kms", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_contains(ran.out, "refused: denied_enclave\n");
+    assert_contains(
+        ran.out,
+        ":4: listener dev (unix:///run/postern/dev.sock) leads there, but its callers count as fraud");
+    assert_contains(ran.out, "What to do: set `peer:` on that listener");
+    ran_release(&ran);
+    unlink(path);
 }
 
 static void policy_as_json(void **state)
@@ -341,6 +374,7 @@ int main(void)
         cmocka_unit_test(a_word_may_have_two_meanings),
         cmocka_unit_test(unknown_reasons_are_told),
         cmocka_unit_test(policy_is_explained_with_its_line),
+        cmocka_unit_test(a_listener_for_other_callers),
         cmocka_unit_test(policy_as_json),
         cmocka_unit_test(wrong_questions_are_told),
     };
