@@ -1,7 +1,9 @@
 /* Places: see places.h. */
 #include "daemon/places.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 /* Adds one to the gauge unless that would pass `most`. */
 static bool take_place(counter *active, uint64_t most)
@@ -75,4 +77,45 @@ void places_give_session(struct worker_set *set, const struct rules *rules, int 
 {
     counter_sub(&rules_enclave(rules, enclave)->sessions_active, 1);
     leave_daemon(set, &rules->counters->sessions);
+}
+
+static const char *tell(const counter *active, uint64_t most, const char *key, char buffer[PLACES_TEXT_MAX])
+{
+    uint64_t open = counter_get(active);
+    snprintf(buffer, PLACES_TEXT_MAX, "%" PRIu64 " of %s %" PRIu64 " are open", open > most ? open : most,
+             key, most);
+    return buffer;
+}
+
+const char *places_tell_stream(const struct rules *rules, int route, int enclave, enum reason why,
+                               char buffer[PLACES_TEXT_MAX])
+{
+    const struct config *config = rules->config;
+    switch (why) {
+    case REASON_LIMIT_DAEMON:
+        return tell(&rules->counters->active, config->max_streams, "limits.max_streams", buffer);
+    case REASON_LIMIT_ENCLAVE:
+        return tell(&rules_enclave(rules, enclave)->active, config->enclaves[enclave].max_streams,
+                    "the enclave's max_streams", buffer);
+    case REASON_LIMIT_ROUTE:
+        return tell(&rules->routes[route]->active, config->routes[route].max_streams,
+                    "the route's max_streams", buffer);
+    default:
+        return NULL;
+    }
+}
+
+const char *places_tell_session(const struct rules *rules, int enclave, enum reason why,
+                                char buffer[PLACES_TEXT_MAX])
+{
+    const struct config *config = rules->config;
+    switch (why) {
+    case REASON_LIMIT_DAEMON:
+        return tell(&rules->counters->sessions, config->max_sessions, "limits.max_sessions", buffer);
+    case REASON_LIMIT_ENCLAVE:
+        return tell(&rules_enclave(rules, enclave)->sessions_active, config->enclaves[enclave].max_sessions,
+                    "the enclave's max_sessions", buffer);
+    default:
+        return NULL;
+    }
 }

@@ -21,4 +21,13 @@ enum reason places_take_session(struct worker_set *set, const struct rules *rule
 void places_give_stream(struct worker_set *set, const struct rules *rules, unsigned route, int enclave);
 void places_give_session(struct worker_set *set, const struct rules *rules, int enclave);
 
+#define PLACES_TEXT_MAX 96
+
+/* Which limit was met, for the log: "64 of max_streams 64 are open". NULL if `why` is none of those that are returned above. Another
+ * may have ended since: it is told as no less than the limit. */
+const char *places_tell_stream(const struct rules *rules, int route, int enclave, enum reason why,
+                               char buffer[PLACES_TEXT_MAX]);
+const char *places_tell_session(const struct rules *rules, int enclave, enum reason why,
+                                char buffer[PLACES_TEXT_MAX]);
+
 #endif

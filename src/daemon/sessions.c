@@ -7,8 +7,6 @@
 #include "framed/channel_stream.h"
 #include "framed/session_io.h"
 #include "session/frame.h"
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,9 +14,6 @@
 
 /* For how long a caller is waited for at the daemon's end. */
 #define PARTING_MS 500
-
-/* Two numbers and some words. */
-#define LIMIT_TEXT_MAX 96
 
 /* One allocation, from admission to the end. */
 struct session_record {
@@ -335,28 +330,11 @@ static void tell_refused(int fd, enum reason why)
     (void)shutdown(fd, SHUT_WR);
 }
 
-/* Which limit, and how many there are: another session may have ended since, so it is no less than the limit. */
-static const char *limit_met(const struct door *door, const struct caller *caller, enum reason why,
-                             char buffer[LIMIT_TEXT_MAX])
-{
-    const struct config *config = door->rules->config;
-    bool enclave = why == REASON_LIMIT_ENCLAVE;
-    if (!enclave && why != REASON_LIMIT_DAEMON) {
-        return NULL;
-    }
-    uint64_t most = enclave ? config->enclaves[caller->enclave].max_sessions : config->max_sessions;
-    uint64_t open = counter_get(enclave ? &rules_enclave(door->rules, caller->enclave)->sessions_active
-                                        : &door->rules->counters->sessions);
-    snprintf(buffer, LIMIT_TEXT_MAX, "%" PRIu64 " of %smax_sessions %" PRIu64 " are open",
-             open > most ? open : most, enclave ? "" : "limits.", most);
-    return buffer;
-}
-
 static void refuse(struct door *door, const struct caller *caller, enum reason why, int fd,
                    const struct sockaddr_any *peer)
 {
     struct log_line line;
-    char text[ADDR_TEXT_MAX], detail[LIMIT_TEXT_MAX];
+    char text[ADDR_TEXT_MAX], detail[PLACES_TEXT_MAX];
     counters_refuse(door->rules->listeners[door->id], why);
     counter_add(&rules_enclave(door->rules, caller->enclave)->sessions_refused, 1);
     log_begin_limited(&line, &door->worker->log_refused, LOG_LEVEL_WARN, "session refused");
@@ -364,7 +342,8 @@ static void refuse(struct door *door, const struct caller *caller, enum reason w
     caller_log(caller, door->rules, &line);
     log_str(&line, "peer", line.wanted ? sockaddr_format(peer, text) : NULL);
     log_str(&line, "listener", door->rules->config->listeners[door->id].name);
-    log_str(&line, "detail", line.wanted ? limit_met(door, caller, why, detail) : NULL);
+    log_str(&line, "detail",
+            line.wanted ? places_tell_session(door->rules, caller->enclave, why, detail) : NULL);
     log_end(&line);
     tell_refused(fd, why);
     close(fd);

@@ -529,7 +529,7 @@ void stream_begin_channel(struct stream_record *record, struct session_io *io, s
 /* ---- Refusing ---- */
 
 static void log_refused(struct worker *worker, const struct stream_request *request, const char *why,
-                        const char *peer, const struct control_text *asked)
+                        const char *peer, const struct control_text *asked, const char *detail)
 {
     const struct config *config = request->rules->config;
     char name[CONTROL_ROUTE_MAX + 1] = "";
@@ -548,6 +548,7 @@ static void log_refused(struct worker *worker, const struct stream_request *requ
     log_str(&line, "listener", config->listeners[request->listener].name);
     log_session(&line, request->session);
     log_str(&line, "route", request->route >= 0 ? config->routes[request->route].name : name);
+    log_str(&line, "detail", detail);
     log_end(&line);
 }
 
@@ -561,11 +562,14 @@ void stream_refused(struct worker *worker, const struct stream_request *request,
         counter_add(&request->rules->counters->opens_refused[why], 1);
     }
     counter_add(&rules_enclave(request->rules, request->caller->enclave)->refused, 1);
-    log_refused(worker, request, reason_word(why), peer, asked);
+    char limit[PLACES_TEXT_MAX];
+    const char *detail =
+        places_tell_stream(request->rules, request->route, request->caller->enclave, why, limit);
+    log_refused(worker, request, reason_word(why), peer, asked, detail);
 }
 
 void stream_refused_for_kind(struct worker *worker, const struct stream_request *request)
 {
     counter_add(&request->rules->counters->opens_refused[OPEN_UNSUPPORTED], 1);
-    log_refused(worker, request, code_word(CODE_UNSUPPORTED), NULL, NULL);
+    log_refused(worker, request, code_word(CODE_UNSUPPORTED), NULL, NULL, NULL);
 }

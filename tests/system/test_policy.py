@@ -150,6 +150,8 @@ def test_a_limit_refuses_and_recovers(relay, peer, reason):
         assert all(is_cut(daemon) for _ in range(4))
         refused = daemon.wait_ended(reason, count=4)
         assert all(event["level"] == "warn" and event["enclave"] == "payroll" for event in refused)
+        whose = {"limit_route": "the route's ", "limit_enclave": "the enclave's ", "limit_daemon": "limits."}[reason]
+        assert {event["detail"] for event in refused} == {f"3 of {whose}max_streams 3 are open"}
         assert all(works(client) for client in clients)
     daemon.wait_quiet()
     with daemon.connect() as client:

@@ -249,7 +249,7 @@ def test_limits_of_sessions(framed, transport):
         two.wait_ready()
         assert goodbye(daemon, hello=False) == CODES["limit_enclave"]
         assert goodbye(daemon) in (CODES["limit_enclave"], None)
-        assert daemon.wait_event(event="session refused", reason="limit_enclave")["detail"] == "2 of max_sessions 2 are open"
+        assert daemon.wait_event(event="session refused", reason="limit_enclave")["detail"] == "2 of the enclave's max_sessions 2 are open"
         limits = [check for check in json.loads(daemon.ctl("doctor", "--json", check=False).stdout)["checks"] if check["check"] == "limit"]
         assert [(limit["subject"], limit["found"]) for limit in limits] == [("payroll", "2 of the enclave's 2 sessions are open")]
     wait_until(lambda: daemon.metrics()["postern_sessions_active"] == 0)
