@@ -1,10 +1,11 @@
 /* The words that the daemon says: see words.h. */
 #include "ctl/words.h"
 
+#include "base/compiler.h"
 #include "base/diag.h"
 #include "base/error.h"
 #include "base/reason.h"
-#include "ctl/session_ends.h"
+#include "ctl/ends.h"
 #include "http/refusal.h"
 #include <jansson.h>
 #include <string.h>
@@ -19,29 +20,41 @@ static json_t *reason_json(enum reason reason)
                      reason_meaning(reason), "advice", reason_advice(reason));
 }
 
-/* How a session ended is one word, too, but no reason of a stream. */
-static json_t *session_end_json(const struct session_end_words *end)
+/* How a session or a delivery ended is one word, too, but no reason of a stream. */
+struct ends {
+    const char *of, *plural; /* what */
+    const struct end_words *words;
+    const size_t *count;
+};
+
+static const struct ends all_ends[] = {{"session", "sessions", session_ends, &session_end_count},
+                                       {"delivery", "deliveries", delivery_ends, &delivery_end_count}};
+
+static json_t *end_json(const struct end_words *end, const char *of)
 {
-    return json_pack("{s:s, s:s, s:s, s:s}", "code", end->code, "kind", "session", "meaning", end->meaning,
-                     "advice", end->advice);
+    return json_pack("{s:s, s:s, s:s, s:s}", "code", end->code, "kind", of, "meaning", end->meaning, "advice",
+                     end->advice);
 }
 
-static const struct session_end_words *find_session_end(const char *word)
+static const struct end_words *find_end(const char *word, const char **ret_of)
 {
-    for (size_t i = 0; i < session_end_count; i++) {
-        if (strcmp(session_ends[i].code, word) == 0) {
-            return &session_ends[i];
+    for (size_t i = 0; i < ARRAY_SIZE(all_ends); i++) {
+        for (size_t j = 0; j < *all_ends[i].count; j++) {
+            if (strcmp(all_ends[i].words[j].code, word) == 0) {
+                *ret_of = all_ends[i].of;
+                return &all_ends[i].words[j];
+            }
         }
     }
     return NULL;
 }
 
-static int explain_session_end(const struct ctl *ctl, const struct session_end_words *end)
+static int explain_end(const struct ctl *ctl, const struct end_words *end, const char *of)
 {
     if (ctl->json) {
-        return ctl_print_json(ctl, session_end_json(end));
+        return ctl_print_json(ctl, end_json(end, of));
     }
-    fprintf(ctl->out, "%s, of a session: %s.\nWhat to do: %s.\n", end->code, end->meaning, end->advice);
+    fprintf(ctl->out, "%s, of a %s: %s.\nWhat to do: %s.\n", end->code, of, end->meaning, end->advice);
     return CTL_DONE;
 }
 
@@ -74,8 +87,10 @@ static int unknown_code(const struct ctl *ctl, const char *word)
     for (; count < REASON_COUNT; count++) {
         words[count] = reason_word((enum reason)count);
     }
-    for (size_t i = 0; i < session_end_count && count < WORDS_MAX; i++) {
-        words[count++] = session_ends[i].code;
+    for (size_t i = 0; i < ARRAY_SIZE(all_ends); i++) {
+        for (size_t j = 0; j < *all_ends[i].count && count < WORDS_MAX; j++) {
+            words[count++] = all_ends[i].words[j].code;
+        }
     }
     for (unsigned i = HTTP_REFUSED_NONE + 1; i < HTTP_REFUSED_COUNT && count < WORDS_MAX; i++) {
         words[count++] = http_refusal_word((enum http_refusal)i);
@@ -102,13 +117,14 @@ static int explain_reason(const struct ctl *ctl, enum reason reason)
 int words_explain(const struct ctl *ctl, const char *word)
 {
     enum reason reason = reason_find(word);
-    const struct session_end_words *end = find_session_end(word);
+    const char *of = NULL;
+    const struct end_words *end = find_end(word, &of);
     enum http_refusal refusal = http_refusal_find(word);
     int r = CTL_DONE;
     if (reason != REASON_COUNT) {
         r = explain_reason(ctl, reason);
     } else if (end != NULL) {
-        return explain_session_end(ctl, end);
+        return explain_end(ctl, end, of);
     } else if (refusal == HTTP_REFUSED_NONE) {
         return unknown_code(ctl, word);
     }
@@ -125,8 +141,10 @@ static json_t *all_codes_json(void)
     for (unsigned i = 0; i < REASON_COUNT; i++) {
         r |= json_array_append_new(list, reason_json((enum reason)i));
     }
-    for (size_t i = 0; i < session_end_count; i++) {
-        r |= json_array_append_new(list, session_end_json(&session_ends[i]));
+    for (size_t i = 0; i < ARRAY_SIZE(all_ends); i++) {
+        for (size_t j = 0; j < *all_ends[i].count; j++) {
+            r |= json_array_append_new(list, end_json(&all_ends[i].words[j], all_ends[i].of));
+        }
     }
     for (unsigned i = HTTP_REFUSED_NONE + 1; i < HTTP_REFUSED_COUNT; i++) {
         r |= json_array_append_new(list, refusal_json((enum http_refusal)i));
@@ -144,9 +162,11 @@ int words_list(const struct ctl *ctl)
         for (unsigned i = 0; i < REASON_COUNT; i++) {
             fprintf(ctl->out, "%-20s %s\n", reason_word((enum reason)i), reason_meaning((enum reason)i));
         }
-        fputs("\nOf sessions:\n", ctl->out);
-        for (size_t i = 0; i < session_end_count; i++) {
-            fprintf(ctl->out, "%-20s %s\n", session_ends[i].code, session_ends[i].meaning);
+        for (size_t i = 0; i < ARRAY_SIZE(all_ends); i++) {
+            fprintf(ctl->out, "\nOf %s:\n", all_ends[i].plural);
+            for (size_t j = 0; j < *all_ends[i].count; j++) {
+                fprintf(ctl->out, "%-20s %s\n", all_ends[i].words[j].code, all_ends[i].words[j].meaning);
+            }
         }
         fputs("\nOf requests:\n", ctl->out);
         for (unsigned i = HTTP_REFUSED_NONE + 1; i < HTTP_REFUSED_COUNT; i++) {

@@ -1,7 +1,7 @@
 /* explain: every reason has words, and questions about policy get the daemon's own answer with its line. */
 #include "base/reason.h"
 #include "contains.h"
-#include "ctl/session_ends.h"
+#include "ctl/ends.h"
 #include "http/refusal.h"
 #include "run_ctl.h"
 #include <jansson.h>
@@ -89,35 +89,47 @@ static void all_reasons_are_listed(void **state)
     run_ctl(&ran, "explain", NULL);
     run_ctl(&json_ran, "explain", "--json", NULL);
     json_t *json = json_loads(json_ran.out, 0, NULL);
-    assert_int_equal(json_array_size(json), REASON_COUNT + session_end_count + HTTP_REFUSED_COUNT - 1);
+    assert_int_equal(json_array_size(json),
+                     REASON_COUNT + session_end_count + delivery_end_count + HTTP_REFUSED_COUNT - 1);
     for (unsigned i = 0; i < REASON_COUNT; i++) {
         assert_contains(ran.out, reason_word((enum reason)i));
     }
     for (size_t i = 0; i < session_end_count; i++) {
         assert_contains(ran.out, session_ends[i].code);
     }
+    for (size_t i = 0; i < delivery_end_count; i++) {
+        assert_contains(ran.out, delivery_ends[i].code);
+    }
     json_decref(json);
     ran_release(&ran);
     ran_release(&json_ran);
 }
 
-static void every_end_of_a_session_is_explained(void **state)
+static void check_ends(const struct end_words *ends, size_t count, const char *kind)
 {
-    (void)state;
-    for (size_t i = 0; i < session_end_count; i++) {
+    char of[32];
+    snprintf(of, sizeof of, ", of a %s: ", kind);
+    for (size_t i = 0; i < count; i++) {
         struct ran ran;
-        run_ctl(&ran, "explain", session_ends[i].code, NULL);
+        run_ctl(&ran, "explain", ends[i].code, NULL);
         assert_int_equal(ran.code, CTL_DONE);
-        assert_contains(ran.out, "of a session: ");
-        assert_contains(ran.out, session_ends[i].advice);
+        assert_contains(ran.out, of);
+        assert_contains(ran.out, ends[i].advice);
         ran_release(&ran);
-        run_ctl(&ran, "explain", "--json", session_ends[i].code, NULL);
+        run_ctl(&ran, "explain", "--json", ends[i].code, NULL);
         json_t *json = json_loads(ran.out, 0, NULL);
-        assert_string_equal(json_string_value(json_object_get(json, "kind")), "session");
-        assert_string_equal(json_string_value(json_object_get(json, "meaning")), session_ends[i].meaning);
+        assert_string_equal(json_string_value(json_object_get(json, "kind")), kind);
+        assert_string_equal(json_string_value(json_object_get(json, "meaning")), ends[i].meaning);
         json_decref(json);
         ran_release(&ran);
     }
+}
+
+static void every_end_is_explained(void **state)
+{
+    (void)state;
+    check_ends(session_ends, session_end_count, "session");
+    check_ends(delivery_ends, delivery_end_count, "delivery");
 }
 
 static void every_refusal_of_a_request_is_explained(void **state)
@@ -369,7 +381,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reason_is_explained),
         cmocka_unit_test(all_reasons_are_listed),
-        cmocka_unit_test(every_end_of_a_session_is_explained),
+        cmocka_unit_test(every_end_is_explained),
         cmocka_unit_test(every_refusal_of_a_request_is_explained),
         cmocka_unit_test(a_word_may_have_two_meanings),
         cmocka_unit_test(unknown_reasons_are_told),

@@ -1,9 +1,10 @@
 /* docs/operations.md and the alerts against the code: nothing is told that is not there, and nothing is left out. */
-#include "ctl/session_ends.h"
+#include "ctl/ends.h"
 #include "daemon/admin.h"
 #include "daemon/metrics.h"
 #include "daemon/status.h"
 #include "fake_control.h"
+#include "forward/verdict.h"
 #include <ctype.h>
 #include <jansson.h>
 #include <regex.h>
@@ -131,18 +132,33 @@ static void every_reason_is_documented(void **state)
     }
 }
 
+static void expect_end(const char *document, const struct end_words *end)
+{
+    struct text row;
+    text_init(&row, 0);
+    text_addf(&row, "\n| `%s` | %s | %s |\n", end->code, end->meaning, end->advice);
+    expect(document, text_string(&row));
+    text_release(&row);
+}
+
 /* Every word that the end of a session can have in the log and the metrics. */
 static void every_end_of_a_session_is_documented(void **state)
 {
     assert_int_equal(session_end_count, SESSION_CODE_COUNT);
     for (size_t i = 0; i < session_end_count; i++) {
         assert_string_equal(session_ends[i].code, session_code_word((enum session_code)i));
-        struct text row;
-        text_init(&row, 0);
-        text_addf(&row, "\n| `%s` | %s | %s |\n", session_ends[i].code, session_ends[i].meaning,
-                  session_ends[i].advice);
-        expect(*state, text_string(&row));
-        text_release(&row);
+        expect_end(*state, &session_ends[i]);
+    }
+}
+
+/* And that of a delivery, behind the one that says that it is to be delivered. */
+static void every_end_of_a_delivery_is_documented(void **state)
+{
+    assert_int_equal(delivery_end_count, 1 + VERDICT_OUTCOMES);
+    for (size_t i = 0; i < delivery_end_count; i++) {
+        assert_string_equal(delivery_ends[i].code,
+                            i == 0 ? "kept" : verdict_word((enum verdict_outcome)(i - 1)));
+        expect_end(*state, &delivery_ends[i]);
     }
 }
 
@@ -270,6 +286,7 @@ int main(void)
         WITH_DOCUMENT(every_page_is_documented),
         WITH_DOCUMENT(alerts_are_sound),
         WITH_DOCUMENT(every_end_of_a_session_is_documented),
+        WITH_DOCUMENT(every_end_of_a_delivery_is_documented),
         WITH_DOCUMENT(every_request_that_fails_sets_off_an_alert),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* The ends of sessions in words. docs/operations.md has the same table, and a test sees to it. */
-#include "ctl/session_ends.h"
+/* The ends of sessions and of deliveries in words. docs/operations.md has the same tables, and a test sees to it. */
+#include "ctl/ends.h"
 
 #include "base/compiler.h"
 
@@ -10,7 +10,7 @@ static const char look_at_the_breaker[] =
 static const char stray[] = "the client gave a code that is not one for sessions";
 static const char look_at_the_client[] = "look at the client";
 
-const struct session_end_words session_ends[] = {
+const struct end_words session_ends[] = {
     {"no_error", "both sides were done", "nothing: this is how a session should end"},
     {"protocol", broken, look_at_the_breaker},
     {"internal_error", "the side that ended it failed; out of memory, say", "read the log line's `detail`"},
@@ -37,3 +37,24 @@ const struct session_end_words session_ends[] = {
 };
 
 const size_t session_end_count = ARRAY_SIZE(session_ends);
+
+const struct end_words delivery_ends[] = {
+    {"kept", "the request is in the spool, and its client was answered 202",
+     "nothing: it is delivered as soon as its upstream takes it; `posternctl spool list` has it until then"},
+    {"delivered", "the upstream took it, and it has left the spool",
+     "nothing: this is how a delivery should end"},
+    {"retry",
+     "the upstream had something of it and did not take it, or said to come again: it is tried again",
+     "read the log line's `detail`; look at the upstream if it goes on"},
+    {"unreached", "nothing of it came to the upstream: it is tried again, and the attempt does not count",
+     "read the log line's `detail`; `posternctl doctor` tries the way there"},
+    {"buried",
+     "it can never succeed, or has been tried for long enough: it stays in the spool, and is not tried again",
+     "read why: `posternctl spool show ID`; then `posternctl spool retry ID`, or `spool drop ID`"},
+    {"damaged", "its body on the disk is not what was put there: it is set apart, and not delivered",
+     "look at the disk; `posternctl spool retry ID` when it reads again, or `spool drop ID`"},
+    {"released", "the daemon ended and cut the attempt off: it is tried again after the next start",
+     "nothing; raise `drain_timeout` if deliveries need longer to finish"},
+};
+
+const size_t delivery_end_count = ARRAY_SIZE(delivery_ends);
