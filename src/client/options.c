@@ -1,4 +1,5 @@
 /* What programs ask for, checked and put into the core's own form. */
+#include "base/sized.h"
 #include "client/postern_private.h"
 
 #include <errno.h>
@@ -8,23 +9,11 @@
 
 #define MEMORY_DEFAULT (UINT64_C(32) << 20)
 
-/* A program that is newer than the library may ask for what the library does not know: it does not get
- * silence. */
 int postern_read_struct(void *ret, size_t known, const void *given, size_t size, struct postern_error *err)
 {
-    const unsigned char *bytes = given;
-
-    for (size_t i = known; i < size; i++) {
-        if (bytes[i] != 0) {
-            return postern_fail(err, -EINVAL,
-                                "an option is set that this version of libpostern does not know");
-        }
-    }
-    if (size < sizeof(size_t)) {
-        return postern_fail(err, -EINVAL, "the options were not initialized with postern_..._options_init()");
-    }
-    memcpy(ret, given, size < known ? size : known);
-    return 0;
+    struct error why = ERROR_INIT;
+    int status = sized_read(ret, known, given, size, &why);
+    return status ? postern_fail(err, status, why.text) : 0;
 }
 
 int postern_check_bytes(const void *bytes, size_t length, struct postern_error *err)

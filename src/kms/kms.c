@@ -1,5 +1,6 @@
 /* A client, opened out of its options and closed: see include/postern/kms.h. */
 #include "aws/credentials_local.h"
+#include "base/sized.h"
 #include "kms/kms_private.h"
 #include "kms/struct.h"
 
@@ -14,21 +15,9 @@
 
 int kms_read_struct(void *ret, size_t known, const void *given, size_t size, struct postern_error *err)
 {
-    const unsigned char *bytes = given;
     struct error why = ERROR_INIT;
-
-    for (size_t i = known; i < size; i++) {
-        if (bytes[i] != 0) {
-            error_set(&why, -EINVAL, "something is set that this version of libpostern-kms does not know");
-            return kms_fail(err, -EINVAL, NULL, &why);
-        }
-    }
-    if (size < sizeof(size_t)) {
-        error_set(&why, -EINVAL, "a struct was not initialized with its ..._init()");
-        return kms_fail(err, -EINVAL, NULL, &why);
-    }
-    memcpy(ret, given, size < known ? size : known);
-    return 0;
+    int status = sized_read(ret, known, given, size, &why);
+    return status ? kms_fail(err, status, NULL, &why) : 0;
 }
 
 /* ---- Names ---- */
