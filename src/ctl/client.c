@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 unsigned client_time_ms = 15000;
@@ -57,8 +58,22 @@ static int exchange(int fd, const char *method, const char *target, struct clien
     return r;
 }
 
-static int tell_connect_failed(int r, enum addr_kind kind, const char *address, struct error *err)
+/* To connect to a file that is no socket is "connection refused", as if somebody had listened there. */
+static bool is_other_file(const struct addr *addr)
 {
+    struct stat file;
+    return (addr->kind == ADDR_UNIX || addr->kind == ADDR_HYBRID) && addr->host[0] == '/' &&
+           stat(addr->host, &file) == 0 && !S_ISSOCK(file.st_mode);
+}
+
+static int tell_connect_failed(int r, const struct addr *addr, const char *address, struct error *err)
+{
+    if (r == -ECONNREFUSED && is_other_file(addr)) {
+        return error_set(
+            err, r,
+            "cannot reach the daemon at %s: that is no socket; give --socket the address of `admin.listen`",
+            address);
+    }
     switch (r) {
     case -ENOENT:
         return error_set(err, r,
@@ -79,7 +94,8 @@ static int tell_connect_failed(int r, enum addr_kind kind, const char *address, 
             "sudo, or `sudo usermod -aG postern $USER` and log in again",
             address);
     default:
-        return error_set(err, r, "cannot reach the daemon at %s: %s", address, sock_connect_words(kind, r));
+        return error_set(err, r, "cannot reach the daemon at %s: %s", address,
+                         sock_connect_words(addr->kind, r));
     }
 }
 
@@ -112,7 +128,7 @@ static int reach(const char *address, struct client_answer *ret, struct error *e
         return r;
     }
     int fd = dial_addr(&addr, dial_now_ms() + client_time_ms);
-    return fd >= 0 ? fd : tell_connect_failed(fd, addr.kind, address, err);
+    return fd >= 0 ? fd : tell_connect_failed(fd, &addr, address, err);
 }
 
 int client_ask(const char *address, const char *method, const char *target, struct client_answer *ret,

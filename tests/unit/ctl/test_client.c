@@ -49,6 +49,10 @@ static void no_daemon_is_told(void **state)
     assert_int_equal(ran.code, CTL_FAILED);
     assert_contains(ran.err, "nobody listens there any more");
     ran_release(&ran);
+    run_ctl(&ran, "status", "--socket", "unix:///dev/null", NULL);
+    assert_int_equal(ran.code, CTL_FAILED);
+    assert_contains(ran.err, "cannot reach the daemon at unix:///dev/null: that is no socket");
+    ran_release(&ran);
     setenv("POSTERN_ADMIN", "/run/postern/admin.sock", 1);
     run_ctl(&ran, "status", NULL);
     unsetenv("POSTERN_ADMIN");
