@@ -248,13 +248,6 @@ static void check_header(struct doctor *doctor, const struct config_route *route
     }
 }
 
-static bool has_secret(const struct http_header_rule *rule)
-{
-    return http_template_has(&rule->value, HTTP_VARIABLE_ENV) ||
-           http_template_has(&rule->value, HTTP_VARIABLE_FILE) ||
-           http_template_has(&rule->value, HTTP_VARIABLE_CREDENTIAL);
-}
-
 /* In the daemon's environment. */
 static void check_headers(struct doctor *doctor, const struct config_route *route)
 {
@@ -262,7 +255,7 @@ static void check_headers(struct doctor *doctor, const struct config_route *rout
     struct http_secrets secrets;
     http_secrets_init(&secrets, getenv("CREDENTIALS_DIRECTORY"));
     for (unsigned i = 0; i < rules->count; i++) {
-        if (has_secret(&rules->list[i])) {
+        if (http_template_has_secret(&rules->list[i].value)) {
             check_header(doctor, route, &rules->list[i], &secrets);
         }
     }

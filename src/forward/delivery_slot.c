@@ -151,6 +151,17 @@ static enum http_refusal read_head(struct slot *slot, const struct spool_record 
     return event == HTTP_EVENT_HEAD ? HTTP_REFUSED_NONE : refused(slot);
 }
 
+/* Whether the upstream is told by the route who asks, and not by the request. */
+static bool is_vouched(const struct config_forward *forward)
+{
+    const struct http_header_rules *headers = &forward->rules.headers;
+    bool secret = false;
+    for (unsigned i = 0; i < headers->count; i++) {
+        secret |= http_template_has_secret(&headers->list[i].value);
+    }
+    return secret || forward->sign != NULL || forward->cert_file != NULL;
+}
+
 static void prepare(struct slot *slot, const struct spool_record *record)
 {
     const struct delivery *delivery = slot->of;
@@ -162,6 +173,7 @@ static void prepare(struct slot *slot, const struct spool_record *record)
     http_request_init(&slot->request, &slot->rules);
     slot->began_at = loop_now(delivery->set->worker->loop);
     slot->last = record->body_size == 0;
+    slot->attempt.vouched = is_vouched(slot->route->forward);
 }
 
 static void send_on(struct slot *slot, const struct spool_record *record)

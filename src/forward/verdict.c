@@ -29,9 +29,23 @@ static void set(struct verdict *verdict, enum verdict_outcome outcome)
     };
 }
 
-static bool is_passing(unsigned status)
+/* A key that has expired, or a secret that was rotated on one side alone, is no fault of the records: all of them would meet it. */
+static bool is_about_route(const struct verdict_attempt *attempt)
 {
-    return status == 408 || status == 425 || status == 429 || status >= 500;
+    return attempt->vouched && (attempt->status == 401 || attempt->status == 403);
+}
+
+static bool is_passing(const struct verdict_attempt *attempt)
+{
+    unsigned status = attempt->status;
+    return status == 408 || status == 425 || status == 429 || status >= 500 || is_about_route(attempt);
+}
+
+static const char *hint(const struct verdict_attempt *attempt, bool good)
+{
+    return good                      ? " before it had the whole request"
+           : is_about_route(attempt) ? ": see that the route's key, secret or certificate is good"
+                                     : "";
 }
 
 static void judge_answer(const struct verdict_attempt *attempt, struct verdict *ret)
@@ -42,10 +56,10 @@ static void judge_answer(const struct verdict_attempt *attempt, struct verdict *
         ret->cause[0] = '\0';
         return;
     }
-    set(ret, good || is_passing(attempt->status) ? VERDICT_RETRY : VERDICT_BURIED);
+    set(ret, good || is_passing(attempt) ? VERDICT_RETRY : VERDICT_BURIED);
     ret->spool.retry_after_ms = attempt->retry_after_ms;
     snprintf(ret->cause, sizeof ret->cause, "the upstream answered %u%s", attempt->status,
-             good ? " before it had the whole request" : "");
+             hint(attempt, good));
 }
 
 static void judge_silence(const struct verdict_attempt *attempt, struct verdict *ret)

@@ -3,6 +3,7 @@
  *
  *     2xx                                   delivered, if the upstream had the whole request
  *     408, 425, 429, 5xx                    again later; Retry-After is honoured
+ *     401, 403 to what the route adds       again later: its key, secret or certificate may be wrong for now
  *     every other answer                    dead: it would be the same the next time
  *     no answer, the upstream not reached   again later, and the attempt does not count
  *     no answer, but it was reached         again later
@@ -46,6 +47,7 @@ struct verdict_attempt {
     bool damaged;            /* the body on the disk is; or it was */
     bool unreadable;         /* for now */
     bool cut;                /* by the daemon itself */
+    bool vouched;            /* the route itself says who asks, by a signature, a secret or a certificate */
 };
 
 struct verdict {

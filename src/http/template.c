@@ -259,3 +259,9 @@ bool http_template_has(const struct http_template *tmpl, enum http_variable kind
     }
     return false;
 }
+
+bool http_template_has_secret(const struct http_template *tmpl)
+{
+    return http_template_has(tmpl, HTTP_VARIABLE_ENV) || http_template_has(tmpl, HTTP_VARIABLE_FILE) ||
+           http_template_has(tmpl, HTTP_VARIABLE_CREDENTIAL);
+}

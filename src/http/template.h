@@ -61,4 +61,7 @@ int http_template_expand(const struct http_template *tmpl, const struct http_pro
 /* Whether anything but the words of the configuration is in it. */
 bool http_template_has(const struct http_template *tmpl, enum http_variable kind);
 
+/* Whether anything in it comes from where secrets are kept: the environment, files and credentials. */
+bool http_template_has_secret(const struct http_template *tmpl);
+
 #endif

@@ -169,6 +169,23 @@ def test_what_it_will_never_take_is_dead_at_once(store, spooling, status):
     daemon.wait_empty()
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_secret_that_the_store_refuses_kills_no_record(store, spooling, status):
+    """It was rotated at the store alone: all records would meet that, and all go out once it is right here, too."""
+    store.answer = lambda request: 201 if request.headers["Authorization"] == "Bearer new" else status
+    daemon = spooling(store.start(), start=False)
+    secret = daemon.folder / "secret"
+    secret.write_text("old")
+    daemon.configure(headers={"set": {"authorization": f"Bearer ${{file:{secret}}}"}}).start()
+    keys = {daemon.keep()[1] for _ in range(10)}
+    line = daemon.wait_event(event="deliveries held", route="results")
+    assert f"answered {status}: see that the route's key, secret or certificate is good" in line["detail"]
+    assert len(daemon.records()) == len(keys) and not daemon.records("--state", "dead")
+    secret.write_text("new")
+    daemon.wait_empty()
+    assert {request.key for request in store.requests if request.headers["Authorization"] == "Bearer new"} == keys
+
+
 def test_attempts_are_bounded(store, spooling):
     store.answer = lambda request: 500
     daemon = spooling(store.start(), retry={**RETRY, "attempts": 3})

@@ -32,6 +32,22 @@ static void every_status_has_its_verdict(void **state)
     }
 }
 
+/* Where the route signs, or adds a secret, the upstream may have refused that. */
+static void who_asks_is_the_routes_to_say(void **state)
+{
+    (void)state;
+    for (unsigned status = 400; status < 500; status++) {
+        struct verdict_attempt attempt = {.status = status, .whole = true, .reached = true};
+        enum verdict_outcome without = judge(attempt).outcome;
+        attempt.vouched = true;
+        struct verdict verdict = judge(attempt);
+        bool told = strstr(verdict.cause, "see that the route's key, secret or certificate is good") != NULL;
+        assert_int_equal(told, status == 401 || status == 403);
+        assert_int_equal(verdict.outcome, told ? VERDICT_RETRY : without);
+        assert_false(verdict.spool.blameless);
+    }
+}
+
 static void half_a_request_is_not_delivered(void **state)
 {
     (void)state;
@@ -171,6 +187,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_status_has_its_verdict),
+        cmocka_unit_test(who_asks_is_the_routes_to_say),
         cmocka_unit_test(half_a_request_is_not_delivered),
         cmocka_unit_test(an_answer_that_breaks_off_counts_by_its_status),
         cmocka_unit_test(silence_counts_only_if_the_upstream_was_reached),

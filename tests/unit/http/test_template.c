@@ -203,6 +203,22 @@ static void a_variable_is_looked_for(void **state)
     http_template_release(&tmpl);
 }
 
+static void secrets_are_told_from_what_is_none(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool secret;
+    } cases[] = {{"a", false},         {"${cid}", false},      {"${request_id}", false},
+                 {"a ${env:X}", true}, {"${file:/x} b", true}, {"${cid} ${credential:x}", true}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct http_template tmpl;
+        assert_int_equal(http_template_parse(&tmpl, cases[i].text, NULL), 0);
+        assert_int_equal(http_template_has_secret(&tmpl), cases[i].secret);
+        http_template_release(&tmpl);
+    }
+}
+
 static void run(void *arg)
 {
     struct values values = {.value = NULL};
@@ -232,6 +248,7 @@ int main(void)
         cmocka_unit_test(one_newline_at_the_end_of_a_file_is_none),
         cmocka_unit_test(a_value_has_a_bound),
         cmocka_unit_test(a_variable_is_looked_for),
+        cmocka_unit_test(secrets_are_told_from_what_is_none),
         cmocka_unit_test(memory_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
