@@ -52,6 +52,7 @@ void doctor_host_init(struct doctor_host *host)
         .refusal_ms = 500,
         .vsock_socket = without_vsock ? NULL : vsock_socket,
         .vsock_bind = without_vsock ? NULL : vsock_bind,
+        .adjtimex = adjtimex,
     };
 }
 

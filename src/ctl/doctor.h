@@ -2,7 +2,7 @@
  * posternctl doctor: looks for what is wrong with this host, and for each finding says what to type next.
  *
  * Checks are grouped in files by what they look at: doctor_daemon.c (the running daemon), doctor_host.c
- * (listeners, directories, vsock, the metadata service), doctor_routes.c (names, connections, certificates;
+ * (listeners, directories, vsock, the metadata service, the clock), doctor_routes.c (names, connections, certificates;
  * how a destination is reached: doctor_reach.c), doctor_forward.c (what forward routes need besides: files,
  * secrets, credentials) and doctor_spool.c. Nothing is changed; what is opened is closed at once.
  *
@@ -18,6 +18,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <stdint.h>
+#include <sys/timex.h>
 
 /* The places on the host that are looked at. Tests have their own. */
 struct doctor_host {
@@ -33,6 +34,7 @@ struct doctor_host {
      * NULL: not to be tried here. */
     int (*vsock_socket)(void);
     int (*vsock_bind)(uint32_t cid, uint32_t port);
+    int (*adjtimex)(struct timex *clock); /* reads how the clock is kept */
 };
 
 enum finding { FINDING_OK, FINDING_WARN, FINDING_FAIL, FINDING_SKIPPED };

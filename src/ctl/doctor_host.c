@@ -1,5 +1,6 @@
 /* The doctor's look at the host: who holds the listeners' addresses, their directories, vsock, the
- * metadata service. */
+ * metadata service, the clock. */
+#include "base/units.h"
 #include "ctl/dial.h"
 #include "ctl/doctor.h"
 #include "ctl/holder.h"
@@ -283,6 +284,41 @@ static void check_metadata(struct doctor *doctor)
     doctor_next(doctor, "sudo nft list ruleset | grep 169.254; ip route get 169.254.169.254");
 }
 
+/* The clock. */
+
+/* Signatures carry it, and an enclave may take its own from it. */
+static bool needs_clock(const struct config *config)
+{
+    for (unsigned i = 0; i < config->route_count; i++) {
+        const struct config_route *route = &config->routes[i];
+        if (route->type == CONFIG_TIME || (route->forward != NULL && route->forward->sign != NULL)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the kernel was told by whoever keeps the clock (chrony, systemd-timesyncd, ntpd). */
+static void check_clock(struct doctor *doctor)
+{
+    struct timex clock = {.modes = 0};
+    char within[UNITS_TEXT_MAX];
+    int state = doctor->host->adjtimex(&clock);
+    if (state < 0) {
+        doctor_tell(doctor, FINDING_SKIPPED, "clock", "", "how it is kept is not to be seen: %s",
+                    error_words(-errno));
+    } else if (state == TIME_ERROR || (clock.status & STA_UNSYNC) != 0) {
+        doctor_tell(doctor, FINDING_WARN, "clock", "",
+                    "nothing keeps it right: AWS takes no signature that is minutes off, and routes of type "
+                    "time tell it to enclaves");
+        doctor_next(doctor,
+                    "timedatectl; chronyc tracking   # no service? sudo systemctl enable --now chronyd");
+    } else {
+        doctor_tell(doctor, FINDING_OK, "clock", "", "it is kept, to %s at most",
+                    units_human_duration((uint64_t)clock.maxerror / 1000 + 1, within));
+    }
+}
+
 void doctor_check_host(struct doctor *doctor)
 {
     const struct config *config = doctor->config;
@@ -293,6 +329,9 @@ void doctor_check_host(struct doctor *doctor)
         check_listener(doctor, "admin", &config->admin);
         check_listener(doctor, "metrics", &config->metrics);
         check_vsock(doctor);
+        if (needs_clock(config)) {
+            check_clock(doctor);
+        }
     }
     check_metadata(doctor);
 }

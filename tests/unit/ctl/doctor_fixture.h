@@ -8,6 +8,7 @@
 #include "ctl/doctor.h"
 #include "ctl/view.h"
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,6 +58,17 @@ static void write_file(const char *path, const char *format, ...)
     assert_int_equal(fclose(file), 0);
 }
 
+static struct timex fake_clock; /* as the kernel tells of it */
+static int fake_clock_result;
+
+static int fake_adjtimex(struct timex *clock)
+{
+    assert_int_equal(clock->modes, 0); /* nothing is set */
+    *clock = fake_clock;
+    errno = EPERM;
+    return fake_clock_result;
+}
+
 /* A host where all is well: nothing configured, a metadata service that answers, no systemd. */
 static int setup(void **state)
 {
@@ -79,7 +91,10 @@ static int setup(void **state)
         .refusal_ms = 60000,
         .vsock_socket = fake_vsock_socket,
         .vsock_bind = fake_vsock_bind,
+        .adjtimex = fake_adjtimex,
     };
+    fake_clock = (struct timex){.maxerror = 1500};
+    fake_clock_result = TIME_OK;
     vsock_result = vsock_bind_result = 0;
     write_file(fixture->config, "version: 1\nadmin: {listen: none}\nmetrics: {listen: none}\n");
     *state = fixture;

@@ -207,6 +207,47 @@ static void fault_metadata_blocked(void **state)
     expect_fault(fixture, "fail", "metadata", "169.254.169.254", "", "unset POSTERN_DOCTOR_METADATA");
 }
 
+static void fault_a_clock_that_nobody_keeps(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const routes[] = {
+        "  r: {type: time}\n",
+        "  r: {type: forward, to: \"http://127.0.0.1:1\", sign: {aws: {service: s3, region: eu-west-1}}}\n",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+        configure(fixture, "routes:\n%s", routes[i]);
+        fake_clock_result = TIME_OK;
+        fake_clock.status = 0;
+        examine(fixture);
+        expect_ok(fixture, "clock", "", "it is kept, to 2ms at most");
+        fake_clock.status = STA_UNSYNC;
+        examine(fixture);
+        expect_fault(fixture, "warn", "clock", "", "nothing keeps it right", "chronyc tracking");
+        fake_clock.status = 0;
+        fake_clock_result = TIME_ERROR;
+        examine(fixture);
+        expect_fault(fixture, "warn", "clock", "", "nothing keeps it right", "timedatectl");
+        fake_clock_result = -1;
+        examine(fixture);
+        assert_string_equal(view_text(find(fixture, "clock", "", "not to be seen"), "verdict"), "skipped");
+    }
+}
+
+/* Relays do without. */
+static void a_clock_that_nobody_needs(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t i;
+    json_t *check;
+    fake_clock_result = TIME_ERROR;
+    configure(fixture, "routes:\n  r: {type: relay, to: \"vsock://16:1\"}\n");
+    examine(fixture);
+    json_array_foreach(view_at(fixture->result, "checks"), i, check)
+    {
+        assert_string_not_equal(view_text(check, "check"), "clock");
+    }
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -221,6 +262,8 @@ int main(void)
         WITH_HOST(faults_of_vsock),
         WITH_HOST(vsock_is_found_in_every_place),
         WITH_HOST(fault_metadata_blocked),
+        WITH_HOST(fault_a_clock_that_nobody_keeps),
+        WITH_HOST(a_clock_that_nobody_needs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
