@@ -78,7 +78,8 @@ static int tell_connect_failed(int r, const struct addr *addr, const char *addre
     case -ENOENT:
         return error_set(err, r,
                          "cannot reach the daemon at %s: there is no such socket, so it does not run, or its "
-                         "`admin.listen` is another; try `systemctl status postern` or `posternctl doctor`",
+                         "`admin.listen` is another, which --socket takes; try `systemctl status postern` or "
+                         "`posternctl doctor`",
                          address);
     case -ECONNREFUSED:
         return error_set(
