@@ -293,8 +293,9 @@ static void check_held(struct doctor *doctor, const json_t *spool)
     json_array_foreach(view_at(spool, "routes"), i, route)
     {
         if (json_is_true(view_at(route, "held"))) {
-            doctor_tell(doctor, FINDING_FAIL, "spool", view_text(route, "route"),
-                        "its deliveries are held: its upstream is down, and tried now and then");
+            doctor_tell(
+                doctor, FINDING_FAIL, "spool", view_text(route, "route"),
+                "its deliveries are held: its upstream is down or refuses them, and is tried now and then");
             doctor_next(doctor,
                         "posternctl spool list --route %s   # CAUSE says why; spool retry tries it at once",
                         view_text(route, "route"));

@@ -162,8 +162,8 @@ static void tell_held(const struct ctl *ctl, const json_t *routes)
     {
         if (json_is_true(json_object_get(route, "held"))) {
             fprintf(ctl->out,
-                    "held      %s: its upstream is down, and tried with one record now and then; what is not "
-                    "reached is no attempt\n",
+                    "held      %s: its upstream is down or refuses them, and is tried with one record now "
+                    "and then; what does not reach it is no attempt\n",
                     view_text(route, "route"));
         }
     }

@@ -104,7 +104,8 @@ static void add_attempts(const struct server_view *view, struct text *out)
                       verdict_word((enum verdict_outcome)i), counter_get(&route->deliveries[i]));
         }
     }
-    add_family(out, held, "gauge", "1 while the route's upstream is down, and only probed; else 0.");
+    add_family(out, held, "gauge",
+               "1 while the route's upstream is down or refuses all, and is only probed; else 0.");
     for (route = view->counters->routes; route != NULL; route = route->next) {
         if (spool_route(config, route->name) != NULL) {
             text_addf(out, "%s{route=\"%s\"} %" PRIu64 "\n", held, route->name, counter_get(&route->held));
