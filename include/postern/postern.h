@@ -254,7 +254,7 @@ POSTERN_API void postern_reset(struct postern_stream *stream, uint32_t code);
  * first if it matters. */
 POSTERN_API void postern_close(struct postern_stream *stream);
 
-/* A pointer of the program's, NULL at first. */
+/* A pointer of the program's, NULL at first. What it leads to is as written as it was when it was set, for every thread. */
 POSTERN_API void postern_set_user(struct postern_stream *stream, void *user);
 POSTERN_API void *postern_user(const struct postern_stream *stream);
 
@@ -412,7 +412,7 @@ POSTERN_API int postern_fd(const struct postern *postern);
  * of its streams, postern_write() or postern_next() as well as postern_process(), which is wanted at once then. */
 POSTERN_API int postern_timeout(struct postern *postern);
 
-/* Does what is to be done, and never waits. Call it when the descriptor is ready or the time is over; at
+/* Does what is to be done, and never waits but for a name to be looked up (see postern_start()). Call it when the descriptor is ready or the time is over; at
  * other times it does no harm. */
 POSTERN_API void postern_process(struct postern *postern);
 

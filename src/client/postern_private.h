@@ -22,6 +22,7 @@
 #include "postern/postern.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 #include <sys/types.h>
 
@@ -75,7 +76,7 @@ TAILQ_HEAD(streams, postern_stream);
 
 struct postern_stream {
     struct postern *postern; /* a reference */
-    void *user;
+    _Atomic(void *) user;    /* the program's; set and read without the lock */
     TAILQ_ENTRY(postern_stream) in_streams;
     TAILQ_ENTRY(postern_stream) in_opening; /* queued or asked */
     TAILQ_ENTRY(postern_stream) in_news;

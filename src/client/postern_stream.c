@@ -97,12 +97,12 @@ void postern_reset(struct postern_stream *stream, uint32_t code)
 
 void postern_set_user(struct postern_stream *stream, void *user)
 {
-    stream->user = user;
+    atomic_store_explicit(&stream->user, user, memory_order_release);
 }
 
 void *postern_user(const struct postern_stream *stream)
 {
-    return stream->user;
+    return atomic_load_explicit(&stream->user, memory_order_acquire);
 }
 
 /* ---- Waiting ---- */

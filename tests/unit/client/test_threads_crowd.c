@@ -125,6 +125,50 @@ static void test_many_short_streams_at_once(void **state)
     }
 }
 
+struct note {
+    unsigned number;
+};
+
+static void *look_at_notes(void *arg)
+{
+    struct crowd *crowd = arg;
+    const struct note *note;
+    unsigned last = 0;
+
+    do {
+        note = postern_user(crowd->stream);
+        if (note) {
+            if (note->number < last) {
+                atomic_store(&crowd->failed, true);
+            }
+            last = note->number;
+        }
+    } while (last < crowd->bytes);
+    return NULL;
+}
+
+/* What the pointer leads to is there as soon as it is; the thread sanitizer sees to it. */
+static void test_a_streams_pointer_is_for_all_threads(void **state)
+{
+    enum { NOTES = 1000 };
+    static struct note notes[NOTES];
+    struct crowd crowd = {.bytes = NOTES};
+    pthread_t reader;
+
+    (void)state;
+    connect_door();
+    crowd.stream = open_route("echo");
+    assert_null(postern_user(crowd.stream));
+    assert_int_equal(pthread_create(&reader, NULL, look_at_notes, &crowd), 0);
+    for (unsigned i = 0; i < NOTES; i++) {
+        notes[i].number = i + 1;
+        postern_set_user(crowd.stream, &notes[i]);
+    }
+    pthread_join(reader, NULL);
+    assert_false(atomic_load(&crowd.failed));
+    postern_close(crowd.stream);
+}
+
 static void *read_bytes(void *arg)
 {
     struct crowd *crowd = arg;
@@ -353,7 +397,7 @@ int main(void)
         TEST(test_many_streams_at_once),        TEST(test_many_short_streams_at_once),
         TEST(test_one_stream_shared),           TEST(test_the_end_comes_after_what_is_being_written),
         TEST(test_wakes_those_who_wait),        TEST(test_two_pings_at_once),
-        TEST(test_a_daemon_that_does_not_read),
+        TEST(test_a_daemon_that_does_not_read), TEST(test_a_streams_pointer_is_for_all_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
