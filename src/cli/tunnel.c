@@ -133,7 +133,7 @@ void tunnel_writable(struct tunnel *tunnel)
     }
 }
 
-/* The session's credit bounds what can come, and with it this. */
+/* The session's credit bounds what can come, and with it this: a buffer that grows is then more than half full. */
 static bool make_room(struct tunnel *tunnel, size_t length)
 {
     size_t used = tunnel->held_end - tunnel->held_at;
