@@ -177,7 +177,7 @@ static int change(struct spool_call *call, const struct record *record, struct e
         return store_remove(spool->store, record, err);
     }
     if (route) {
-        route_rewind(route, record->shown.id);
+        route_rewind(route, record->tally, record->shown.id);
     }
     now.shown.state = SPOOL_READY;
     now.shown.attempts = 0;

@@ -11,7 +11,7 @@
 #define WAKE_AGAIN_MS  1000U /* after a failure */
 #define SWEEP_EVERY_MS 60000U
 #define SWEEP_NEXT_MS  1000U /* when there were more than: */
-#define SWEEP_MOST     256U  /* records of a route at once */
+#define SWEEP_MOST     256U  /* records of a route and an enclave at once */
 #define COLLECT_MOST   64U
 
 static void keep_op(struct op *op)
@@ -21,15 +21,15 @@ static void keep_op(struct op *op)
 
 /* --- Waking --- */
 
-static void on_woken(void *arg, uint64_t id, const char *name)
+static void on_woken(void *arg, uint64_t id, struct tally *tally)
 {
-    struct route *route = route_find(arg, name);
+    struct route *route = route_find(arg, tally->route);
 
     if (!route) {
         return;
     }
     route->changed = true;
-    route_rewind(route, id);
+    route_rewind(route, tally, id);
 }
 
 static int wake_apply(struct op *op, struct error *err)
@@ -72,14 +72,14 @@ void chores_due(struct spool *spool, uint64_t next_at)
 
 /* --- Sweeping --- */
 
-static void sweep_route(struct spool *spool, struct route *route)
+static void sweep_tally(struct spool *spool, struct route *route, const struct tally *tally)
 {
     uint64_t id = 0;
 
     for (unsigned i = 0; i < SWEEP_MOST; i++) {
         struct record record;
 
-        if (store_next(spool->store, route->name, id, &id, NULL) < 0 || id == 0) {
+        if (store_next(spool->store, tally, id, &id, NULL) < 0 || id == 0) {
             return;
         }
         if (take_is_leased(spool, id)) {
@@ -97,7 +97,9 @@ static void sweep(struct spool *spool)
 {
     spool->chores.sweep_at = spool_steady(spool) + SWEEP_EVERY_MS;
     for (struct route *route = route_first(spool); route; route = SLIST_NEXT(route, link)) {
-        sweep_route(spool, route);
+        for (struct tally *tally = NULL; (tally = route_tally(spool, route, tally)) != NULL;) {
+            sweep_tally(spool, route, tally);
+        }
     }
     spool->chores.shrinking = store_has_slack(spool->store);
 }

@@ -211,7 +211,7 @@ static void insert_settled(struct op *op)
     put->in_log = !put->done;
     if (put->done) {
         op->file = 0; /* it is the record's */
-        put->route->maybe = true;
+        route_expect(put->route, put->record.tally);
     }
     count_outcome(put);
     op_report(op);

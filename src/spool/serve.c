@@ -1,4 +1,5 @@
-/* What the writer hands out: the oldest ready record of each route that somebody waits for. */
+/* What the writer hands out of each route that somebody waits for: the oldest ready record of one enclave, then that of the next, so
+ * that the backlog of one, or what its upstream takes from none, is not in the way of another. */
 #include "spool/take_private.h"
 
 #include <errno.h>
@@ -26,12 +27,30 @@ bool take_is_leased(struct spool *spool, uint64_t id)
     return false;
 }
 
-void route_rewind(struct route *route, uint64_t id)
+void route_expect(struct route *route, struct tally *tally)
 {
-    if (route->cursor >= id) {
-        route->cursor = id - 1;
+    if (!tally->has_turn) {
+        tally->has_turn = true;
+        TAILQ_INSERT_TAIL(&route->turns, tally, turn_link);
     }
-    route->maybe = true;
+}
+
+void route_rewind(struct route *route, struct tally *tally, uint64_t id)
+{
+    if (tally->cursor >= id) {
+        tally->cursor = id - 1;
+    }
+    route_expect(route, tally);
+}
+
+/* Behind all others, if it may have more. */
+static void pass_turn(struct route *route, struct tally *tally, bool more)
+{
+    TAILQ_REMOVE(&route->turns, tally, turn_link);
+    tally->has_turn = false;
+    if (more) {
+        route_expect(route, tally);
+    }
 }
 
 /* --- Sentences --- */
@@ -111,16 +130,16 @@ void take_sentence(struct spool *spool, uint64_t id, enum spool_state state, con
 /* --- Serving --- */
 
 /* The next one that nobody has; 0 in *ret: there is none. */
-static int find(struct spool *spool, struct route *route, uint64_t *ret, struct error *err)
+static int find(struct spool *spool, struct tally *tally, uint64_t *ret, struct error *err)
 {
     do {
-        int r = store_next(spool->store, route->name, route->cursor, ret, err);
+        int r = store_next(spool->store, tally, tally->cursor, ret, err);
 
         if (r < 0) {
             return r;
         }
         if (*ret > 0) {
-            route->cursor = *ret;
+            tally->cursor = *ret;
         }
     } while (*ret > 0 && take_is_leased(spool, *ret));
     return 0;
@@ -180,29 +199,33 @@ static bool give(struct spool *spool, struct route *route, struct record *record
     return true;
 }
 
-/* One record. Returns 1 if there may be more to hand out, 0 if not, or an error. */
-static int serve_one(struct spool *spool, struct route *route, struct error *err)
+/* One record, of the enclave whose turn it is. Returns 1 if there may be more to hand out, 0 if not, or an error. */
+static int serve_one(struct spool *spool, struct route *route, struct tally *tally, struct error *err)
 {
     struct record record;
     bool good;
     uint64_t id;
-    int r = find(spool, route, &id, err);
+    int r = find(spool, tally, &id, err);
 
     if (r < 0) {
         return r;
     }
-    route->maybe = id > 0;
     if (id == 0) {
-        return 0;
+        pass_turn(route, tally, false);
+        return 1;
     }
     r = load(spool, route, id, &record, &good, err);
-    if (r == 0 && (!good || give(spool, route, &record))) {
+    if (r == 0 && !good) {
+        return 1;
+    }
+    if (r == 0 && give(spool, route, &record)) {
+        pass_turn(route, tally, true);
         return 1;
     }
     if (r == 0) {
         record_release(&record);
     }
-    route_rewind(route, id);
+    route_rewind(route, tally, id);
     return r;
 }
 
@@ -220,7 +243,8 @@ static bool is_wanted(struct spool *spool, struct route *route)
 static int serve_route(struct spool *spool, struct route *route, bool *ret_any, struct error *err)
 {
     for (unsigned i = 0; i < SERVE_MOST; i++) {
-        int r = route->maybe && is_wanted(spool, route) ? serve_one(spool, route, err) : 0;
+        struct tally *tally = TAILQ_FIRST(&route->turns);
+        int r = tally && is_wanted(spool, route) ? serve_one(spool, route, tally, err) : 0;
 
         if (r <= 0) {
             return r;

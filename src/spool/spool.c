@@ -212,7 +212,7 @@ struct route *route_get(struct spool *spool, const char *name)
     }
     TAILQ_INIT(&route->waiting);
     TAILQ_INIT(&route->leased);
-    route->maybe = true;
+    TAILQ_INIT(&route->turns);
     route->changed = true;
     SLIST_INSERT_HEAD(&spool->routes, route, link);
     return route;
@@ -238,6 +238,21 @@ struct route *route_find(struct spool *spool, const char *name)
     return route;
 }
 
+struct tally *route_tally(struct spool *spool, const struct route *route, struct tally *after)
+{
+    if (after) {
+        after = SLIST_NEXT(after, link);
+    } else {
+        pthread_mutex_lock(&spool->lock);
+        after = SLIST_FIRST(&spool->tallies.all);
+        pthread_mutex_unlock(&spool->lock);
+    }
+    while (after && strcmp(after->route, route->name) != 0) {
+        after = SLIST_NEXT(after, link);
+    }
+    return after;
+}
+
 int spool_set_policy(struct spool *spool, const char *route, const struct spool_policy *policy)
 {
     struct route *known;
@@ -258,14 +273,17 @@ int spool_set_policy(struct spool *spool, const char *route, const struct spool_
  * as the database has them. */
 static int make_routes(struct spool *spool, struct error *err)
 {
-    const struct tally *tally;
-    const char *last = NULL;
+    struct tally *tally;
+    struct route *route = NULL;
 
     SLIST_FOREACH (tally, &spool->tallies.all, link) {
-        if ((!last || strcmp(tally->route, last) != 0) && !route_get(spool, tally->route)) {
+        if (!route || strcmp(tally->route, route->name) != 0) {
+            route = route_get(spool, tally->route);
+        }
+        if (!route) {
             return error_errno(err, -ENOMEM, "spool %s", spool->place.path);
         }
-        last = tally->route;
+        route_expect(route, tally);
     }
     return 0;
 }

@@ -6,7 +6,7 @@
  * the spool does not look into: method, target and headers) and a body of any size. It gets an id, which grows and is
  * never used twice. A record is in one of four states:
  *
- *     ready      to be delivered now, oldest first in its route
+ *     ready      to be delivered now: oldest first of its enclave; enclaves take turns on a route
  *     waiting    to be delivered again, not before a given time
  *     dead       given up after too many attempts, at too great an age, or because nobody could ever take it
  *     damaged    what is on the disk is not what was written; never delivered, unless a retry finds it whole again
@@ -200,7 +200,7 @@ struct spool_take_ops {
     void (*data)(void *arg, int result, const void *data, size_t size, bool last, const struct error *err);
 };
 
-/* Asks for the next record of a route, the oldest that is ready and not being delivered; ready() is called when there
+/* Asks for the next record of a route, the oldest of the next enclave that is ready and not being delivered; ready() is called when there
  * is one, however long that takes. Several may be asked for at once, and each record is leased to one of them,
  * in memory only. Meant for in flight numbers of hundreds. */
 int spool_take(struct spool_port *port, const char *route, const struct spool_take_ops *ops, void *arg,

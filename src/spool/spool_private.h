@@ -90,11 +90,10 @@ struct route {
     uint64_t accepted, refused, failed, delivered, retried, died;
     struct spool_stats figures; /* while they are gathered of all routes */
 
-    /* The writer's. Ready records up to the cursor are leased, or sentenced; `maybe`: there may be some behind it. */
+    /* The writer's. */
     struct take_list leased;
-    uint64_t cursor;
-    bool maybe;
-    bool changed; /* its oldest record may be another */
+    struct tally_turns turns; /* of the enclaves that may have ready records: the next one first */
+    bool changed;             /* its oldest record may be another */
 };
 
 SLIST_HEAD(route_list, route);
@@ -171,6 +170,9 @@ struct route *route_get(struct spool *spool, const char *name);
 struct route *route_first(struct spool *spool);
 struct route *route_find(struct spool *spool, const char *name); /* NULL: there is none */
 
+/* The tallies of a route, of an enclave each, one after another; for the writer, as above. NULL: there is no more. */
+struct tally *route_tally(struct spool *spool, const struct route *route, struct tally *after);
+
 /* --- writer.c, files.c: each does what there is to do, and says whether there was anything --- */
 
 bool writer_turn(struct spool *spool);
@@ -198,8 +200,9 @@ void take_sentence(struct spool *spool, uint64_t id, enum spool_state state, con
 #define SPOOL_TOO_OLD "it is older than `max_age`"
 bool route_is_too_old(struct spool *spool, struct route *route, const struct record *record);
 
-/* Something became ready: it is to be found. */
-void route_rewind(struct route *route, uint64_t id);
+/* Something of the tally became ready: behind all others, or that record; it is to be found. */
+void route_expect(struct route *route, struct tally *tally);
+void route_rewind(struct route *route, struct tally *tally, uint64_t id);
 
 /* --- chores.c --- */
 

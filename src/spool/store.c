@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define APPLICATION_ID 0x706f7374 /* "post" */
-#define VERSION        1
+#define VERSION        2
 
 /* Frames of 4 KiB in the log that make a checkpoint worth its two syncs. */
 #define TIDY_FRAMES 1000
@@ -36,7 +36,7 @@ static const char schema[] =
     " key TEXT NOT NULL, state INTEGER NOT NULL, attempts INTEGER NOT NULL, next_at INTEGER NOT NULL,"
     " since INTEGER NOT NULL, created_at INTEGER NOT NULL, size INTEGER NOT NULL, file INTEGER NOT NULL,"
     " digest BLOB NOT NULL, sum BLOB NOT NULL, cause TEXT NOT NULL, head BLOB NOT NULL);"
-    "CREATE INDEX ready ON record (route, id) WHERE state = 0;"
+    "CREATE INDEX ready ON record (route, enclave, id) WHERE state = 0;"
     "CREATE INDEX waiting ON record (next_at) WHERE state = 1;"
     "CREATE INDEX waiting_by_route ON record (route, id) WHERE state = 1;"
     "CREATE INDEX dead ON record (id) WHERE state >= 2;"
@@ -47,7 +47,7 @@ static const char schema[] =
     " dead INTEGER NOT NULL, dead_bytes INTEGER NOT NULL, damaged INTEGER NOT NULL,"
     " damaged_bytes INTEGER NOT NULL, PRIMARY KEY (route, enclave)) WITHOUT ROWID;"
     "PRAGMA application_id = 1886352244;"
-    "PRAGMA user_version = 1;"
+    "PRAGMA user_version = 2;"
     "COMMIT;";
 
 static const char *const statement_sql[STORE_STATEMENT_COUNT] = {
@@ -169,6 +169,20 @@ static int make_tables(struct store *store, struct error *err)
     return r == SQLITE_OK ? 0 : store_fail(store, r, "cannot make its tables", err);
 }
 
+/* From version 1, whose ready records were in order by route alone. All or nothing, as above. */
+static const char upgrade[] = "BEGIN IMMEDIATE;"
+                              "DROP INDEX ready;"
+                              "CREATE INDEX ready ON record (route, enclave, id) WHERE state = 0;"
+                              "PRAGMA user_version = 2;"
+                              "COMMIT;";
+
+static int upgrade_tables(struct store *store, struct error *err)
+{
+    int r = sqlite3_exec(store->db, upgrade, NULL, NULL, NULL);
+
+    return r == SQLITE_OK ? 0 : store_fail(store, r, "cannot bring its tables up to this version", err);
+}
+
 static int check_version(struct store *store, struct error *err)
 {
     int64_t version = 0, id = 0, wal = 0;
@@ -187,11 +201,14 @@ static int check_version(struct store *store, struct error *err)
     if (r < 0) {
         return r;
     }
-    if (id != APPLICATION_ID || version != VERSION) {
+    if (id != APPLICATION_ID || version < 1 || version > VERSION) {
         return error_set(err, -EUCLEAN, "spool database %s: it is not one that this version can read (%lld)",
                          store->path, (long long)version);
     }
-    return wal ? 0 : error_set(err, -EIO, "spool database %s: it cannot be had in WAL mode", store->path);
+    if (!wal) {
+        return error_set(err, -EIO, "spool database %s: it cannot be had in WAL mode", store->path);
+    }
+    return version < VERSION ? upgrade_tables(store, err) : 0;
 }
 
 static int prepare(struct store *store, struct error *err)
@@ -230,6 +247,60 @@ static int load_tallies(struct store *store, struct error *err)
     return r == SQLITE_DONE ? 0 : store_fail(store, r, "cannot read its gauges", err);
 }
 
+/* The pair of names in the row that the bound statement gives, as its tally; NULL in *ret: it gives none. Nor does what cannot be
+ * read: that is told when a record is to be handed out, and until then the spool is of use. */
+static int next_pair(struct store *store, enum store_statement which, const struct tally **ret,
+                     struct error *err)
+{
+    sqlite3_stmt *row = store->statements[which];
+    const char *route, *enclave;
+    int r = sqlite3_step(row);
+
+    *ret = NULL;
+    if (r == SQLITE_ROW) {
+        route = (const char *)sqlite3_column_text(row, 0);
+        enclave = (const char *)sqlite3_column_text(row, 1);
+        *ret = route && enclave ? store_tally(store, route, enclave) : NULL;
+    }
+    sqlite3_reset(row);
+    if (r == SQLITE_ROW && !*ret) {
+        return error_errno(err, -ENOMEM, "spool database %s", store->path);
+    }
+    return 0;
+}
+
+static int after_pair(struct store *store, const struct tally *last, const struct tally **ret,
+                      struct error *err)
+{
+    int r = 0;
+
+    *ret = NULL;
+    if (last) {
+        store_bind_text(store->statements[STORE_NEXT_ENCLAVE], 1, last->route);
+        store_bind_text(store->statements[STORE_NEXT_ENCLAVE], 2, last->enclave);
+        r = next_pair(store, STORE_NEXT_ENCLAVE, ret, err);
+    }
+    if (r == 0 && !*ret) {
+        store_bind_text(store->statements[STORE_NEXT_ROUTE], 1, last ? last->route : "");
+        r = next_pair(store, STORE_NEXT_ROUTE, ret, err);
+    }
+    return r;
+}
+
+/* Records are handed out by their tallies, so what has ready ones is to have a tally, though none was saved for it. Takes a look-up
+ * or two for each, whatever the number of records. A name with a zero in it, which is damage, would come again and again. */
+static int load_pairs(struct store *store, struct error *err)
+{
+    const struct tally *last, *pair = NULL;
+    int r;
+
+    do {
+        last = pair;
+        r = after_pair(store, last, &pair, err);
+    } while (r == 0 && pair && pair != last);
+    return r;
+}
+
 int store_open(const struct store_options *options, struct store **ret, struct error *err)
 {
     struct store *store = calloc(1, sizeof(*store));
@@ -255,6 +326,9 @@ int store_open(const struct store_options *options, struct store **ret, struct e
     }
     if (r == 0) {
         r = load_tallies(store, err);
+    }
+    if (r == 0) {
+        r = load_pairs(store, err);
     }
     if (r < 0) {
         store_close(store);

@@ -67,8 +67,8 @@ int store_shrink(struct store *store, struct error *err) MUST_CHECK;
 /* Sets `shown.id`. The file, if it has one, is garbage no more. */
 int store_insert(struct store *store, struct record *record, struct error *err) MUST_CHECK;
 
-/* The first ready record of the route with an id greater than `after`; 0 in *ret if there is none. */
-int store_next(struct store *store, const char *route, uint64_t after, uint64_t *ret,
+/* The first ready record of the tally's route and enclave with an id greater than `after`; 0 in *ret if there is none. */
+int store_next(struct store *store, const struct tally *tally, uint64_t after, uint64_t *ret,
                struct error *err) MUST_CHECK;
 
 /* -ENOENT: there is none. -EBADMSG: it is damaged. In any case `ret` is to be released. */
@@ -95,16 +95,20 @@ int store_scan(struct store *store, unsigned states, uint64_t after, store_each 
                uint64_t *ret_last, struct error *err) MUST_CHECK;
 
 /* Makes waiting records ready whose time has come, or lies further ahead than any pause can be: the clock was set
- * back. At most STORE_WAKE_MAX; `each` is told id and route. Within a transaction. */
+ * back. At most STORE_WAKE_MAX; `each` is told id and tally. Within a transaction. */
 #define STORE_WAKE_MAX 256
-int store_wake(struct store *store, uint64_t now_ms, void (*each)(void *arg, uint64_t id, const char *route),
-               void *arg, unsigned *ret_count, struct error *err) MUST_CHECK;
+int store_wake(struct store *store, uint64_t now_ms,
+               void (*each)(void *arg, uint64_t id, struct tally *tally), void *arg, unsigned *ret_count,
+               struct error *err) MUST_CHECK;
 
 /* When the first waiting record is due; UINT64_MAX if none waits. */
 int store_due(struct store *store, uint64_t *ret, struct error *err) MUST_CHECK;
 
-/* When the oldest ready or waiting record of the route was put; 0 if there is none. */
-int store_oldest(struct store *store, const char *route, uint64_t *ret, struct error *err) MUST_CHECK;
+/* When the oldest ready record of the tally's route and enclave, or the oldest waiting one of the route, was put; if there is none
+ * *ret is left alone. */
+int store_oldest_ready(struct store *store, const struct tally *tally, uint64_t *ret,
+                       struct error *err) MUST_CHECK;
+int store_oldest_waiting(struct store *store, const char *route, uint64_t *ret, struct error *err) MUST_CHECK;
 
 /* Counts some more of the records anew, outside of transactions; what is changed in between is seen to. */
 #define STORE_RECOUNT_MAX 1024

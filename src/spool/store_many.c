@@ -47,7 +47,7 @@ int store_scan(struct store *store, unsigned states, uint64_t after, store_each 
 }
 
 static int woken(struct store *store, sqlite3_stmt *row,
-                 void (*each)(void *arg, uint64_t id, const char *route), void *arg, struct error *err)
+                 void (*each)(void *arg, uint64_t id, struct tally *tally), void *arg, struct error *err)
 {
     const char *route = (const char *)sqlite3_column_text(row, 1);
     const char *enclave = (const char *)sqlite3_column_text(row, 2);
@@ -60,12 +60,13 @@ static int woken(struct store *store, sqlite3_stmt *row,
     }
     tallies_change(store->tallies, tally, id, SPOOL_WAITING, -1, -weight);
     tallies_change(store->tallies, tally, id, SPOOL_READY, 1, weight);
-    each(arg, id, route);
+    each(arg, id, tally);
     return 0;
 }
 
-int store_wake(struct store *store, uint64_t now_ms, void (*each)(void *arg, uint64_t id, const char *route),
-               void *arg, unsigned *ret_count, struct error *err)
+int store_wake(struct store *store, uint64_t now_ms,
+               void (*each)(void *arg, uint64_t id, struct tally *tally), void *arg, unsigned *ret_count,
+               struct error *err)
 {
     sqlite3_stmt *row = store->statements[STORE_WAKE];
     int r, result = 0;
@@ -89,26 +90,17 @@ int store_due(struct store *store, uint64_t *ret, struct error *err)
     return store_number(store, STORE_DUE, ret, err);
 }
 
-int store_oldest(struct store *store, const char *route, uint64_t *ret, struct error *err)
+int store_oldest_ready(struct store *store, const struct tally *tally, uint64_t *ret, struct error *err)
 {
-    uint64_t ready = UINT64_MAX, waiting = UINT64_MAX;
-    int r;
+    store_bind_text(store->statements[STORE_OLDEST_READY], 1, tally->route);
+    store_bind_text(store->statements[STORE_OLDEST_READY], 2, tally->enclave);
+    return store_number(store, STORE_OLDEST_READY, ret, err);
+}
 
-    store_bind_text(store->statements[STORE_OLDEST_READY], 1, route);
-    r = store_number(store, STORE_OLDEST_READY, &ready, err);
-    if (r < 0) {
-        return r;
-    }
+int store_oldest_waiting(struct store *store, const char *route, uint64_t *ret, struct error *err)
+{
     store_bind_text(store->statements[STORE_OLDEST_WAITING], 1, route);
-    r = store_number(store, STORE_OLDEST_WAITING, &waiting, err);
-    if (r < 0) {
-        return r;
-    }
-    if (waiting < ready) {
-        ready = waiting;
-    }
-    *ret = ready == UINT64_MAX ? 0 : ready;
-    return 0;
+    return store_number(store, STORE_OLDEST_WAITING, ret, err);
 }
 
 int store_last(struct store *store, uint64_t *ret, struct error *err)

@@ -22,7 +22,8 @@ _Static_assert(SPOOL_RECORD_COST == 512, "STORE_WEIGHT says it too");
     X(INSERT, "INSERT INTO record (route, enclave, key, state, attempts, next_at, since, created_at, size, " \
               "file, digest, sum, cause, head) VALUES (?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, '', ?)")          \
     X(INSERT_BODY, "INSERT INTO body (id, data) VALUES (?, ?)")                                              \
-    X(NEXT, "SELECT id FROM record WHERE route = ? AND state = 0 AND id > ? ORDER BY id LIMIT 1")            \
+    X(NEXT,                                                                                                  \
+      "SELECT id FROM record WHERE route = ? AND enclave = ? AND state = 0 AND id > ? ORDER BY id LIMIT 1")  \
     X(LOAD, "SELECT " STORE_COLUMNS ", head, (SELECT data FROM body WHERE body.id = record.id) FROM record " \
             "WHERE id = ?")                                                                                  \
     X(PEEK, "SELECT " STORE_COLUMNS " FROM record WHERE id = ?")                                             \
@@ -35,12 +36,17 @@ _Static_assert(SPOOL_RECORD_COST == 512, "STORE_WEIGHT says it too");
     X(WAKE, "UPDATE record SET state = 0, next_at = 0 WHERE id IN (SELECT id FROM record WHERE state = 1 "   \
             "AND (next_at <= ? OR next_at > ?) LIMIT ?) RETURNING id, route, enclave, " STORE_WEIGHT)        \
     X(DUE, "SELECT min(next_at) FROM record WHERE state = 1")                                                \
-    X(OLDEST_READY, "SELECT created_at FROM record WHERE route = ? AND state = 0 ORDER BY id LIMIT 1")       \
+    X(OLDEST_READY,                                                                                          \
+      "SELECT created_at FROM record WHERE route = ? AND enclave = ? AND state = 0 ORDER BY id LIMIT 1")     \
     X(OLDEST_WAITING, "SELECT created_at FROM record WHERE route = ? AND state = 1 ORDER BY id LIMIT 1")     \
     X(RECOUNT, "SELECT id, route, enclave, state, " STORE_WEIGHT " FROM record WHERE id > ? ORDER BY id")    \
     X(LAST, "SELECT max(id) FROM record")                                                                    \
     X(TALLY_LOAD, "SELECT route, enclave, ready, ready_bytes, waiting, waiting_bytes, dead, dead_bytes, "    \
                   "damaged, damaged_bytes FROM tally")                                                       \
+    X(NEXT_ENCLAVE, "SELECT route, enclave FROM record WHERE route = ? AND enclave > ? AND state = 0 ORDER " \
+                    "BY enclave LIMIT 1")                                                                    \
+    X(NEXT_ROUTE,                                                                                            \
+      "SELECT route, enclave FROM record WHERE route > ? AND state = 0 ORDER BY route, enclave LIMIT 1")     \
     X(TALLY_SAVE, "INSERT OR REPLACE INTO tally (route, enclave, ready, ready_bytes, waiting, "              \
                   "waiting_bytes, dead, dead_bytes, damaged, damaged_bytes) "                                \
                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")                                                   \

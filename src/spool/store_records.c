@@ -105,13 +105,15 @@ int store_insert(struct store *store, struct record *record, struct error *err)
 
 /* --- Reading --- */
 
-int store_next(struct store *store, const char *route, uint64_t after, uint64_t *ret, struct error *err)
+int store_next(struct store *store, const struct tally *tally, uint64_t after, uint64_t *ret,
+               struct error *err)
 {
     sqlite3_stmt *statement = store->statements[STORE_NEXT];
 
     *ret = 0;
-    store_bind_text(statement, 1, route);
-    store_bind_number(statement, 2, after);
+    store_bind_text(statement, 1, tally->route);
+    store_bind_text(statement, 2, tally->enclave);
+    store_bind_number(statement, 3, after);
     return store_number(store, STORE_NEXT, ret, err);
 }
 

@@ -174,7 +174,7 @@ static void release_settled(struct op *op)
     struct spool_take *take = take_of(op);
 
     if (take->is_leased) {
-        route_rewind(take->route, take->record.shown.id);
+        route_rewind(take->route, take->record.tally, take->record.shown.id);
     }
     give_back(take);
     take_destroy(op);

@@ -38,12 +38,20 @@ struct tally {
     uint64_t hash;     /* of both names */
     struct route
         *owner; /* under the lock, for whoever has routes: that of its name, once it was looked for */
+
+    /* The writer's, to hand records out: those that are ready up to the cursor are leased, or sentenced; there may be some behind
+     * it while the tally waits for its turn on its route. */
+    uint64_t cursor;
+    bool has_turn;
+    TAILQ_ENTRY(tally) turn_link;
+
     SLIST_ENTRY(tally) link;
     SLIST_ENTRY(tally) bucket_link;
     SLIST_ENTRY(tally) touched_link;
 };
 
 SLIST_HEAD(tally_list, tally);
+TAILQ_HEAD(tally_turns, tally);
 
 struct tallies {
     struct tally_list all;      /* grows at its head only, under the lock */

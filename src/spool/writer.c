@@ -138,12 +138,28 @@ static size_t collect(struct spool *spool, struct op_list *group, struct op_list
     return count;
 }
 
+/* 0: the route has none that is to be delivered. */
+static int find_oldest(struct spool *spool, const struct route *route, uint64_t *ret)
+{
+    uint64_t oldest = UINT64_MAX;
+    int r = store_oldest_waiting(spool->store, route->name, &oldest, NULL);
+
+    for (struct tally *tally = NULL; r == 0 && (tally = route_tally(spool, route, tally)) != NULL;) {
+        uint64_t at = UINT64_MAX;
+
+        r = store_oldest_ready(spool->store, tally, &at, NULL);
+        oldest = at < oldest ? at : oldest;
+    }
+    *ret = oldest != UINT64_MAX ? oldest : 0;
+    return r;
+}
+
 void writer_note_oldest(struct spool *spool)
 {
     for (struct route *route = route_first(spool); route; route = SLIST_NEXT(route, link)) {
         uint64_t oldest;
 
-        if (!route->changed || store_oldest(spool->store, route->name, &oldest, NULL) < 0) {
+        if (!route->changed || find_oldest(spool, route, &oldest) < 0) {
             continue;
         }
         route->changed = false;

@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from postern import PATIENCE, PROGRAMS, Peer, connect, read_all, wait_until
+from postern import PATIENCE, PROGRAMS, Peer, connect, free_port, read_all, wait_until
 from spooling import RETRY
+from store import send
 
 
 def test_a_result_survives_the_store_and_the_daemon(store, spooling):
@@ -184,6 +185,28 @@ def test_a_secret_that_the_store_refuses_kills_no_record(store, spooling, status
     secret.write_text("new")
     daemon.wait_empty()
     assert {request.key for request in store.requests if request.headers["Authorization"] == "Bearer new"} == keys
+
+
+def test_what_one_enclave_is_refused_is_not_in_the_way_of_another(store, spooling):
+    """Both share the route; the first one's records are older, many, and refused with what holds the route."""
+    store.answer = lambda request: 201 if request.headers["X-Enclave"] == "payroll" else 403
+    daemon = spooling(store, start=False)
+    daemon.configure(in_flight=1, headers={"set": {"x-enclave": "${enclave}", "authorization": "Bearer ${env:HOME}"}})
+    configuration = daemon.configuration()
+    other = f"tcp://127.0.0.1:{free_port()}"
+    configuration["enclaves"]["fraud"] = {"cid": 17}
+    configuration["listeners"]["other"] = {"listen": other, "protocol": "raw", "route": "results", "allow": ["fraud"], "peer": "fraud"}
+    daemon.write_config(configuration)
+    daemon.start()
+    for _ in range(30):
+        assert send(other, b"poison")[0] == 202
+    for _ in range(5):
+        daemon.keep(b"good")
+    store.start()
+    wait_until(lambda: len(daemon.records()) == 30, what="the delivery of what is good")
+    enclaves = [request.headers["X-Enclave"] for request in store.requests]
+    last = max(i for i, enclave in enumerate(enclaves) if enclave == "payroll")
+    assert enclaves[:last + 1].count("fraud") <= 6, enclaves
 
 
 def test_attempts_are_bounded(store, spooling):

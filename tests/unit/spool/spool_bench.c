@@ -159,8 +159,9 @@ const struct spool_put_ops bench_put_ops = {.room = on_room, .done = on_done};
 
 int bench_begin(struct bench *bench, struct bench_put *put, const char *route, const char *key)
 {
+    const char *enclave = bench->enclave ? bench->enclave : "payroll";
     const struct spool_request request = {
-        .route = route, .enclave = "payroll", .key = key, .head = "POST /", .head_size = 6};
+        .route = route, .enclave = enclave, .key = key, .head = "POST /", .head_size = 6};
 
     *put = (struct bench_put){.result = 1};
     put->result = spool_put_begin(bench->port, &request, &bench_put_ops, put, &put->put, &put->error);

@@ -19,6 +19,7 @@ struct bench {
     struct spool *spool;
     struct spool_port *port;
     unsigned wakes;
+    const char *enclave; /* whose puts follow; NULL: "payroll" */
 };
 
 void bench_make(struct bench *bench); /* the directory, and options that may be changed before: */

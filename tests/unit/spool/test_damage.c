@@ -317,13 +317,13 @@ static void test_anothers_database_is_refused(void **state)
     struct bench *bench = *state;
 
     bench_close(bench);
-    bench_sql(bench, "PRAGMA user_version = 2");
-    expect_refusal(bench, -EUCLEAN, "(2)");
-    bench_sql(bench, "PRAGMA user_version = 1; PRAGMA application_id = 5");
+    bench_sql(bench, "PRAGMA user_version = 3");
+    expect_refusal(bench, -EUCLEAN, "(3)");
+    bench_sql(bench, "PRAGMA user_version = 2; PRAGMA application_id = 5");
     expect_refusal(bench, -EUCLEAN, "version");
     bench_sql(bench, "PRAGMA user_version = 0");
     expect_refusal(bench, -EUCLEAN, "not a spool's");
-    bench_sql(bench, "PRAGMA user_version = 1; PRAGMA application_id = 1886352244; DROP TABLE garbage");
+    bench_sql(bench, "PRAGMA user_version = 2; PRAGMA application_id = 1886352244; DROP TABLE garbage");
     expect_refusal(bench, -EIO, "tables");
     bench_sql(bench, "CREATE TABLE garbage (file INTEGER PRIMARY KEY AUTOINCREMENT)");
     bench_open(bench);
