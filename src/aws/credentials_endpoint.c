@@ -31,7 +31,7 @@ static int read_token_file(const char *path, char token[CREDENTIALS_AUTHORIZATIO
     if (fd >= 0) {
         close(fd);
     }
-    if (rv != 0) {
+    if (size < 0) {
         return error_errno(err, rv, "cannot read %s_FILE, %s", TOKEN, path);
     }
     /* Its last line may have an end. */
