@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HELD_MIN 4096u
+#define HELD_MIN 4096u /* a smaller buffer is not worth making another */
 
 void tunnel_init(struct tunnel *tunnel, const struct tunnel_ops *ops)
 {
@@ -32,6 +32,60 @@ void tunnel_release(struct tunnel *tunnel)
     if (tunnel->channel != NULL) {
         channel_release(tunnel->channel);
         tunnel->channel = NULL;
+    }
+}
+
+/*
+ * The session's credit bounds the bytes that are held, and with them this: a buffer is at most twice as large as what lies in it, or it is
+ * the smallest. A new one has room for half as much again, so that what is copied from buffer to buffer is a few times what is held in all,
+ * however it grows and shrinks.
+ */
+static uint32_t size_for(size_t length)
+{
+    size_t size = length + length / 2;
+    return size > HELD_MIN ? (uint32_t)size : HELD_MIN;
+}
+
+static uint32_t held(const struct tunnel *tunnel)
+{
+    return tunnel->held_end - tunnel->held_at;
+}
+
+static bool resize(struct tunnel *tunnel, uint32_t size)
+{
+    uint8_t *other = malloc(size);
+    uint32_t used = held(tunnel);
+    if (other == NULL) {
+        return false;
+    }
+    if (used > 0) {
+        memcpy(other, tunnel->held + tunnel->held_at, used);
+    }
+    free(tunnel->held);
+    tunnel->held = other;
+    tunnel->held_size = size;
+    tunnel->held_at = 0;
+    tunnel->held_end = used;
+    return true;
+}
+
+static bool make_room(struct tunnel *tunnel, size_t length)
+{
+    uint32_t used = held(tunnel);
+    if (tunnel->held_size - used < length) {
+        return resize(tunnel, size_for(used + length));
+    }
+    memmove(tunnel->held, tunnel->held + tunnel->held_at, used);
+    tunnel->held_at = 0;
+    tunnel->held_end = used;
+    return true;
+}
+
+/* Without memory for a smaller one the larger one stays. */
+static void give_room_back(struct tunnel *tunnel)
+{
+    if (tunnel->held_size > HELD_MIN && held(tunnel) < tunnel->held_size / 2) {
+        (void)resize(tunnel, size_for(held(tunnel)));
     }
 }
 
@@ -74,7 +128,7 @@ static void settle(struct tunnel *tunnel)
 /* The local side takes no more; what it had sent before it went away may still be read. */
 static void break_out(struct tunnel *tunnel, int status)
 {
-    channel_consumed(tunnel->channel, tunnel->held_end - tunnel->held_at);
+    channel_consumed(tunnel->channel, held(tunnel));
     drop_held(tunnel);
     channel_stop(tunnel->channel, TUNNEL_CODE);
     tunnel->status = status;
@@ -121,7 +175,7 @@ void tunnel_writable(struct tunnel *tunnel)
     if (tunnel->held == NULL || tunnel->out_over) {
         return;
     }
-    ssize_t n = give(tunnel, tunnel->held + tunnel->held_at, tunnel->held_end - tunnel->held_at);
+    ssize_t n = give(tunnel, tunnel->held + tunnel->held_at, held(tunnel));
     if (n < 0) {
         return;
     }
@@ -130,34 +184,9 @@ void tunnel_writable(struct tunnel *tunnel)
     if (tunnel->held_at == tunnel->held_end) {
         drop_held(tunnel);
         pass_end_on(tunnel);
-    }
-}
-
-/* The session's credit bounds what can come, and with it this: a buffer that grows is then more than half full. */
-static bool make_room(struct tunnel *tunnel, size_t length)
-{
-    size_t used = tunnel->held_end - tunnel->held_at;
-    size_t size = tunnel->held_size != 0 ? tunnel->held_size : HELD_MIN;
-    while (size - used < length) {
-        size *= 2;
-    }
-    if (size == tunnel->held_size) {
-        memmove(tunnel->held, tunnel->held + tunnel->held_at, used);
     } else {
-        uint8_t *larger = malloc(size);
-        if (larger == NULL) {
-            return false;
-        }
-        if (used > 0) {
-            memcpy(larger, tunnel->held + tunnel->held_at, used);
-        }
-        free(tunnel->held);
-        tunnel->held = larger;
-        tunnel->held_size = (uint32_t)size;
+        give_room_back(tunnel);
     }
-    tunnel->held_at = 0;
-    tunnel->held_end = (uint32_t)used;
-    return true;
 }
 
 static void hold(struct tunnel *tunnel, const uint8_t *bytes, size_t length)

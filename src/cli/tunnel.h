@@ -3,7 +3,7 @@
  * passed on as what it is. Knows neither sockets nor files: `ops` read and write.
  *
  * Nothing is copied but what the local side does not take at once. That is held, at most the stream's window
- * of it, and only when it is gone may the daemon send more. What the local side has to say is read when the session
+ * of it, in a buffer that grows and shrinks with it; and only when it is gone may the daemon send more. What the local side has to say is read when the session
  * has room for it, and right into that; so both sides are slowed down by the slower one.
  *
  * Life: tunnel_init(), tunnel_open(), then events in any order until `over` is called, once. That may be inside any of

@@ -319,10 +319,40 @@ static void test_a_slow_local_side(void **state)
         local_takes = 7777;
         tunnel_writable(&tunnel);
         talk();
+        session_stats(client, &stats);
+        assert_true(tunnel.held_size <= 4096 || tunnel.held_size <= 2 * stats.held);
     }
     assert_int_equal(local_got, 3 * MIB);
     assert_null(tunnel.held); /* an idle stream holds no buffer */
     assert_int_equal(finished, 1);
+}
+
+/* However much came before: else many streams that have been filled once would hold far more than the session's budget. */
+static void test_its_buffer_is_at_most_twice_what_is_held(void **state)
+{
+    (void)state;
+    static const size_t pieces[] = {1, 1000, 20000, 1, 30000, 10000, 1};
+    size_t sent = 0, largest = 0;
+    channel_accept(far_end);
+    local_takes = 0;
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        far_send(pieces[i], false);
+        sent += pieces[i];
+        assert_int_equal(tunnel.held_end - tunnel.held_at, sent);
+        assert_true(tunnel.held_size <= 4096 || tunnel.held_size <= 2 * sent);
+        largest = tunnel.held_size;
+    }
+    for (; local_got + 997 < sent; tunnel_writable(&tunnel)) {
+        local_takes = 997;
+        size_t left = tunnel.held_end - tunnel.held_at;
+        assert_true(tunnel.held_size <= 4096 || tunnel.held_size <= 2 * left);
+    }
+    assert_true(largest > 60000);
+    assert_int_equal(tunnel.held_size, 4096);
+    local_takes = SIZE_MAX;
+    tunnel_writable(&tunnel);
+    assert_int_equal(local_got, sent);
+    assert_null(tunnel.held);
 }
 
 static void test_a_slow_far_side(void **state)
@@ -564,6 +594,7 @@ int main(void)
         TEST(test_both_directions_and_their_ends),
         TEST(test_the_far_side_may_be_done_first),
         TEST(test_a_slow_local_side),
+        TEST(test_its_buffer_is_at_most_twice_what_is_held),
         TEST(test_a_slow_far_side),
         TEST(test_a_refusal),
         TEST(test_a_reset),
