@@ -14,7 +14,7 @@
 /* News, and not the same again. */
 static void tell_trouble(struct run_clock *clock, const char *text)
 {
-    if (strncmp(clock->trouble, text, sizeof clock->trouble - 1) != 0) {
+    if (strcmp(clock->trouble, text) != 0) {
         snprintf(clock->trouble, sizeof clock->trouble, "%s", text);
         tell(clock->told, "clock: %s", text);
     }
@@ -270,7 +270,7 @@ static void tell_no_time(struct run_clock *clock, const char *why)
 {
     const struct run_stream *stream = &clock->stream;
     const char *own = own_words(stream);
-    char text[ERROR_TEXT_MAX + 128];
+    char text[sizeof clock->trouble];
 
     if (own) {
         snprintf(text, sizeof text,
@@ -302,13 +302,40 @@ static const struct run_stream_ops stream_ops = {
 
 /* ---- From time to time ---- */
 
+static void on_due(struct cli_timer *timer);
+
+/* Whether there is a PTP clock to be asked. */
+static bool ask(struct run_clock *clock)
+{
+    bool ptp = ask_ptp(clock);
+
+    cli_timer_start(clock->loop, &clock->timer, cli_now_ms() + clock->settings->clock_interval, on_due);
+    if (!ptp && clock->stream.wire && !clock->stream.open) {
+        run_stream_wake(&clock->stream);
+    }
+    return ptp;
+}
+
 static void on_due(struct cli_timer *timer)
 {
-    struct run_clock *clock = CONTAINER_OF(timer, struct run_clock, timer);
+    (void)ask(CONTAINER_OF(timer, struct run_clock, timer));
+}
 
-    cli_timer_start(clock->loop, timer, cli_now_ms() + clock->settings->clock_interval, on_due);
-    if (!ask_ptp(clock) && clock->stream.wire && !clock->stream.open) {
-        run_stream_wake(&clock->stream);
+/* A clock that nobody looks after is not to drift in silence. */
+static void tell_what_is_missing(const struct run_clock *clock, bool ptp)
+{
+    if (ptp || clock->stream.wire || clock->settings->clock != SETTINGS_CLOCK_SET) {
+        return;
+    }
+    if (clock->known) {
+        tell(
+            clock->told,
+            "clock: is not kept right: the time was told at the start, and nobody tells it from now on; give "
+            "`time` a route of the type `time`, or see that `ptp` is a device that is there");
+    } else {
+        tell(clock->told,
+             "clock: cannot be kept right: nobody tells the time; give `time` a route of the type "
+             "`time`, or see that `ptp` or `nsm` is a device that is there");
     }
 }
 
@@ -318,15 +345,10 @@ void run_clock_start(struct run_clock *clock, struct cli_loop *loop, struct run_
     if (clock->settings->clock == SETTINGS_CLOCK_OFF) {
         return;
     }
-    if (!wire && !clock->known && clock->settings->clock == SETTINGS_CLOCK_SET) {
-        tell(clock->told,
-             "clock: cannot be kept right: nobody tells the time; give `time` a route of the type "
-             "`time`, or see that `ptp` or `nsm` is a device that is there");
-    }
     if (wire) {
         run_stream_init(&clock->stream, wire, &stream_ops, clock->settings->time, NULL);
     }
-    on_due(&clock->timer);
+    tell_what_is_missing(clock, ask(clock));
 }
 
 void run_clock_stop(struct run_clock *clock)

@@ -30,7 +30,7 @@ struct run_clock {
     void (*first)(
         struct run_clock *clock); /* called once, when the time is known for the first time; may be NULL */
     bool known;
-    char trouble[128]; /* what was told last */
+    char trouble[ERROR_TEXT_MAX + 384]; /* what was told last, whole: the longest is a route and its error */
 
     struct run_stream stream;
     uint8_t ask[RUN_CLOCK_ASK], answer[RUN_CLOCK_ANSWER];

@@ -23,6 +23,7 @@ static struct settings settings;
 
 #define NSM ((struct nsm *)&nsm_code) /* nothing looks into it */
 static int set_code, ptp_code, nsm_code;
+static const char *played; /* what fails says so */
 static int64_t set_by, ptp_offset, nsm_offset;
 static unsigned sets, slews, ptp_asked, nsm_asked, firsts;
 
@@ -53,7 +54,7 @@ static int sample_of(int64_t offset, int code, struct clock_sample *ret, struct 
     int64_t now = clock_now(CLOCK_BOOTTIME);
 
     if (code < 0) {
-        return error_set(err, code, "played");
+        return error_set(err, code, "%s", played);
     }
     clock_sample(ret, now, now, clock_now(CLOCK_REALTIME) + offset, true);
     return 0;
@@ -84,6 +85,7 @@ static int setup(void **state)
     (void)state;
     ptp_code = -ENOENT;
     set_code = nsm_code = 0;
+    played = "played";
     sets = slews = ptp_asked = nsm_asked = firsts = 0;
     ptp_offset = nsm_offset = set_by = 0;
     settings_init(&settings, NULL);
@@ -179,12 +181,24 @@ static void test_nobody_to_ask(void **state)
     assert_false(clock_.known);
 }
 
-static void test_somebody_to_ask_is_enough(void **state)
+/* The NSM sets the clock, and then it drifts. */
+static void test_nobody_to_ask_any_more(void **state)
 {
     (void)state;
     begin_without_route(NSM);
-    run_clock_stop(&clock_);
+    assert_true(clock_.known);
+    assert_true(run_bench_told(
+        &bench,
+        "clock: is not kept right: the time was told at the start, and nobody tells it from "
+        "now on; give `time` a route of the type `time`, or see that `ptp` is a device that is there\n"));
+}
+
+static void test_somebody_to_ask_is_enough(void **state)
+{
+    (void)state;
     ptp_code = 0;
+    begin_without_route(NSM);
+    run_clock_stop(&clock_);
     begin_without_route(NULL);
     run_clock_stop(&clock_);
     ptp_code = -ENOENT;
@@ -368,6 +382,22 @@ static void test_a_ptp_clock_that_fails_is_told_and_the_parent_asked(void **stat
     assert_true(run_bench_told(&bench, "clock: played\n"));
 }
 
+/* And the same again is not told: it is the whole of it that is compared, which may differ late. */
+static void test_another_trouble_is_told_however_it_begins(void **state)
+{
+    (void)state;
+    char text[400];
+    snprintf(text, sizeof text, "%0300d first", 0);
+    played = text;
+    ptp_code = -EIO;
+    begin_without_route(NULL);
+    WAIT_FOR(&bench.loop, ptp_asked >= 4);
+    assert_true(run_bench_told(&bench, "0 first\n"));
+    assert_null(strstr(strstr(text_string(&bench.told), "0 first") + 1, "0 first"));
+    snprintf(text, sizeof text, "%0300d second", 0);
+    WAIT_FOR(&bench.loop, run_bench_told(&bench, "0 second\n"));
+}
+
 static void test_the_nsm_sets_the_clock_and_binds_the_parent(void **state)
 {
     (void)state;
@@ -407,6 +437,7 @@ int main(void)
         TEST(test_a_clock_that_is_right_is_left_alone),
         TEST(test_watching_changes_nothing),
         TEST(test_nobody_to_ask),
+        TEST(test_nobody_to_ask_any_more),
         TEST(test_somebody_to_ask_is_enough),
         TEST(test_off_is_off),
         TEST(test_a_clock_that_may_not_be_set),
@@ -423,6 +454,7 @@ int main(void)
         TEST(test_ptp_is_followed_and_the_parent_not_asked),
         TEST(test_no_ptp_by_the_settings),
         TEST(test_a_ptp_clock_that_fails_is_told_and_the_parent_asked),
+        TEST(test_another_trouble_is_told_however_it_begins),
         TEST(test_the_nsm_sets_the_clock_and_binds_the_parent),
         TEST(test_an_nsm_that_fails),
     };
