@@ -69,11 +69,7 @@ static const struct config_route *first_route(const struct config *config)
 
 static int open_at(struct spool_keeper *keeper, const struct config *config)
 {
-    const struct spool_options options = {
-        .path = config->spool.path,
-        .max_bytes = config->spool.max_bytes,
-        .max_enclave_bytes = config->spool.max_enclave_bytes,
-    };
+    const struct spool_options options = {.path = config->spool.path}; /* its bounds: spool_keeper_apply() */
     keeper->path = strdup(config->spool.path);
     if (keeper->path == NULL) {
         return error_errno(&keeper->why, -ENOMEM, "cannot open the spool");
@@ -206,6 +202,7 @@ void spool_keeper_apply(struct spool_keeper *keeper, const struct config *config
     if (keeper->spool == NULL) {
         return;
     }
+    spool_set_bounds(keeper->spool, config->spool.max_bytes, config->spool.max_enclave_bytes);
     for (unsigned i = 0; i < config->route_count; i++) {
         if (spools(&config->routes[i])) {
             set_policy(keeper, &config->routes[i]);

@@ -253,6 +253,14 @@ struct tally *route_tally(struct spool *spool, const struct route *route, struct
     return after;
 }
 
+void spool_set_bounds(struct spool *spool, uint64_t max_bytes, uint64_t max_enclave_bytes)
+{
+    pthread_mutex_lock(&spool->lock);
+    spool->options.max_bytes = max_bytes;
+    spool->options.max_enclave_bytes = max_enclave_bytes;
+    pthread_mutex_unlock(&spool->lock);
+}
+
 int spool_set_policy(struct spool *spool, const char *route, const struct spool_policy *policy)
 {
     struct route *known;

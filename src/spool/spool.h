@@ -102,6 +102,9 @@ int spool_open(const struct spool_options *options, struct spool **ret, struct e
 /* Does what is still to be done, and closes. All puts, takes, calls and ports must have been ended. */
 void spool_close(struct spool *spool);
 
+/* The bounds of the options, from now on. What is kept already stays. */
+void spool_set_bounds(struct spool *spool, uint64_t max_bytes, uint64_t max_enclave_bytes);
+
 /* Manual spools only: does what there is to do, and says whether there was anything. */
 bool spool_turn(struct spool *spool);
 

@@ -29,6 +29,21 @@ def test_a_full_spool_says_so_and_loses_nothing(store, spooling):
     daemon.keep()
 
 
+def test_a_reload_gives_a_full_spool_room(store, spooling):
+    """As its refusals advise, and its figures say."""
+    daemon = spooling(store, spool={"max_size": "1MiB"})
+    while daemon.send(os.urandom(100_000))[0] == 202:
+        pass
+    daemon.configure(spool={"max_size": "2MiB"})
+    daemon.ctl("reload")
+    daemon.keep(os.urandom(100_000))
+    assert "of at most 2 MiB" in daemon.ctl("spool", "stats").stdout
+    daemon.configure(spool={"max_size": "2MiB", "max_enclave_size": "1MiB"})
+    daemon.ctl("reload")
+    status, _, answer = daemon.send(os.urandom(100_000))
+    assert (status, answer["code"]) == (507, "spool_full")
+
+
 def test_a_route_has_a_bound_of_its_own(store, spooling):
     daemon = spooling(store, max_spool="1MiB")
     statuses = [daemon.send(os.urandom(300_000))[0] for _ in range(5)]
