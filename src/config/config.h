@@ -200,7 +200,7 @@ struct config_vsock {
 struct config_spool {
     const char *path;
     uint64_t max_bytes;
-    uint64_t max_enclave_bytes; /* 0: no bound but the spool's */
+    uint64_t max_enclave_bytes; /* 0: `auto`, see spool_keeper.c */
 };
 
 struct config_sessions {

@@ -142,8 +142,11 @@ const struct key key_table[] = {
      FIELD(struct config_spool, path), .doc = "The directory, which only root and the daemon may read."},
     {SCOPE_SPOOL, "max_size", "10GiB", SIZE(struct config_spool, max_bytes, 1 * MIB, 64 * TIB),
      .doc = "The most that is kept. A request that would be more is refused."},
-    {SCOPE_SPOOL, "max_enclave_size", "none", SIZE(struct config_spool, max_enclave_bytes, 1 * MIB, 64 * TIB),
-     .word = "none", .doc = "The most that is kept of one enclave. `none`: as much as there is room for."},
+    {SCOPE_SPOOL, "max_enclave_size", "auto", SIZE(struct config_spool, max_enclave_bytes, 1 * MIB, 64 * TIB),
+     .word = "auto",
+     .doc = "The most that is kept of one enclave. `auto`: where there are several, seven eighths of "
+            "`max_size`, so that "
+            "none fills the spool for all; else all of it."},
 
     {SCOPE_ENCLAVE, "cid", .required = true, SPECIAL(set_cid, "a number from 4 to 4294967294"),
      FIELD(struct config_enclave, cid), .min = 4, .max = UINT64_C(4294967294),

@@ -197,12 +197,22 @@ static void tell_orphans(struct spool_keeper *keeper, const struct config *confi
     }
 }
 
+/* Unless the file says how much: no enclave fills the spool for the others. 0: there is no other. */
+static uint64_t enclave_bound(const struct config *config)
+{
+    const struct config_spool *spool = &config->spool;
+    if (spool->max_enclave_bytes != 0 || config->enclave_count < 2) {
+        return spool->max_enclave_bytes;
+    }
+    return spool->max_bytes - spool->max_bytes / 8;
+}
+
 void spool_keeper_apply(struct spool_keeper *keeper, const struct config *config)
 {
     if (keeper->spool == NULL) {
         return;
     }
-    spool_set_bounds(keeper->spool, config->spool.max_bytes, config->spool.max_enclave_bytes);
+    spool_set_bounds(keeper->spool, config->spool.max_bytes, enclave_bound(config));
     for (unsigned i = 0; i < config->route_count; i++) {
         if (spools(&config->routes[i])) {
             set_policy(keeper, &config->routes[i]);

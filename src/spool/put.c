@@ -82,11 +82,15 @@ static int check_bounds(struct spool *spool, const struct spool_put *put, uint64
                          "the spool is full: raise its `max_size`, or deliver or drop what waits");
     }
     if (route_max && tallies_used(&spool->tallies, tally->route, NULL) + more > route_max) {
-        return error_set(err, -ENOSPC, "route %s has its share of the spool: deliver or drop what waits",
-                         tally->route);
+        return error_set(
+            err, -ENOSPC,
+            "route %s has its share of the spool, `max_spool`: raise that, or deliver or drop what waits",
+            tally->route);
     }
     if (enclave_max && tallies_used(&spool->tallies, NULL, tally->enclave) + more > enclave_max) {
-        return error_set(err, -ENOSPC, "enclave %s has its share of the spool: deliver or drop what waits",
+        return error_set(err, -ENOSPC,
+                         "enclave %s has its share of the spool, `max_enclave_size`: raise that, or deliver "
+                         "or drop what waits",
                          tally->enclave);
     }
     return 0;

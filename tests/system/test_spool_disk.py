@@ -44,6 +44,23 @@ def test_a_reload_gives_a_full_spool_room(store, spooling):
     assert (status, answer["code"]) == (507, "spool_full")
 
 
+def test_no_enclave_fills_the_spool_for_all(store, spooling):
+    """Where there are several, one has no more than seven eighths of it."""
+    daemon = spooling(store, spool={"max_size": "1MiB"}, start=False)
+    configuration = daemon.configuration()
+    other = f"tcp://127.0.0.1:{free_port()}"
+    configuration["enclaves"]["fraud"] = {"cid": 17}
+    configuration["listeners"]["other"] = {"listen": other, "protocol": "raw", "route": "results", "allow": ["fraud"], "peer": "fraud"}
+    daemon.write_config(configuration)
+    daemon.start()
+    kept = 0
+    while send(other, os.urandom(50_000))[0] == 202:
+        kept += 50_000
+    assert 800_000 <= kept <= 7 * 2**20 // 8
+    assert daemon.wait_event(event="request refused", reason="spool_full")["detail"].startswith("enclave fraud has its share")
+    daemon.keep(os.urandom(100_000))
+
+
 def test_a_route_has_a_bound_of_its_own(store, spooling):
     daemon = spooling(store, max_spool="1MiB")
     statuses = [daemon.send(os.urandom(300_000))[0] for _ in range(5)]
