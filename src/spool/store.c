@@ -201,7 +201,12 @@ static int check_version(struct store *store, struct error *err)
     if (r < 0) {
         return r;
     }
-    if (id != APPLICATION_ID || version < 1 || version > VERSION) {
+    if (id == APPLICATION_ID && version > VERSION) {
+        return error_set(err, -EUCLEAN,
+                         "spool database %s: a newer posternd has written it (version %lld): run that one",
+                         store->path, (long long)version);
+    }
+    if (id != APPLICATION_ID || version < 1) {
         return error_set(err, -EUCLEAN, "spool database %s: it is not one that this version can read (%lld)",
                          store->path, (long long)version);
     }

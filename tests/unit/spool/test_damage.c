@@ -318,7 +318,7 @@ static void test_anothers_database_is_refused(void **state)
 
     bench_close(bench);
     bench_sql(bench, "PRAGMA user_version = 3");
-    expect_refusal(bench, -EUCLEAN, "(3)");
+    expect_refusal(bench, -EUCLEAN, "a newer posternd has written it (version 3)");
     bench_sql(bench, "PRAGMA user_version = 2; PRAGMA application_id = 5");
     expect_refusal(bench, -EUCLEAN, "version");
     bench_sql(bench, "PRAGMA user_version = 0");
