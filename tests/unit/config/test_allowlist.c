@@ -340,6 +340,12 @@ static void test_says_why_a_file_cannot_be_read(void **state)
     assert_int_equal(allowlist_load("/", &list, &err), -EISDIR);
     assert_string_equal(err.text, "Could not read the file: /: Is a directory; name the allowlist in it");
     allowlist_release(&list);
+    /* That one is not even root's to read. */
+    assert_int_equal(allowlist_load("/proc/sys/vm/compact_memory", &list, &err), -EACCES);
+    assert_string_equal(err.text,
+                        "Could not open the file: /proc/sys/vm/compact_memory: Permission denied; let "
+                        "the user who runs this read it");
+    allowlist_release(&list);
     assert_int_equal(allowlist_load("/proc/self/mem", &list, &err), -EIO);
     assert_string_equal(err.text, "Could not read the file: /proc/self/mem: Input/output error");
     allowlist_release(&list);
