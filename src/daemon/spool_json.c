@@ -203,7 +203,8 @@ json_t *spool_json_stats(const struct spool_keeper *keeper, const struct config 
 {
     json_t *object = json_object();
     struct spool_stats stats;
-    put(&object, "path", string(config->spool.path, strlen(config->spool.path)));
+    const char *path = keeper->spool != NULL ? keeper->path : config->spool.path;
+    put(&object, "path", string(path, strlen(path)));
     put(&object, "open", json_boolean(keeper->spool != NULL));
     put(&object, "error",
         keeper->why.text[0] != '\0' ? string(keeper->why.text, strlen(keeper->why.text)) : json_null());

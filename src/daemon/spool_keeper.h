@@ -41,7 +41,7 @@ void spool_keeper_close(struct spool_keeper *keeper);
 /* Opens the spool if a route of `config` needs it and it is not open. A failure is told in the log and in `why`. */
 void spool_keeper_open(struct spool_keeper *keeper, const struct config *config);
 
-/* Sets the policies of its routes, and tells of records whose route is none any more. When `config` is in force. */
+/* Sets its bounds and the policies of its routes, and tells of records whose route is none any more. When `config` is in force. */
 void spool_keeper_apply(struct spool_keeper *keeper, const struct config *config);
 
 /* Whether the open spool is another one than `config` says: that takes a restart. */

@@ -44,6 +44,15 @@ def test_a_reload_gives_a_full_spool_room(store, spooling):
     assert (status, answer["code"]) == (507, "spool_full")
 
 
+def test_a_reload_does_not_move_the_spool(store, spooling):
+    """The figures are of the one that is open, and so is the path beside them."""
+    daemon = spooling(store)
+    daemon.configure(spool={"path": str(daemon.folder / "elsewhere")})
+    assert "changes to `spool.path` take effect at the next start" in daemon.ctl("reload").stdout
+    daemon.keep()
+    assert daemon.stats()["path"] == str(daemon.spool_path)
+
+
 def test_no_enclave_fills_the_spool_for_all(store, spooling):
     """Where there are several, one has no more than seven eighths of it."""
     daemon = spooling(store, spool={"max_size": "1MiB"}, start=False)
