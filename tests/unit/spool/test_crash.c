@@ -80,6 +80,7 @@ static struct sent *find_sent(struct script *script, const struct spool_record *
 static void put(struct script *script)
 {
     static const size_t sizes[] = {10, 2000, 30000, SPOOL_INLINE_MAX, 70000, 200000};
+    static const char *const enclaves[] = {"payroll", "fraud", "claims"};
     unsigned number = script->puts;
     struct sent *sent = &script->sent[number];
     struct bench_put put;
@@ -93,6 +94,7 @@ static void put(struct script *script)
     sent->size = sizes[pick(script, 6)];
     body = bench_body(sent->size, number);
     sent->begun = true;
+    script->bench.enclave = enclaves[number / 3 % 3];
     if (bench_begin(&script->bench, &put, number % 3 ? "results" : "audit", key) == 0) {
         int r = bench_write(&script->bench, &put, body, sent->size);
 
