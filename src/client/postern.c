@@ -295,6 +295,7 @@ int postern_drain(struct postern *postern, uint32_t deadline_ms, struct postern_
     if (status != 0) {
         return status;
     }
+    postern->drained = true;
     while ((stream = TAILQ_FIRST(&postern->queued))) {
         stream_fail(stream, &why);
     }

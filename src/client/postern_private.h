@@ -111,6 +111,7 @@ struct postern {
     bool inherited; /* by fork(), and now it is being ended */
     bool reading;   /* some thread is at it; see reading.c */
     bool untold;   /* there may be news that did not come in postern_process(), after which it is asked for */
+    bool drained;  /* postern_drain() was called: no more streams are opened */
     bool stopping; /* the keeper is to end, and nobody else begins to read */
     unsigned away; /* threads that let go of the lock within the connection's functions */
     size_t references;

@@ -10,6 +10,10 @@
 
 static int may_open(const struct postern *postern, struct postern_error *err)
 {
+    if (postern->drained) {
+        return postern_fail(err, -ESHUTDOWN,
+                            "cannot open a stream: postern_drain() was called; make another connection");
+    }
     if (postern->count >= postern->max_streams) {
         return postern_fail(err, -EMFILE,
                             "cannot open a stream: `max_streams` are open; close some, or raise it");

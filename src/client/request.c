@@ -353,6 +353,9 @@ int postern_request(struct postern *postern, const char *route, const struct pos
     struct postern_request *request;
     int status = given ? postern_read_struct(&options, sizeof(options), given, given->size, err) : 0;
 
+    if (status == 0 && !route) {
+        status = postern_fail(err, -EINVAL, "a request needs a route: the pointer is NULL");
+    }
     if (status != 0) {
         return status;
     }

@@ -320,7 +320,7 @@ static void test_drained_sessions_are_bounded(void **state)
 
 static void test_drains(void **state)
 {
-    struct postern_stream *stream, *late, *queued;
+    struct postern_stream *stream, *late = NULL, *queued;
 
     (void)state;
     server.config.max_streams = 1;
@@ -330,9 +330,10 @@ static void test_drains(void **state)
     TURN_UNTIL(postern_wait_opened(stream, 0, NULL) == 0);
     assert_int_equal(postern_drain(door, 0, &err), 0);
     assert_int_equal(postern_wait_opened(queued, 0, &err), -ESHUTDOWN);
-    late = open_route("echo");
-    TURN_UNTIL(postern_wait_opened(late, 0, &err) != -EAGAIN);
+    assert_int_equal(postern_open(door, "echo", NULL, &late, &err), -ESHUTDOWN);
     assert_int_equal(err.status, -ESHUTDOWN);
+    assert_false(err.retryable);
+    assert_null(late);
     send_all(stream, "x", 1);
     assert_int_equal(read_some(stream, &(char){0}, 1), 1);
     assert_int_equal(postern_wait_ready(door, 0, &err), -EAGAIN);
@@ -342,7 +343,6 @@ static void test_drains(void **state)
     TURN_UNTIL(postern_wait_ready(door, 0, &err) == -ESHUTDOWN);
     TURN_UNTIL(server_peers(&server) == 0);
     assert_int_equal(server.lost, 0);
-    postern_close(late);
     postern_close(queued);
 }
 

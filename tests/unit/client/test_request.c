@@ -494,6 +494,9 @@ static void test_bad_heads(void **state)
     expect_refusal("no name or no value");
     what.header_count = 0;
     assert_int_equal(postern_request(door, "", &what, &request, &err), -EINVAL);
+    assert_int_equal(postern_request(door, NULL, &what, &request, &err), -EINVAL);
+    assert_non_null(strstr(err.message, "a request needs a route"));
+    assert_int_equal(postern_open(door, NULL, NULL, &(struct postern_stream *){NULL}, &err), -EINVAL);
     what.size = 3;
     assert_int_equal(postern_request(door, "http", &what, &request, &err), -EINVAL);
     postern_request_close(NULL);
