@@ -93,8 +93,13 @@ int connection_new(const struct addr *to, const struct connection_config *config
                    const struct connection_events *events, void *user, struct connection **ret,
                    struct error *err) MUST_CHECK;
 
-/* Cuts what is there, and frees it with all channels, without an event. NULL is let pass. */
+/* Closes what is there, and frees it with all channels, without an event. In a child process that inherited it, too, where it
+ * leaves the connection to who made it. NULL is let pass. */
 void connection_free(struct connection *connection);
+
+/* Has the other side see the end of what is there, whoever else has the sockets: for the process that made it, before
+ * connection_free(). */
+void connection_cut(struct connection *connection);
 
 void *connection_user(const struct connection *connection);
 

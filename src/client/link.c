@@ -88,15 +88,27 @@ static void unwatch(struct link *link)
     link->watched_fd = -1;
 }
 
-/* The socket is of no more use, though users may keep the link for a while yet. */
+/*
+ * The socket is of no more use, though users may keep the link for a while yet. To close it is not enough: a child process may have it, too,
+ * for which the other side would wait; and while somebody sends, its descriptor must not become another's under the sender's hands.
+ */
 static void die(struct link *link)
 {
     link->state = LINK_DEAD;
     link->deadline = LINK_NEVER;
     unwatch(link);
     attempt_end(&link->attempt);
-    if (link->sending) { /* its descriptor must not become another's under the sender's hands */
+    if (link->fd >= 0) {
         (void)shutdown(link->fd, SHUT_RDWR);
+    }
+}
+
+void connection_cut(struct connection *connection)
+{
+    struct link *link;
+
+    TAILQ_FOREACH (link, &connection->links, entry) {
+        die(link);
     }
 }
 

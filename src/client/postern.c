@@ -364,6 +364,9 @@ void postern_disconnect(struct postern *postern, int timeout_ms)
         postern_stop_keeper(postern);
     }
     free_lingering(postern);
+    if (!postern->inherited) {
+        connection_cut(postern->connection);
+    }
     connection_free(postern->connection);
     postern->connection = NULL;
     postern_unreference(postern);

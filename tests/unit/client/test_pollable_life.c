@@ -548,6 +548,33 @@ static void test_a_child_keeps_no_lost_session(void **state)
     assert_int_equal(status, 0);
 }
 
+/* Nor one that was ended: the daemon would hold a session for it, for as long as the child lives. */
+static void test_a_child_keeps_no_ended_session(void **state)
+{
+    int until[2], status;
+    pid_t child;
+
+    (void)state;
+    connect_door();
+    assert_int_equal(pipe(until), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        close(until[1]);
+        stay(until[0]);
+    }
+    postern_disconnect(door, 0);
+    door = NULL;
+    for (int i = 0; i < LIMIT_MS && server_peers(&server) > 0; i++) {
+        server_turn(&server, 1);
+    }
+    assert_int_equal(server_peers(&server), 0);
+    close(until[1]);
+    close(until[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 static void test_versions(void **state)
 {
     char version[32];
@@ -593,6 +620,7 @@ int main(void)
         TEST(test_a_drain_does_not_keep_a_ping_waiting),
         TEST(test_a_child_leaves_it_alone),
         TEST(test_a_child_keeps_no_lost_session),
+        TEST(test_a_child_keeps_no_ended_session),
         cmocka_unit_test(test_versions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
