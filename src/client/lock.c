@@ -4,16 +4,23 @@
 #include <errno.h>
 #include <stdlib.h>
 
+int postern_check_process(const struct postern *postern, struct postern_error *err)
+{
+    return owner_is_caller(&postern->owner)
+               ? 0
+               : postern_fail(
+                     err, -ECHILD,
+                     "the connection belongs to the process that made it: make another after fork()");
+}
+
 int postern_enter(struct postern *postern, struct postern_error *err)
 {
-    if (!owner_is_caller(&postern->owner)) {
-        return postern_fail(err, -ECHILD,
-                            "the connection belongs to the process that made it: make another after fork()");
-    }
-    if (postern->threaded) {
+    int status = postern_check_process(postern, err);
+
+    if (status == 0 && postern->threaded) {
         pthread_mutex_lock(&postern->lock);
     }
-    return 0;
+    return status;
 }
 
 bool postern_enter_to_end(struct postern *postern)

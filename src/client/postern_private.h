@@ -137,7 +137,10 @@ struct postern {
 
 /* ---- lock.c ---- */
 
-/* Takes the lock; -ECHILD in another process than that which made it. */
+/* -ECHILD in another process than that which made it. */
+int postern_check_process(const struct postern *postern, struct postern_error *err) MUST_CHECK;
+
+/* The same, and takes the lock. */
 int postern_enter(struct postern *postern, struct postern_error *err) MUST_CHECK;
 
 /* The same for functions that end something, which work in a child process, too: false if even the lock is

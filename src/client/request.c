@@ -190,6 +190,15 @@ static ssize_t write_some(struct postern_request *request, const char *data, siz
     return n;
 }
 
+/* Before anything of the request's own is told, or changed: that is the parent's in a child process. */
+static int check(const struct postern_request *request, const void *bytes, size_t size,
+                 struct postern_error *err)
+{
+    int status = postern_check_process(request->stream->postern, err);
+
+    return status == 0 ? postern_check_bytes(bytes, size, err) : status;
+}
+
 static int may_write(struct postern_request *request, size_t size, struct postern_error *err)
 {
     if (request->finished && request->body.framing.body == HTTP_BODY_NONE) {
@@ -210,7 +219,7 @@ ssize_t postern_request_write(struct postern_request *request, const void *data,
     struct patience patience = patience_for(request, timeout_ms);
     struct postern_error why;
     size_t taken = 0;
-    ssize_t n = postern_check_bytes(data, size, &why);
+    ssize_t n = check(request, data, size, &why);
 
     n = n == 0 ? may_write(request, size, &why) : n;
     while (n >= 0 && taken < size) {
@@ -227,10 +236,10 @@ int postern_request_finish(struct postern_request *request, struct postern_error
 {
     static const struct http_fields no_trailers;
     size_t before = request->out.length;
-    int status;
+    int status = check(request, NULL, 0, err);
 
-    if (request->body.framing.body == HTTP_BODY_NONE) {
-        return 0;
+    if (status < 0 || request->body.framing.body == HTTP_BODY_NONE) {
+        return status;
     }
     status = may_write(request, 0, err);
     if (status < 0) {
@@ -275,8 +284,9 @@ int postern_request_status(struct postern_request *request, int timeout_ms, stru
 {
     struct patience patience = patience_for(request, timeout_ms);
     struct postern_error why;
-    int status = wait_for_head(request, &patience, &why);
+    int status = check(request, NULL, 0, &why);
 
+    status = status == 0 ? wait_for_head(request, &patience, &why) : status;
     return status == 0 ? (int)request->response.status : (int)tell(status, &why, err);
 }
 
@@ -290,7 +300,7 @@ ssize_t postern_request_read(struct postern_request *request, void *buffer, size
     if (size == 0) {
         return postern_fail(err, -EINVAL, "cannot read 0 bytes");
     }
-    n = postern_check_bytes(buffer, size, &why);
+    n = check(request, buffer, size, &why);
     n = n == 0 ? wait_for_head(request, &patience, &why) : n;
     if (n == 0) {
         (void)send_rest(request, &patience, &why);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define MIB (1u << 20)
@@ -502,6 +503,38 @@ static void test_bad_heads(void **state)
     postern_request_close(NULL);
 }
 
+/* Not even where nothing but what was heard before has to be told, or a little is kept to be sent later. */
+static void test_in_a_child(void **state)
+{
+    struct postern_request *chunked = NULL;
+    int status;
+    pid_t child;
+
+    (void)state;
+    ask(OK "content-length: 3\r\n\r\nabc", HEAD_END);
+    expect_status(200);
+    what.body_length = POSTERN_BODY_UNKNOWN;
+    assert_int_equal(postern_request(door, "http", &what, &chunked, &err), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        bool good = postern_request_status(request, 0, NULL) == -ECHILD &&
+                    postern_request_finish(request, NULL) == -ECHILD &&
+                    postern_request_read(request, body, sizeof body, 0, NULL) == -ECHILD &&
+                    postern_request_write(chunked, "x", 1, 0, NULL) == -ECHILD &&
+                    postern_request_finish(chunked, NULL) == -ECHILD;
+
+        postern_request_close(chunked);
+        postern_request_close(request);
+        postern_disconnect(door, 0);
+        server_leave(good);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    expect_body("abc");
+    postern_request_close(chunked);
+}
+
 /* A route's name need not be one of a host. */
 static void test_odd_route(void **state)
 {
@@ -541,6 +574,7 @@ int main(void)
         TEST(test_refused),
         TEST(test_given_up_by_another_thread),
         TEST(test_bad_heads),
+        TEST(test_in_a_child),
         TEST(test_odd_route),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
