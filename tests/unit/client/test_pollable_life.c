@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -470,111 +468,6 @@ static void test_a_drain_does_not_keep_a_ping_waiting(void **state)
     assert_int_equal(postern_ping(door, 0, NULL, &err), -ENOTCONN);
 }
 
-/* ---- Processes ---- */
-
-static void in_the_child(struct postern_stream *stream)
-{
-    struct postern_stream *other;
-    unsigned events;
-    bool good = postern_read(stream, &(char){0}, 1, 0, &err) == -ECHILD && err.status == -ECHILD &&
-                postern_write(stream, "x", 1, 0, NULL) == -ECHILD &&
-                postern_finish(stream, NULL) == -ECHILD && postern_wait_opened(stream, 0, NULL) == -ECHILD &&
-                postern_open(door, "echo", NULL, &other, NULL) == -ECHILD &&
-                postern_wait_ready(door, 0, NULL) == -ECHILD &&
-                postern_ping(door, 0, NULL, NULL) == -ECHILD && postern_drain(door, 0, NULL) == -ECHILD &&
-                postern_timeout(door) == -1 && !postern_next(door, &events);
-
-    postern_process(door);
-    postern_reset(stream, 0);
-    postern_disconnect(door, 1000);
-    postern_close(stream);
-    server_leave(good);
-}
-
-static void test_a_child_leaves_it_alone(void **state)
-{
-    struct postern_stream *stream;
-    int status;
-    pid_t child;
-
-    (void)state;
-    connect_door();
-    stream = open_route("echo");
-    send_all(stream, "x", 1);
-    child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        in_the_child(stream);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
-    assert_int_equal(read_some(stream, &(char){0}, 1), 1);
-    send_all(stream, "y", 1);
-    assert_int_equal(read_some(stream, &(char){0}, 1), 1);
-    postern_close(stream);
-}
-
-/* Has what a child inherits, but for the server's end, until `until` is closed. */
-static void stay(int until)
-{
-    for (int i = 0; i < SERVER_PEERS; i++) {
-        close(server.peers[i].fd);
-    }
-    server_leave(read(until, &(char){0}, 1) == 0);
-}
-
-/* A socket that a child has, too, is still there when it was closed here. */
-static void test_a_child_keeps_no_lost_session(void **state)
-{
-    int until[2], status;
-    pid_t child;
-
-    (void)state;
-    connect_door();
-    assert_int_equal(pipe(until), 0);
-    child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        close(until[1]);
-        stay(until[0]);
-    }
-    server_cut(&server);
-    TURN_UNTIL(postern_ping(door, 0, NULL, NULL) == -ENOTCONN);
-    TURN_A_WHILE();
-    assert_false(is_readable());
-    close(until[1]);
-    close(until[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
-}
-
-/* Nor one that was ended: the daemon would hold a session for it, for as long as the child lives. */
-static void test_a_child_keeps_no_ended_session(void **state)
-{
-    int until[2], status;
-    pid_t child;
-
-    (void)state;
-    connect_door();
-    assert_int_equal(pipe(until), 0);
-    child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        close(until[1]);
-        stay(until[0]);
-    }
-    postern_disconnect(door, 0);
-    door = NULL;
-    for (int i = 0; i < LIMIT_MS && server_peers(&server) > 0; i++) {
-        server_turn(&server, 1);
-    }
-    assert_int_equal(server_peers(&server), 0);
-    close(until[1]);
-    close(until[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
-}
-
 static void test_versions(void **state)
 {
     char version[32];
@@ -584,7 +477,6 @@ static void test_versions(void **state)
              POSTERN_VERSION_PATCH);
     assert_string_equal(postern_version(), version);
     assert_string_equal(postern_version(), POSTERN_VERSION);
-    assert_int_equal(sizeof(struct postern_error), 512);
     assert_string_equal(postern_code_word(0x20), "cancel");
     assert_string_equal(postern_code_word(0x4711), "unknown");
 }
@@ -618,9 +510,6 @@ int main(void)
         TEST(test_ping),
         TEST(test_a_daemon_that_hangs_is_lost),
         TEST(test_a_drain_does_not_keep_a_ping_waiting),
-        TEST(test_a_child_leaves_it_alone),
-        TEST(test_a_child_keeps_no_lost_session),
-        TEST(test_a_child_keeps_no_ended_session),
         cmocka_unit_test(test_versions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

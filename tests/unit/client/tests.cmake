@@ -8,7 +8,7 @@ if(POSTERN_COVERAGE)
   target_compile_definitions(client_server PRIVATE COVERAGE)
 endif()
 
-foreach(module pollable pollable_life pollable_news request_pollable)
+foreach(module pollable pollable_life pollable_child pollable_news request_pollable)
   postern_unit_test(client ${module} FAULTS USES client_server)
   target_sources(test_client_${module} PRIVATE client/door.c client/pollable.c)
 endforeach()
