@@ -34,7 +34,7 @@
  * THREADS. Any thread may call with the same NSM at any time, and they wait for each other, but for postern_nsm_close(): nobody
  * else may be in a function with it. A child process opens its own.
  *
- * TIME. All functions wait for the device: some milliseconds as a rule, two minutes at most.
+ * TIME. All functions wait for the device: some milliseconds as a rule, two minutes at most. A signal does not interrupt that.
  */
 #ifndef POSTERN_ATTEST_H
 #define POSTERN_ATTEST_H

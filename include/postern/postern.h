@@ -17,8 +17,8 @@
  * TWO STYLES, one set of functions. postern_connect() makes a *threaded* connection: functions wait as long
  * as they are told to, and all of them may be called from any thread. One that waits for something to come
  * reads the connection itself, for all; while none does, one thread of the library's answers the daemon,
- * whatever the program does. postern_start() makes a *pollable* one: there is no thread, nothing ever waits, and the program's own
- * loop calls postern_process(); see the last part of this file.
+ * whatever the program does. postern_start() makes a *pollable* one: there is no thread, nothing waits (but for a name to be looked
+ * up, see postern_start()), and the program's own loop calls postern_process(); see the last part of this file.
  *
  * ROUTES are names in the daemon's configuration; where they lead is decided there.
  *
@@ -55,9 +55,15 @@
  *
  * PROCESSES. All descriptors are close-on-exec. After fork() the connection is the parent's: in the child
  * all functions fail with -ECHILD but those that end something, which leave the parent's connection alone.
+ * What the parent ends is over for the daemon, too, though the child still has the sockets.
  *
  * SIGNALS. The library raises none (SIGPIPE neither), handles none, and blocks all of them in its thread.
  * No function may be called from a signal handler. A signal does not interrupt a wait.
+ *
+ * VERSIONS. A struct whose first member is `size` may get more members behind its last in a later version: fill it in after its
+ * ..._init(), and a program that was built with an older header goes on as it was. One that was built with a newer header than
+ * the library runs with it while it leaves the new members as ..._init() set them, and is refused with -EINVAL if not. All other structs, here
+ * and in the other headers, neither grow nor change while the soname (libpostern.so.0) is the same.
  *
  * The library has no global state, and needs libc and libcbor alone.
  */
@@ -91,7 +97,7 @@ struct postern_stream;
 
 /* ---- Errors ---- */
 
-/* Why something failed. The struct never changes its size. Of all functions: a length above 0 without bytes (NULL) is refused with -EINVAL. */
+/* Why something failed. Of all functions: a length above 0 without bytes (NULL) is refused with -EINVAL. */
 struct postern_error {
     int status;    /* what the function returned: a negative errno value */
     uint32_t code; /* the protocol's number (docs/protocol.md, "Codes"); 0: it did not come to the protocol */
@@ -124,9 +130,9 @@ struct postern_options {
 
     /* The wait before a lost connection is made again: it doubles with each failure, and has jitter. */
     uint32_t backoff_min_ms; /* 100 */
-    uint32_t backoff_max_ms; /* 10000 */
+    uint32_t backoff_max_ms; /* 10000; not below backoff_min_ms */
 
-    uint32_t max_streams; /* open at once; 1024 */
+    uint32_t max_streams; /* open at once; 1024; see postern_close() */
     uint64_t memory;      /* bytes that may have come and not been read; 32 MiB, at least 2 KiB a stream */
 
     /* Told to the daemon for its log, at most 64 bytes of printable ASCII; "libpostern VERSION". */
@@ -147,7 +153,7 @@ static inline void postern_options_init(struct postern_options *options)
  *
  *     vsock://CID:PORT     what an enclave uses; CID is a number, `parent` (3) or `local` (1)
  *     unix:///path         or unix://@name
- *     tcp://HOST:PORT      a name is looked up with getaddrinfo(), by the library's thread
+ *     tcp://HOST:PORT      a name is looked up with getaddrinfo(), by the library's thread, for as long as that takes
  *     hybrid:///path:PORT  vsock over a unix socket, as Firecracker and Cloud Hypervisor have it
  *
  * A connection that is lost (the daemon restarts, say) takes its streams with it: they report -ENOTCONN.
@@ -178,8 +184,8 @@ POSTERN_API int postern_drain(struct postern *postern, uint32_t deadline_ms, str
 /*
  * Ends the connection and frees it. Streams that were not closed are given up, and report -ESHUTDOWN, also
  * to those who wait; they still want postern_close(). Of those that were closed the last bytes are sent,
- * and the daemon is told; this may take up to `timeout_ms`, after which the connection is cut. 0 writes what
- * the socket takes at once, and cuts; a pollable connection is ended so whatever `timeout_ms` is (to have all
+ * and the daemon is told; this may take up to `timeout_ms`, after which the connection is cut (but a name that the library's
+ * thread is looking up just then is waited for). 0 writes what the socket takes at once, and cuts; a pollable connection is ended so whatever `timeout_ms` is (to have all
  * of it arrive, postern_drain() it first, and go on until postern_wait_ready() says -ESHUTDOWN).
  */
 POSTERN_API void postern_disconnect(struct postern *postern, int timeout_ms);
@@ -224,8 +230,8 @@ POSTERN_API int postern_open(struct postern *postern, const char *route,
                              const struct postern_open_options *options, struct postern_stream **ret,
                              struct postern_error *err);
 
-/* Waits for the answer. 0: the route's other end is connected. Or what ended the stream: -ECONNREFUSED,
- * -ENOTCONN, ... */
+/* Waits for the answer. 0: the route's other end was connected, which is told whatever came after that. Or
+ * what ended the stream before: -ECONNREFUSED, -ENOTCONN, ... */
 POSTERN_API int postern_wait_opened(struct postern_stream *stream, int timeout_ms, struct postern_error *err);
 
 /* Waits until there are bytes, and reads up to `size` of them (at least 1). Returns how many; 0: the other
@@ -251,7 +257,8 @@ POSTERN_API void postern_reset(struct postern_stream *stream, uint32_t code);
 
 /* Frees the stream. One that was not finished is reset; of one that was finished all that was written is
  * still sent, in the background. What the other side may still say is not listened to: read to the end
- * first if it matters. */
+ * first if it matters. Until the other side is done, too (for `progress_timeout_ms` without a byte at most), such a stream has one of
+ * the connection's `max_streams` places, for which the next one that is opened waits. */
 POSTERN_API void postern_close(struct postern_stream *stream);
 
 /* A pointer of the program's, NULL at first. What it leads to is as written as it was when it was set, for every thread. */
@@ -396,8 +403,9 @@ POSTERN_API struct postern_stream *postern_request_stream(const struct postern_r
  */
 
 /* Like postern_connect(), pollable: begins to connect and returns 0, -EINVAL, -ENOMEM or -EMFILE.
- * postern_wait_ready() tells how it goes. A tcp:// address with a name blocks in postern_process() while it
- * is looked up. */
+ * postern_wait_ready() tells how it goes. The name of a tcp:// address is looked up with getaddrinfo(), which waits for as long as
+ * the resolver does, each time that a connection is made: in postern_start(), and in postern_process() when one that was lost is
+ * made anew. A loop that must not wait gives a numeric address. */
 POSTERN_API int postern_start(const char *address, const struct postern_options *options,
                               struct postern **ret, struct postern_error *err);
 
@@ -412,8 +420,8 @@ POSTERN_API int postern_fd(const struct postern *postern);
  * of its streams, postern_write() or postern_next() as well as postern_process(), which is wanted at once then. */
 POSTERN_API int postern_timeout(struct postern *postern);
 
-/* Does what is to be done, and never waits but for a name to be looked up (see postern_start()). Call it when the descriptor is ready or the time is over; at
- * other times it does no harm. */
+/* Does what is to be done, and never waits but for a name to be looked up (see postern_start()). Call it when the descriptor
+ * is ready or the time is over; at other times it does no harm. Does nothing to a threaded connection. */
 POSTERN_API void postern_process(struct postern *postern);
 
 #define POSTERN_READABLE 1u /* postern_read() has something to tell: bytes, the end, an error */

@@ -239,6 +239,17 @@ static void test_out_of_memory_and_descriptors(void **state)
     assert_true(fault_loop("nsm", FAULT_MEMORY | FAULT_OPEN, open_one, NULL) >= 5);
 }
 
+/* Programs were built with them, and they have no `size` to tell how large they were then. */
+static void test_structs_that_may_not_change(void **state)
+{
+    (void)state;
+    assert_int_equal(sizeof(struct postern_error), 512);
+    assert_int_equal(sizeof(struct postern_meta), 24);
+    assert_int_equal(sizeof(struct postern_header), 16);
+    assert_int_equal(sizeof(struct postern_nsm_description), 180);
+    assert_int_equal(sizeof(struct postern_nsm_pcr), 80);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -252,6 +263,7 @@ int main(void)
         TEST(test_random_bytes),
         TEST(test_options),
         TEST(test_out_of_memory_and_descriptors),
+        TEST(test_structs_that_may_not_change),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

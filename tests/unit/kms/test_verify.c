@@ -1,4 +1,5 @@
 /* postern_attest_verify(): what a program may expect, and what it is told. What makes a document one is tested with src/attest. */
+#include "postern/seal.h"
 #include "postern/verify.h"
 
 #include "maker.h"
@@ -155,11 +156,26 @@ static void test_what_is_not_known(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* Programs were built with them, and they have no `size` to tell how large they were then. */
+static void test_structs_that_may_not_change(void **state)
+{
+    (void)state;
+    assert_int_equal(sizeof(struct postern_attest_bytes), 16);
+    assert_int_equal(sizeof(struct postern_attest_statement), 584);
+    assert_int_equal(sizeof(struct postern_secret), 16);
+    assert_int_equal(sizeof(struct postern_kms_context), 16);
+    assert_int_equal(sizeof(struct postern_kms_call), 72);
+    assert_int_equal(sizeof(struct postern_kms_data_key), 40);
+    assert_int_equal(sizeof(struct postern_kms_data_key_pair), 56);
+    assert_int_equal(sizeof(struct postern_seal_io), 24);
+    assert_int_equal(sizeof(struct postern_sealed), 32);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_what_it_says),        TEST(test_what_is_expected),  TEST(test_whom_and_when),
-        TEST(test_what_is_no_document), TEST(test_what_is_not_known),
+        TEST(test_what_is_no_document), TEST(test_what_is_not_known), TEST(test_structs_that_may_not_change),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
