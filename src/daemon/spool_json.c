@@ -203,7 +203,7 @@ json_t *spool_json_stats(const struct spool_keeper *keeper, const struct config 
 {
     json_t *object = json_object();
     struct spool_stats stats;
-    const char *path = keeper->spool != NULL ? keeper->path : config->spool.path;
+    const char *path = keeper->path != NULL ? keeper->path : config->spool.path;
     put(&object, "path", string(path, strlen(path)));
     put(&object, "open", json_boolean(keeper->spool != NULL));
     put(&object, "error",

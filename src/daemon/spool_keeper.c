@@ -39,6 +39,7 @@ void spool_keeper_close(struct spool_keeper *keeper)
     }
     keeper->spool = NULL;
     keeper->port = NULL;
+    keeper->path = NULL;
     uv_close((uv_handle_t *)&keeper->wake, NULL);
 }
 

@@ -23,7 +23,7 @@ struct spool_keeper {
     struct spool *spool;             /* NULL: there is none ... */
     struct error why;                /* ... for this reason; "": no route asks for one */
     struct spool_port *port;         /* of the main thread, for what operators ask */
-    char *path;                      /* owned; of the open spool */
+    char *path;                      /* owned; of the open spool, else NULL */
     const struct counters *counters; /* the server's to set; NULL: none are kept */
 
     /* The server's to set: has whoever delivers for the route (NULL: for any) probe its upstream at once, if that is held. NULL: nobody
