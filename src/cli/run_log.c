@@ -127,7 +127,7 @@ static void on_opened(struct run_stream *stream)
 
 static void tell_trouble(struct run_source *source, const char *why)
 {
-    if (strncmp(source->trouble, why, sizeof source->trouble - 1) != 0) {
+    if (strcmp(source->trouble, why) != 0) {
         snprintf(source->trouble, sizeof source->trouble, "%s", why);
         tell(source->log->told, "route %s: the stream for %s has ended: %s", source->stream.route,
              source->stream.name, why);

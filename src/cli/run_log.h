@@ -23,11 +23,11 @@ struct run_source {
     struct lines lines;
     struct run_stream stream;
     struct cli_watch watch;
-    int read_end, write_end; /* -1: none */
-    int console;             /* descriptor for what cannot be sent */
-    bool refused;            /* by the daemon, the last time */
-    bool hung_up;            /* by the daemon, which goes away: another stream will take the rest */
-    char trouble[128];       /* what was told about it last */
+    int read_end, write_end;      /* -1: none */
+    int console;                  /* descriptor for what cannot be sent */
+    bool refused;                 /* by the daemon, the last time */
+    bool hung_up;                 /* by the daemon, which goes away: another stream will take the rest */
+    char trouble[ERROR_TEXT_MAX]; /* what was told about it last */
 };
 
 struct run_log {

@@ -236,7 +236,7 @@ static void on_down(struct connection *connection, const struct connection_loss 
 {
     struct run_wire *wire = connection_user(connection);
 
-    if (strncmp(wire->trouble, loss->message, sizeof wire->trouble - 1) != 0) {
+    if (strcmp(wire->trouble, loss->message) != 0) {
         snprintf(wire->trouble, sizeof wire->trouble, "%s", loss->message);
         tell(wire->told, "there is no session with the daemon: %s", loss->message);
     }

@@ -62,8 +62,8 @@ struct run_wire {
     struct cli_timer again;
     LIST_HEAD(run_stream_list, run_stream) streams;
     bool was_up;
-    bool leaving;      /* run_wire_drain() was called */
-    char trouble[128]; /* the beginning of what was last told about a session that is not there */
+    bool leaving;                 /* run_wire_drain() was called */
+    char trouble[ERROR_TEXT_MAX]; /* what was last told about a session that is not there */
 };
 
 int run_wire_init(struct run_wire *wire, struct cli_loop *loop, const struct addr *to,

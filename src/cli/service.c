@@ -202,7 +202,7 @@ static void say_down(struct service *service, const struct connection_loss *loss
                   service->lost, units_plural(service->lost));
     } else if (service->up) {
         notes_say(service->notes, "%s; making another session", loss->message);
-    } else if (strncmp(service->trouble, loss->message, sizeof service->trouble - 1) != 0) {
+    } else if (strcmp(service->trouble, loss->message) != 0) {
         notes_say(service->notes, "%s; trying on", loss->message);
         snprintf(service->trouble, sizeof service->trouble, "%s", loss->message);
     }

@@ -42,7 +42,7 @@ struct service {
     uint32_t guests;
     uint32_t lost; /* guests that the session took with it, since the last `down` */
     bool up, was_up, draining;
-    char trouble[128]; /* the beginning of what was last said about a session that is not there */
+    char trouble[ERROR_TEXT_MAX]; /* what was last said about a session that is not there */
     void (*over)(struct service *service);
 };
 

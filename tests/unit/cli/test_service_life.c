@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void test_waits_for_the_daemon(void **state)
@@ -231,6 +232,25 @@ static void test_the_same_trouble_is_said_once(void **state)
     assert_null(strstr(first + 1, "; trying on\n"));
 }
 
+/* Though the address alone is longer than what some would compare. */
+static void test_another_trouble_is_said(void **state)
+{
+    (void)state;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct error err;
+    char address[140];
+    snprintf(at.sun_path, sizeof at.sun_path, "%s-%070d", path("daemon"), 0);
+    snprintf(address, sizeof address, "unix://%s", at.sun_path);
+    assert_int_equal(addr_parse(address, &options.to, &err), 0);
+    begin_service();
+    WAIT_FOR(&loop, was_said("; trying on\n"));
+    int nobody = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(nobody, (const struct sockaddr *)&at, sizeof at), 0);
+    WAIT_FOR(&loop, was_said(": Connection refused; "));
+    close(nobody);
+    unlink(at.sun_path);
+}
+
 static void test_a_door_that_cannot_be_opened(void **state)
 {
     (void)state;
@@ -326,6 +346,7 @@ int main(void)
         TEST(test_drains_no_longer_than_told),
         TEST(test_drains_without_a_session),
         TEST(test_the_same_trouble_is_said_once),
+        TEST(test_another_trouble_is_said),
         TEST(test_a_door_that_cannot_be_opened),
         TEST(test_whatever_fails),
     };
