@@ -130,7 +130,7 @@ struct postern_options {
 
     /* The wait before a lost connection is made again: it doubles with each failure, and has jitter. */
     uint32_t backoff_min_ms; /* 100 */
-    uint32_t backoff_max_ms; /* 10000; not below backoff_min_ms */
+    uint32_t backoff_max_ms; /* 10000, or backoff_min_ms if that is more; not below that */
 
     uint32_t max_streams; /* open at once; 1024; see postern_close() */
     uint64_t memory;      /* bytes that may have come and not been read; 32 MiB, at least 2 KiB a stream */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define MEMORY_DEFAULT (UINT64_C(32) << 20)
+#define BACKOFF_MAX    10000u /* ms; or the least, where the program wants it to be more */
 
 int postern_read_struct(void *ret, size_t known, const void *given, size_t size, struct postern_error *err)
 {
@@ -32,7 +33,8 @@ static void set_timers(struct connection_config *config, const struct postern_op
 {
     config->connect_timeout = or_default(options->connect_timeout_ms, 10000);
     config->backoff_min = or_default(options->backoff_min_ms, 100);
-    config->backoff_max = or_default(options->backoff_max_ms, 10000);
+    config->backoff_max = or_default(options->backoff_max_ms,
+                                     config->backoff_min > BACKOFF_MAX ? config->backoff_min : BACKOFF_MAX);
     config->session.progress_timeout = or_default(options->progress_timeout_ms, 300000);
     config->session.ping_interval = or_default(options->ping_interval_ms, 15000);
     config->session.pong_timeout = or_default(options->pong_timeout_ms, 30000);
@@ -84,8 +86,11 @@ int postern_read_address(const char *address, struct addr *ret, struct postern_e
 static int read_meta(const struct postern_open_options *options, struct control_open *open,
                      struct postern_error *err)
 {
-    if (options->meta_count > CONTROL_META_MAX || (options->meta_count > 0 && !options->meta)) {
+    if (options->meta_count > CONTROL_META_MAX) {
         return postern_fail(err, -EINVAL, "a stream has at most 16 meta entries");
+    }
+    if (options->meta_count > 0 && !options->meta) {
+        return postern_fail(err, -EINVAL, "there are meta entries, but `meta` is NULL");
     }
     for (size_t i = 0; i < options->meta_count; i++) {
         const struct postern_meta *meta = &options->meta[i];

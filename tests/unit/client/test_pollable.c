@@ -504,6 +504,7 @@ static void test_refuses_what_cannot_be_sent(void **state)
     assert_int_equal(postern_open(door, "echo", &open, &stream, &err), -EINVAL);
     open.meta = NULL;
     assert_int_equal(postern_open(door, "echo", &open, &stream, &err), -EINVAL);
+    assert_non_null(strstr(err.message, "`meta` is NULL"));
     open.size = 0;
     assert_int_equal(postern_open(door, "echo", &open, &stream, &err), -EINVAL);
 }
