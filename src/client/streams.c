@@ -140,9 +140,13 @@ static void expire(struct postern_stream *stream)
                           .retryable = stream->channel == NULL,
                           .message = "no answer came in the time set for it"};
 
-    /* That it could not connect says more. */
+    /* That it could not connect says more, and so does what it waited for. */
     if (!stream->channel && stream->postern->loss.status != 0) {
         why = stream->postern->loss;
+    } else if (!stream->channel && connection_is_ready(stream->postern->connection)) {
+        why.message =
+            "the session had no place for another stream: those that were finished and closed have theirs "
+            "until the other side is done; read them to their end, reset them, or see `max_streams`";
     }
     stream_fail(stream, &why);
 }

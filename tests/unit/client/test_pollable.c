@@ -456,6 +456,28 @@ static void test_waits_for_the_daemons_limit(void **state)
     postern_close(streams[3]);
 }
 
+/* One that was closed has its place for as long as the other side has not said its end. */
+static void test_waits_for_what_was_closed(void **state)
+{
+    struct postern_stream *closed, *stream;
+
+    (void)state;
+    options.max_streams = 1;
+    options.open_timeout_ms = 50;
+    connect_door();
+    closed = open_route("stall");
+    TURN_UNTIL(postern_wait_opened(closed, 0, NULL) == 0);
+    assert_int_equal(postern_finish(closed, &err), 0);
+    postern_close(closed);
+    stream = open_route("echo");
+    TURN_UNTIL(postern_wait_opened(stream, 0, &err) != -EAGAIN);
+    assert_int_equal(err.status, -ECONNREFUSED);
+    assert_string_equal(err.word, "open_timeout");
+    assert_true(err.retryable);
+    assert_non_null(strstr(err.message, "the session had no place for another stream"));
+    postern_close(stream);
+}
+
 static void test_meta(void **state)
 {
     const struct postern_meta meta[] = {{.key = "name", .value = "app"},
@@ -535,6 +557,7 @@ int main(void)
         TEST(test_closed_and_then_reset_or_refused_or_stopped),
         TEST(test_no_more_than_max_streams),
         TEST(test_waits_for_the_daemons_limit),
+        TEST(test_waits_for_what_was_closed),
         TEST(test_meta),
         TEST(test_refuses_what_cannot_be_sent),
     };
