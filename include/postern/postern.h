@@ -261,7 +261,9 @@ POSTERN_API void postern_reset(struct postern_stream *stream, uint32_t code);
  * the connection's `max_streams` places, for which the next one that is opened waits. */
 POSTERN_API void postern_close(struct postern_stream *stream);
 
-/* A pointer of the program's, NULL at first. What it leads to is as written as it was when it was set, for every thread. */
+/* A pointer of the program's, NULL at first, which the library never looks behind. Every thread may set and read it at any time while
+ * the stream is there, of a pollable connection, too, and whoever reads it sees what was written behind it before it was set. Of two
+ * that are set at once one stays. */
 POSTERN_API void postern_set_user(struct postern_stream *stream, void *user);
 POSTERN_API void *postern_user(const struct postern_stream *stream);
 
