@@ -50,6 +50,9 @@ static void note_failure(struct intake *intake, int result, const struct error *
     case -EMSGSIZE:
         intake->why = HTTP_REFUSED_HEAD_SIZE;
         break;
+    case -EFBIG:
+        intake->why = HTTP_REFUSED_BODY_SIZE;
+        break;
     case -ENOMEM:
         intake->why = HTTP_REFUSED_NO_MEMORY;
         intake->retry_after_s = UNAVAILABLE_RETRY_S;
@@ -259,6 +262,23 @@ bool intake_origin_read(const char *head, size_t size, struct intake_origin *ret
     return true;
 }
 
+/* ---- The body ---- */
+
+/* Where it is hashed to be signed, it is gathered then. */
+static uint64_t most_of_body(const struct config_sign *sign)
+{
+    return sign != NULL && !sign->unsigned_payload ? sign->body_max : UINT64_MAX;
+}
+
+/* What can never be sent on is not to be answered by 202. */
+static int check_size(const struct intake *intake, uint64_t more, struct error *err)
+{
+    return more <= intake->most - intake->size ? 0
+                                               : error_set(err, -EFBIG,
+                                                           "the body is over `sign.aws.max_body`: it is "
+                                                           "gathered to be hashed when it is delivered");
+}
+
 /* ---- Life ---- */
 
 static int begin(struct intake *intake, const struct config_route *route, const struct http_values *values,
@@ -266,8 +286,14 @@ static int begin(struct intake *intake, const struct config_route *route, const 
 {
     const struct http_request *request = intake->request;
     struct text head = TEXT_INIT;
+    uint64_t expected = request->framing.body == HTTP_BODY_LENGTH ? request->framing.length : 0;
+    intake->most = most_of_body(route->forward->sign);
+    int rv = check_size(intake, expected, err);
+    if (rv != 0) {
+        return rv;
+    }
     choose_key(intake, &request->reader.fields);
-    int rv = write_head(intake, values, &head);
+    rv = write_head(intake, values, &head);
     if (rv != 0) {
         text_release(&head);
         return error_errno(err, rv, "keeping the request");
@@ -278,7 +304,7 @@ static int begin(struct intake *intake, const struct config_route *route, const 
         .key = intake->key,
         .head = head.data,
         .head_size = head.length,
-        .expected = request->framing.body == HTTP_BODY_LENGTH ? request->framing.length : 0,
+        .expected = expected,
     };
     rv = spool_put_begin(intake->spool->port, &put, &put_ops, intake, &intake->put, err);
     text_release(&head);
@@ -316,11 +342,13 @@ size_t intake_body(struct intake *intake, const char *data, size_t size)
     if (intake->put == NULL) {
         return size;
     }
-    int64_t taken = spool_put_write(intake->put, data, size, &err);
+    int64_t taken = check_size(intake, size, &err);
+    taken = taken == 0 ? spool_put_write(intake->put, data, size, &err) : taken;
     if (taken < 0) {
         fail(intake, (int)taken, &err);
         return size;
     }
+    intake->size += (uint64_t)taken;
     return (size_t)taken;
 }
 

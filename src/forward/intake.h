@@ -57,6 +57,7 @@ struct intake { /* private */
     const struct intake_ops *ops;
     struct spool_put *put; /* NULL: not begun, or over */
     const struct http_request *request;
+    uint64_t size, most; /* bytes of the body: taken, and that can be delivered */
     bool body_over;
     bool go_on;  /* is to be told */
     bool queued; /* in spool->over, for go_on() or end() */

@@ -308,6 +308,23 @@ def test_a_body_over_the_bound_is_refused(signed):
     assert len(daemon.upstream.seen) == 1
 
 
+def test_a_body_that_can_never_be_signed_is_not_kept(signed):
+    """202 says that it will be delivered."""
+    daemon = signed(max_body="1KiB")
+    daemon.config["routes"]["out"]["delivery"] = "spool"
+    daemon.write_config({**daemon.config, "spool": {"path": str(daemon.folder / "spool")}})
+    daemon.ctl("reload")
+    for body in (b"x" * 1025, iter([b"x" * 1000, b"y" * 25])):
+        answer = ask(daemon, body=body)
+        assert answer.status == 413, answer.content
+        assert json.loads(answer.content)["code"] == "body_too_large"
+    line = daemon.wait_event(event="request refused", reason="body_too_large")
+    assert "`sign.aws.max_body`" in line["detail"]
+    assert ask(daemon, body=b"x" * 1024).status == 202
+    daemon.wait_event(event="record delivered")
+    assert [len(body) for _, _, _, body in daemon.upstream.seen] == [1024]
+
+
 @contextlib.contextmanager
 def half_sent(daemon, at, size, sent):
     """A request whose body of `size` bytes is there but for its end; the rest is sent by what is yielded, which returns the status."""

@@ -17,6 +17,7 @@ struct intake_head {
     struct http_rules rules;
     struct http_request request;
     struct http_values values;
+    struct config_forward forward;
     struct config_route route;
 };
 
@@ -29,6 +30,7 @@ static inline void intake_head_read(struct intake_head *head, const char *text)
     http_rules_init(&head->rules);
     http_request_init(&head->request, &head->rules);
     head->route.name = "results";
+    head->route.forward = &head->forward;
     head->values =
         (struct http_values){.enclave = "payroll", .cid = 16, .route = "results", .request_id = "id-1"};
     assert_int_equal(http_request_read(&head->request, text, strlen(text), &used, &piece), HTTP_EVENT_HEAD);
