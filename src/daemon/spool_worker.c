@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is delivered or fails is told so often, a worker and second; what is given up for good always is. */
+/* What is delivered or fails is told so often, a worker and second. What is given up for good, and what a route turns to, is told as often
+ * beside that: it is not to go under in the others, and an enclave whose requests nobody takes makes as much of it as it likes. */
 #define LOG_PER_SECOND 100
 #define LOG_BURST      200
 
@@ -45,7 +46,7 @@ static const char *words(enum verdict_outcome outcome)
 static void begin_line(struct worker *worker, enum verdict_outcome outcome, struct log_line *line)
 {
     if (outcome == VERDICT_BURIED || outcome == VERDICT_DAMAGED) {
-        log_begin(line, LOG_LEVEL_ERROR, words(outcome));
+        log_begin_limited(line, &worker->log_given_up, LOG_LEVEL_ERROR, words(outcome));
     } else {
         log_begin_limited(line, &worker->log_deliveries,
                           outcome == VERDICT_DONE ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, words(outcome));
@@ -93,12 +94,14 @@ static void on_attempted(void *data, const struct delivery_report *report)
 
 static void on_turned(void *data, const struct config_route *route, bool up, const char *cause)
 {
+    struct worker *worker = data;
     struct log_line line;
-    struct route_counters *counters = counters_of(data, route);
+    struct route_counters *counters = counters_of(worker, route);
     if (counters != NULL) {
         counter_set(&counters->held, !up);
     }
-    log_begin(&line, up ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, up ? "deliveries go on" : "deliveries held");
+    log_begin_limited(&line, &worker->log_given_up, up ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+                      up ? "deliveries go on" : "deliveries held");
     log_str(&line, "route", route->name);
     log_str(&line, "detail", up ? NULL : cause);
     log_end(&line);
@@ -125,6 +128,7 @@ static const struct delivery_ops delivery_ops = {.attempted = on_attempted,
 void spool_worker_init(struct worker *worker, unsigned workers)
 {
     worker->log_deliveries = (struct log_limit)LOG_LIMIT_INIT(LOG_PER_SECOND, LOG_BURST);
+    worker->log_given_up = (struct log_limit)LOG_LIMIT_INIT(LOG_PER_SECOND, LOG_BURST);
     deliveries_init(&worker->deliveries, &worker->forward, &worker->spool, &delivery_ops, worker);
     worker->deliveries.index = worker->index;
     worker->deliveries.count = workers;

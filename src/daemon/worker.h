@@ -56,7 +56,7 @@ struct worker {
     bool stopping;
     struct rules *
         rules; /* one reference: the newest that sessions and deliveries were told of; NULL before the first */
-    struct log_limit log_ended, log_refused, log_deliveries;
+    struct log_limit log_ended, log_refused, log_deliveries, log_given_up;
     LIST_HEAD(, door) doors;
     LIST_HEAD(, stream_record) streams;
     LIST_HEAD(, session_record) sessions;

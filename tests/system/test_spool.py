@@ -209,6 +209,30 @@ def test_what_one_enclave_is_refused_is_not_in_the_way_of_another(store, spoolin
     assert enclaves[:last + 1].count("fraud") <= 6, enclaves
 
 
+def test_lines_of_what_is_given_up_are_bounded(store, spooling):
+    """An enclave makes as many as it likes; the records are all there to be looked at."""
+    store.answer = lambda request: 400
+    daemon = spooling(store, in_flight=64)
+    kept = 800
+    for _ in range(kept):
+        daemon.keep(b"poison")
+    started = time.monotonic()
+    store.start()
+    lines = []
+
+    def counted():
+        """The next line that passes tells how many did not."""
+        nonlocal kept, lines
+        daemon.keep(b"poison")
+        kept += 1
+        wait_until(lambda: daemon.stats()["records"]["dead"] == kept, what="all of them dead")
+        lines = daemon.events(event="record given up")
+        return sum(1 + line.get("suppressed", 0) for line in lines) == kept
+
+    wait_until(counted, what="a line that counts the others")
+    assert 200 <= len(lines) <= 200 + 100 * (time.monotonic() - started) + 10
+
+
 def test_attempts_are_bounded(store, spooling):
     store.answer = lambda request: 500
     daemon = spooling(store.start(), retry={**RETRY, "attempts": 3})
