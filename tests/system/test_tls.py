@@ -1,6 +1,7 @@
 """TLS through a relay, untouched, and what is refused of it: other names, no name, no TLS, no honest hello."""
 import contextlib
 import os
+import signal
 import socket
 import ssl
 import struct
@@ -43,6 +44,16 @@ def curl(daemon, authority, name, *options):
     port = daemon.at.rpartition(":")[2]
     return subprocess.run(["curl", "-sS", "--cacert", authority.file, "--resolve", f"{name}:{port}:127.0.0.1",
                            "--max-time", f"{PATIENCE:.0f}", *options, f"https://{name}:{port}/"], text=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def standing_still(process):
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def listed(*names):
@@ -100,11 +111,13 @@ def test_curl_sees_that_its_name_is_refused(relay, authority, service):
 
 
 def test_the_alert_arrives_though_the_client_sends_on(relay, service):
-    """Closing with bytes unread would reset the connection, and take the alert along."""
-    daemon = relay(service().address, route=listed())
+    """Closing with bytes unread would reset the connection, and take the alert along. So may what comes once it is closed: the
+    daemon stands still until it has all, as a unix socket has when the call returns."""
+    daemon = relay(service().address, listen="unix", route=listed())
     for _ in range(20):
         with daemon.connect() as client:
-            client.sendall(client_hello("other.test") + bytes(60000))
+            with standing_still(daemon.process):
+                client.sendall(client_hello("other.test") + bytes(60000))
             assert receive(client, 100) == bytes([21, 3, 3, 0, 2, 2, 112])
     daemon.wait_ended("denied_sni", count=20)
 
