@@ -1,6 +1,5 @@
 /* Exchanges over TLS: who is let through and who is not, in words, and how a connection may end. */
-#include "certificates.h"
-#include "exchange_fixture.h"
+#include "exchange_tls_fixture.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -10,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct authority authority;
-static struct certified certified;
 static time_t seconds; /* that the daemon's clock is ahead */
 
 time_t __real_time(time_t *ret);
@@ -89,79 +86,11 @@ static int end_flood(void **state)
     return r;
 }
 
-static int set_up_all(void **state)
-{
-    (void)state;
-    authority_open(&authority);
-    authority_certify(&authority, "server", "DNS:results.test, DNS:other.test, IP:127.0.0.1", 86400,
-                      &certified);
-    return 0;
-}
-
-static int tear_down_all(void **state)
-{
-    (void)state;
-    authority_close(&authority);
-    return 0;
-}
-
 static int set_up(void **state)
 {
-    (void)state;
     seconds = 0;
     sends_left = -1;
-    open_fixture();
-    bench.tls = certified_server(&certified);
-    bench.forward->tls = true;
-    bench.forward->ca_file = authority.ca_file;
-    return 0;
-}
-
-static void start(const char *head)
-{
-    owner_release(&owner);
-    owner_init(&owner, &bench, head);
-    owner_start(&owner);
-}
-
-static void wait_end(void)
-{
-    WAIT_FOR(&bench.net, (far_hear(&far), owner.ends > 0));
-    assert_int_equal(owner.ends, 1);
-}
-
-static void assert_whole(const char *answer)
-{
-    wait_end();
-    assert_string_equal(owner.detail, "");
-    assert_int_equal(owner.why, HTTP_REFUSED_NONE);
-    assert_string_equal(text_string(&owner.answer), answer);
-}
-
-static void connect_and_hear(void)
-{
-    start(GET);
-    far_accept(&bench, &far);
-    WAIT_FOR(&bench.net, far_heard(&far, "\r\n\r\n"));
-}
-
-static void use_once(void)
-{
-    connect_and_hear();
-    far_say(&bench, &far, OK);
-    assert_whole("ok");
-    text_clear(&far.heard);
-}
-
-static void assert_refused(enum http_refusal why, const char *words)
-{
-    wait_end();
-    if (strstr(owner.detail, words) == NULL) {
-        fail_msg("\"%s\" is not in \"%s\"", words, owner.detail);
-    }
-    assert_int_equal(owner.why, why);
-    assert_false(owner.reached);
-    assert_int_equal(bench.worker.stats.open, 0);
+    return set_up_tls(state);
 }
 
 static void fail_with(const char *words)
@@ -507,118 +436,6 @@ static void test_cancel_in_the_handshake(void **state)
     assert_int_equal(owner.why, HTTP_REFUSED_REQUEST_CUT);
 }
 
-static int want_certificate(int good, X509_STORE_CTX *store)
-{
-    (void)good;
-    (void)store;
-    return 1;
-}
-
-static void test_own_certificate(void **state)
-{
-    (void)state;
-    struct certified own;
-    authority_certify(&authority, "own", "DNS:postern.test", 86400, &own);
-    bench.forward->cert_file = own.cert_file;
-    bench.forward->key_file = own.key_file;
-    SSL_CTX_set_verify(bench.tls, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, want_certificate);
-    use_once();
-    X509 *shown = SSL_get1_peer_certificate(far.ssl);
-    assert_non_null(shown);
-    X509_free(shown);
-}
-
-/* TLS 1.3: the alert comes after the client's side of the handshake is done. */
-static void test_own_certificate_is_wanted(void **state)
-{
-    (void)state;
-    SSL_CTX_set_verify(bench.tls, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, want_certificate);
-    start(GET);
-    far_accept(&bench, &far);
-    wait_end();
-    assert_int_equal(owner.why, HTTP_REFUSED_UPSTREAM_RESET);
-    assert_non_null(strstr(owner.detail, "certificate required"));
-}
-
-static void assert_file_refused(const char *words)
-{
-    start(GET);
-    assert_refused(HTTP_REFUSED_TLS_FILES, words);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-}
-
-static void test_missing_file(void **state)
-{
-    (void)state;
-    bench.forward->ca_file = "/nonexistent/ca.pem";
-    assert_file_refused("cannot read /nonexistent/ca.pem: No such file");
-}
-
-static void test_file_of_nonsense(void **state)
-{
-    (void)state;
-    char path[128];
-    snprintf(path, sizeof path, "%s/nonsense", authority.directory);
-    write_file(path, "nonsense\n");
-    bench.forward->ca_file = path;
-    assert_file_refused("nonsense: no CA's certificate");
-}
-
-static void test_directory_as_file(void **state)
-{
-    (void)state;
-    bench.forward->ca_file = authority.directory;
-    assert_file_refused("is no regular file");
-}
-
-static void test_bad_own_certificate(void **state)
-{
-    (void)state;
-    bench.forward->cert_file = certified.key_file;
-    bench.forward->key_file = certified.key_file;
-    assert_file_refused("server.key: no certificate");
-}
-
-static void test_key_of_another(void **state)
-{
-    (void)state;
-    struct certified own;
-    authority_certify(&authority, "one", "DNS:postern.test", 86400, &own);
-    bench.forward->cert_file = own.cert_file;
-    bench.forward->key_file = certified.key_file;
-    assert_file_refused("is the key of another certificate than");
-}
-
-/* The CA is exchanged for another: what is open is not used again, and the next connection is judged anew. */
-static void test_file_changes(void **state)
-{
-    (void)state;
-    struct authority other;
-    char path[128];
-    use_once();
-    authority_open(&other);
-    snprintf(path, sizeof path, "%s/ca.pem", authority.directory);
-    char saved[160];
-    snprintf(saved, sizeof saved, "%s.saved", path);
-    assert_int_equal(rename(path, saved), 0);
-    assert_int_equal(symlink(other.ca_file, path), 0);
-    LIST_FIRST(&bench.worker.upstreams)->looked_at = 0; /* it looks once a second */
-    start(GET);
-    far_release(&far);
-    far_accept(&bench, &far);
-    assert_refused(HTTP_REFUSED_UPSTREAM_TLS, "(trusted are "); /* the two CAs have one name */
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(rename(saved, path), 0);
-    authority_close(&other);
-}
-
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -648,14 +465,6 @@ int main(void)
         T(test_closes_in_the_handshake),
         T(test_never_finishes_the_handshake),
         T(test_cancel_in_the_handshake),
-        T(test_own_certificate),
-        T(test_own_certificate_is_wanted),
-        T(test_missing_file),
-        T(test_file_of_nonsense),
-        T(test_directory_as_file),
-        T(test_bad_own_certificate),
-        T(test_key_of_another),
-        T(test_file_changes),
     };
     return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
 }

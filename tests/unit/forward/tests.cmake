@@ -19,6 +19,7 @@ target_link_libraries(credentials_bench PUBLIC endpoint PRIVATE postern_forward 
 postern_unit_test(forward credentials FAULTS USES credentials_bench LINK_OPTIONS -Wl,--wrap=credentials_now_ms)
 postern_unit_test(forward credentials_places FAULTS USES credentials_bench LINK_OPTIONS -Wl,--wrap=credentials_now_ms)
 
+postern_unit_test(forward exchange_tls_files USES exchange_bench certificates)
 postern_unit_test(forward exchange_tls USES exchange_bench certificates LINK_OPTIONS -Wl,--wrap=time,--wrap=recv,--wrap=send)
 postern_unit_test(forward exchange_faults FAULTS USES exchange_bench certificates DEFINITIONS ${is_sanitized})
 
