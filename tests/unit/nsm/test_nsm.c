@@ -6,7 +6,6 @@
 #include "fault.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -14,7 +13,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -28,7 +26,6 @@ static struct {
     unsigned calls;
     uint8_t asked[NSM_REQUEST_MAX];
     size_t asked_length;
-    uint64_t deadline; /* that the way was told */
 } driver;
 
 /* No letter of a name is read as a digit of the escape before it. */
@@ -486,7 +483,7 @@ static int way_ask(void *user, const uint8_t *request, size_t asked, uint64_t de
                    uint8_t response[NSM_RESPONSE_MAX], size_t *ret_size, struct error *why)
 {
     assert_ptr_equal(user, &driver);
-    driver.deadline = deadline;
+    (void)deadline;
     memcpy(driver.asked, request, asked);
     driver.asked_length = asked;
     memcpy(response, driver.answer, driver.length);
@@ -515,75 +512,6 @@ static void test_another_way(void **state)
     nsm_close(nsm);
     nsm = NULL;
     assert_int_equal(driver.calls, 1);
-}
-
-/* ---- Who waits for whom ---- */
-
-static int began[2], go_on[2]; /* pipes */
-
-static int slow_ask(void *user, const uint8_t *request, size_t asked, uint64_t deadline,
-                    uint8_t response[NSM_RESPONSE_MAX], size_t *ret_size, struct error *why)
-{
-    char byte = 0;
-
-    assert_int_equal(write(began[1], &byte, 1), 1);
-    assert_int_equal(read(go_on[0], &byte, 1), 1);
-    return way_ask(user, request, asked, deadline, response, ret_size, why);
-}
-
-static void *ask_in_a_thread(void *result)
-{
-    uint8_t told[NSM_RESPONSE_MAX];
-    struct error why;
-    size_t length;
-
-    *(int *)result = nsm_attest(nsm, &nothing, told, &length, &why);
-    return NULL;
-}
-
-static uint64_t in_ms(unsigned left)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + left;
-}
-
-/* One that hangs holds up nobody for longer than they want to wait. */
-static void test_waiting_for_another(void **state)
-{
-    const struct nsm_way way = {.ask = slow_ask, .close = way_close, .user = &driver};
-    pthread_t first, second;
-    int results[2] = {1, 1};
-    char byte;
-
-    (void)state;
-    nsm_close(nsm);
-    driver.answer = (const uint8_t *)"\xa1\x6b"
-                                     "Attestation\xa1\x68"
-                                     "document\x41\x01";
-    driver.length = 25;
-    assert_int_equal(pipe(began) || pipe(go_on), 0);
-    assert_int_equal(nsm_open_way(&way, &nsm), 0);
-    assert_int_equal(pthread_create(&first, NULL, ask_in_a_thread, &results[0]), 0);
-    assert_int_equal(read(began[0], &byte, 1), 1);
-    assert_int_equal(nsm_attest_until(nsm, &nothing, in_ms(20), document, &size, &err), -ETIMEDOUT);
-    assert_non_null(strstr(err.text, "the time for Attestation is over"));
-    assert_int_equal(nsm_attest_until(nsm, &nothing, 0, document, &size, &err), -ETIMEDOUT);
-    assert_int_equal(pthread_create(&second, NULL, ask_in_a_thread, &results[1]), 0);
-    assert_int_equal(write(go_on[1], "12", 2), 2);
-    assert_int_equal(pthread_join(first, NULL), 0);
-    assert_int_equal(pthread_join(second, NULL), 0);
-    assert_true(results[0] == 0 && results[1] == 0);
-    assert_int_equal(driver.deadline, NSM_NEVER);
-    uint64_t deadline = in_ms(60000);
-    assert_int_equal(write(go_on[1], "3", 1), 1);
-    assert_int_equal(nsm_attest_until(nsm, &nothing, deadline, document, &size, &err), 0);
-    assert_int_equal(driver.deadline, deadline);
-    for (int i = 0; i < 2; i++) {
-        close(began[i]);
-        close(go_on[i]);
-    }
 }
 
 static void open_both(void *argument)
@@ -625,7 +553,6 @@ int main(void)
         TEST(test_random_of_another_making),
         TEST(test_open),
         TEST(test_another_way),
-        TEST(test_waiting_for_another),
         TEST(test_out_of_memory_and_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
