@@ -35,6 +35,15 @@ class Spooling(Daemon):
     def configuration(self):
         return json.loads(self.config_file.read_text())
 
+    def add_enclave(self, name, cid):
+        """From the next start or reload on, another that may use the route; the address for what it sends."""
+        configuration = self.configuration()
+        listen = f"tcp://127.0.0.1:{free_port()}"
+        configuration["enclaves"][name] = {"cid": cid}
+        configuration["listeners"][name] = {"listen": listen, "protocol": "raw", "route": "results", "allow": [name], "peer": name}
+        self.write_config(configuration)
+        return listen
+
     def send(self, body=b"result", **options):
         return send(self.at, body, **options)
 

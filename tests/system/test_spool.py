@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from postern import PATIENCE, PROGRAMS, Peer, connect, free_port, read_all, wait_until
+from postern import PATIENCE, PROGRAMS, Peer, connect, read_all, wait_until
 from spooling import RETRY
 from store import send
 
@@ -192,11 +192,7 @@ def test_what_one_enclave_is_refused_is_not_in_the_way_of_another(store, spoolin
     store.answer = lambda request: 201 if request.headers["X-Enclave"] == "payroll" else 403
     daemon = spooling(store, start=False)
     daemon.configure(in_flight=1, headers={"set": {"x-enclave": "${enclave}", "authorization": "Bearer ${env:HOME}"}})
-    configuration = daemon.configuration()
-    other = f"tcp://127.0.0.1:{free_port()}"
-    configuration["enclaves"]["fraud"] = {"cid": 17}
-    configuration["listeners"]["other"] = {"listen": other, "protocol": "raw", "route": "results", "allow": ["fraud"], "peer": "fraud"}
-    daemon.write_config(configuration)
+    other = daemon.add_enclave("fraud", 17)
     daemon.start()
     for _ in range(30):
         assert send(other, b"poison")[0] == 202

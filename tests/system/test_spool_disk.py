@@ -56,11 +56,7 @@ def test_a_reload_does_not_move_the_spool(store, spooling):
 def test_no_enclave_fills_the_spool_for_all(store, spooling):
     """Where there are several, one has no more than seven eighths of it."""
     daemon = spooling(store, spool={"max_size": "1MiB"}, start=False)
-    configuration = daemon.configuration()
-    other = f"tcp://127.0.0.1:{free_port()}"
-    configuration["enclaves"]["fraud"] = {"cid": 17}
-    configuration["listeners"]["other"] = {"listen": other, "protocol": "raw", "route": "results", "allow": ["fraud"], "peer": "fraud"}
-    daemon.write_config(configuration)
+    other = daemon.add_enclave("fraud", 17)
     daemon.start()
     kept = 0
     while send(other, os.urandom(50_000))[0] == 202:
