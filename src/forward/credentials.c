@@ -30,7 +30,8 @@ struct credentials_source {
 
     bool have;
     struct credentials_found found; /* while `have` */
-    uint64_t refresh_at;            /* by credentials_now_ms(); while `have`, if they expire */
+    uint64_t refresh_at;            /* by credentials_now_ms(); while `have` */
+    uint64_t refused_at; /* by credentials_now_ms(): when others were asked for because of that; 0: never */
 
     unsigned failures; /* in a row */
     uint64_t retry_at; /* by loop_now(): not to be asked again before */
@@ -167,6 +168,10 @@ static void drop(struct credentials_source *source)
 
 static void plan_refresh(struct credentials_source *source)
 {
+    if (source->found.keys.expires == 0) {
+        source->refresh_at = UINT64_MAX;
+        return;
+    }
     uint64_t end = (uint64_t)source->found.keys.expires * 1000;
     uint64_t now = credentials_now_ms();
     uint64_t life_ms = end > now ? end - now : 0;
@@ -182,9 +187,7 @@ static void succeed(struct credentials_source *source, struct credentials_found 
     source->have = true;
     source->failures = 0;
     source->retry_at = 0;
-    if (found->keys.expires != 0) {
-        plan_refresh(source);
-    }
+    plan_refresh(source);
     tell(source, HEALTH_GOOD);
 }
 
@@ -271,9 +274,26 @@ static void look_after(struct credentials_source *source)
         drop(source);
         return;
     }
-    bool due = source->found.keys.expires != 0 && credentials_now_ms() >= source->refresh_at;
+    bool due = credentials_now_ms() >= source->refresh_at;
     if (due && !source->loading && loop_now(source->loop) >= source->retry_at) {
         (void)!begin_load(source, &ignored);
+    }
+}
+
+/* The environment of a process stays what it is, and a file is looked at each time. */
+static bool are_of_an_endpoint(const struct credentials_source *source)
+{
+    return source->have && (source->found.from == CONFIG_CREDENTIALS_CONTAINER ||
+                            source->found.from == CONFIG_CREDENTIALS_INSTANCE);
+}
+
+void credentials_refused(struct credentials_source *source)
+{
+    uint64_t now = credentials_now_ms();
+    if (are_of_an_endpoint(source) && now - source->refused_at >= CREDENTIALS_REFUSED_EACH_MS) {
+        source->refused_at = now;
+        source->refresh_at = 0;
+        look_after(source);
     }
 }
 

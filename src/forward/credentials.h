@@ -5,8 +5,8 @@
  *
  * One source serves all routes of the worker that ask for the same. It asks its endpoint once however many requests wait
  * (single flight), and for new keys some minutes before the old ones expire, in the background. When that fails the
- * old ones serve until they have really expired; then requests are refused until keys are to be had again. Nothing
- * is asked for while no request comes.
+ * old ones serve until they have really expired; then requests are refused until keys are to be had again. So it does when an
+ * upstream refuses the keys. Nothing is asked for while no request comes.
  *
  * The keys are wiped when they are replaced, and are in no error and no log line.
  *
@@ -63,6 +63,14 @@ int credentials_ask(struct credentials_source *source, struct credentials_waiter
 
 /* The callback will not come. Harmless on an idle (zeroed) waiter. */
 void credentials_cancel(struct credentials_waiter *waiter);
+
+/*
+ * To be told that an upstream refuses what was signed with the keys. There may be others by now, long before these expire: the instance was
+ * given another role, or the role's sessions were revoked. Those of an endpoint are asked for anew, in the background, while the old ones
+ * serve; once in CREDENTIALS_REFUSED_EACH_MS, since an enclave may ask for what its route may not have as often as it likes.
+ */
+#define CREDENTIALS_REFUSED_EACH_MS UINT64_C(60000)
+void credentials_refused(struct credentials_source *source);
 
 /* In how many seconds it may be worth asking again, after a failure: for Retry-After. At least 1. */
 unsigned credentials_retry_after_s(const struct credentials_source *source);

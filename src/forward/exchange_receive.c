@@ -38,7 +38,7 @@ static void keep_rest(struct exchange *exchange, const char *data, size_t size, 
     memcpy(exchange->rest, data, size);
 }
 
-/* A signature that is refused may be due to the clock. */
+/* A signature that is refused may be due to its keys, or to the clock. */
 static void tell_signing(const struct exchange *exchange)
 {
     struct signing *signing = exchange->upstream != NULL ? exchange->upstream->signing : NULL;

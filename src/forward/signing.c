@@ -187,7 +187,7 @@ void signing_cancel(struct signing_job *job)
     }
 }
 
-/* ---- The clock ---- */
+/* ---- Answers ---- */
 
 /* As all servers send it (RFC 9110, 5.6.7). */
 static bool read_date(struct http_span date, time_t *ret)
@@ -219,10 +219,10 @@ static void tell_skew(const char *route, long long skew)
     log_end(&line);
 }
 
-void signing_answered(struct signing *signing, const char *route, unsigned status, struct http_span date)
+static void look_at_clock(struct signing *signing, const char *route, struct http_span date)
 {
     time_t theirs, now = time(NULL);
-    if (status != 403 || !read_date(date, &theirs)) {
+    if (!read_date(date, &theirs)) {
         return;
     }
     long long skew = (long long)now - (long long)theirs;
@@ -231,5 +231,13 @@ void signing_answered(struct signing *signing, const char *route, unsigned statu
     if (!small && !told) {
         signing->skew_told = now;
         tell_skew(route, skew);
+    }
+}
+
+void signing_answered(struct signing *signing, const char *route, unsigned status, struct http_span date)
+{
+    if (status == 403) {
+        credentials_refused(signing->source);
+        look_at_clock(signing, route, date);
     }
 }

@@ -64,8 +64,8 @@ void signing_cancel(struct signing_job *job);
 /* For the Retry-After of a refusal. */
 unsigned signing_retry_after_s(const struct signing *signing);
 
-/* To be told of an upstream's answer: a 403 whose Date is far from our clock has the log say, now and then, that the clock is off,
- * which AWS calls RequestTimeTooSkewed. `date` is its Date header, or empty. */
+/* To be told of an upstream's answer. A 403 has the credentials be asked for anew, now and then; one whose Date is far from our clock has the
+ * log say so, now and then: AWS calls that RequestTimeTooSkewed. `date` is its Date header, or empty. */
 void signing_answered(struct signing *signing, const char *route, unsigned status, struct http_span date);
 
 #endif

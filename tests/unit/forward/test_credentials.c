@@ -83,6 +83,34 @@ static void test_renewal(void **state)
     bench_close(&bench);
 }
 
+/* An instance that is given another role has keys of it at once; those of the old one would have served for hours. */
+static void test_keys_that_are_refused(void **state)
+{
+    struct bench bench;
+    struct asker asker;
+    (void)state;
+    bench_open(&bench, CONFIG_CREDENTIALS_INSTANCE);
+    credentials_refused(bench.source); /* by whom, there are none yet */
+    assert_string_equal(bench_get(&bench, &asker), "ID1");
+    assert_int_equal(bench.endpoint.requests, 3);
+    credentials_refused(bench.source);
+    assert_int_equal(bench_ask(&bench, &asker), 0);
+    assert_string_equal(asker.id, "ID1");
+    WAIT_FOR(&bench.loopback, bench_ask(&bench, &asker) == 0 && strcmp(asker.id, "ID2") == 0);
+
+    /* The new ones are not good either: it is not asked as often as that is said. */
+    credentials_refused(bench.source);
+    bench_pass(59);
+    credentials_refused(bench.source);
+    loopback_pass(&bench.loopback, 50);
+    assert_int_equal(bench.endpoint.requests, 5);
+    bench_pass(1);
+    credentials_refused(bench.source);
+    WAIT_FOR(&bench.loopback, bench_ask(&bench, &asker) == 0 && strcmp(asker.id, "ID3") == 0);
+    assert_int_equal(bench.endpoint.requests, 7);
+    bench_close(&bench);
+}
+
 /* The first questions come late: who asks then has to wait, and joins one that is under way. */
 static void test_keys_that_expired_unused(void **state)
 {
@@ -232,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_one_question_for_all),
         cmocka_unit_test(test_routes_share_a_source),
         cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_keys_that_are_refused),
         cmocka_unit_test(test_keys_that_expired_unused),
         cmocka_unit_test(test_a_token_is_renewed_once),
         cmocka_unit_test(test_keys_that_come_expired),
