@@ -129,12 +129,6 @@ static void report(const struct slot *slot, const struct verdict *verdict)
     set->ops->attempted(set->data, &told);
 }
 
-/* The upstream asked for time: of all, not of one record. */
-static bool asks_for_time(const struct slot *slot)
-{
-    return slot->attempt.status == 429 || slot->attempt.status == 503;
-}
-
 static void note_up(struct delivery *delivery)
 {
     bool held = throttle_holds(&delivery->throttle);
@@ -148,7 +142,7 @@ static void note_up(struct delivery *delivery)
 static void note_down(struct delivery *delivery, const struct slot *slot, const struct verdict *verdict)
 {
     bool held = throttle_holds(&delivery->throttle);
-    bool plain = verdict->outcome == VERDICT_UNREACHED || asks_for_time(slot);
+    bool plain = verdict->outcome == VERDICT_UNREACHED || verdict_asks_for_time(&slot->attempt);
     uint64_t pause = throttle_down(&delivery->throttle, plain, slot->probe, verdict->spool.retry_after_ms);
     if (pause > 0) {
         pause_takes(delivery, pause);

@@ -103,6 +103,7 @@ static void on_end(struct exchange *exchange, const struct exchange_end *end)
     slot->attempt.whole = end->sent; /* what was given may have been thrown away: see exchange_body() */
     slot->attempt.why = end->why;
     slot->attempt.reached = end->reached;
+    slot->attempt.code = end->code;
     slot->attempt.detail = slot->err.text[0] != '\0' ? slot->err.text : end->detail;
     verdict_reach(&slot->attempt, &verdict);
     delivery_ended(slot, &verdict);

@@ -114,7 +114,7 @@ static void take_text(struct exchange *exchange)
 
 static void end(struct exchange *exchange)
 {
-    char *detail = exchange->detail;
+    char *detail = exchange->detail, *code = exchange->code;
     struct exchange_end result = {
         .why = exchange->why,
         .detail = detail,
@@ -122,15 +122,18 @@ static void end(struct exchange *exchange)
         .reached = exchange->reached,
         .sent = exchange->sent,
         .retry_after_s = exchange->retry_after_s,
+        .code = code,
     };
     struct http_response response = exchange->response;
     exchange_no_turn(exchange);
     exchange_release_head(exchange);
     exchange_release_gathered(exchange);
     give_back_text(exchange);
+    text_release(&exchange->refusal);
     exchange->ops->end(exchange, &result); /* who may begin the next in the same memory */
     http_response_release(&response);
     free(detail);
+    free(code);
 }
 
 void exchange_fail(struct exchange *exchange, enum http_refusal why, const char *detail)
@@ -147,6 +150,7 @@ void exchange_fail(struct exchange *exchange, enum http_refusal why, const char 
 
 void exchange_finish(struct exchange *exchange, enum upstream_end how)
 {
+    exchange_note_refusal(exchange);
     release_all(exchange, how);
     exchange->state = EXCHANGE_ENDING;
     end(exchange);

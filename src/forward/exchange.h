@@ -52,6 +52,8 @@ struct exchange_end {
     bool reached;           /* false: nothing of the request can have reached the upstream */
     bool sent;              /* all of the request was written; else an answer is to what it had until then */
     unsigned retry_after_s; /* for a Retry-After; 0: none */
+    const char
+        *code; /* AWS's, of a whole answer that refuses what was signed (aws/error_code.h); NULL: none */
 };
 
 struct exchange_ops {
@@ -105,7 +107,7 @@ struct exchange {
     struct exchange_options options;
     enum exchange_state state;
     enum http_refusal why; /* ENDING */
-    char *detail;          /* owned */
+    char *detail, *code;   /* owned */
     bool answered, reached;
     struct exchange_list *due_on; /* one of the worker's, or NULL */
     TAILQ_ENTRY(exchange) due_link;
@@ -144,8 +146,9 @@ struct exchange {
     unsigned char *
         rest; /* lent by the loop while the owner is behind: the rest of a piece, and what was read after it */
     size_t rest_at, rest_size, rest_piece;
-    bool paused;      /* until exchange_resume() */
-    uint64_t read_at; /* loop time of the last byte that was read */
+    bool paused;         /* until exchange_resume() */
+    struct text refusal; /* the beginning of the body of an answer that refuses what was signed */
+    uint64_t read_at;    /* loop time of the last byte that was read */
 };
 
 void exchange_start(struct exchange *exchange, struct forward_worker *worker, const struct exchange_ops *ops,

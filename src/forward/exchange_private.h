@@ -53,6 +53,8 @@ void exchange_drop_pipe(struct exchange *exchange);
 
 /* exchange_receive.c: reads on, as far as the owner keeps up. May end the exchange. */
 void exchange_receive(struct exchange *exchange);
+/* The answer is whole: looks at what it says of a signature. */
+void exchange_note_refusal(struct exchange *exchange);
 void exchange_drop_rest(struct exchange *exchange);
 
 #endif

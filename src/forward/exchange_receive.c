@@ -2,6 +2,7 @@
  * The answer of an exchange on its way in: read into the loop's scratch memory, judged, and told to the owner. When the owner
  * falls behind, what was read already is kept in memory that the loop lends, and nothing more is read.
  */
+#include "aws/error_code.h"
 #include "forward/exchange_private.h"
 
 #include <errno.h>
@@ -38,15 +39,35 @@ static void keep_rest(struct exchange *exchange, const char *data, size_t size, 
     memcpy(exchange->rest, data, size);
 }
 
-/* A signature that is refused may be due to its keys, or to the clock. */
-static void tell_signing(const struct exchange *exchange)
+static bool refuses_signed(const struct exchange *exchange)
 {
-    struct signing *signing = exchange->upstream != NULL ? exchange->upstream->signing : NULL;
-    if (signing != NULL && exchange->response.status == 403) {
-        const struct http_field *date = http_fields_find(&exchange->response.reader.fields, "date");
-        struct http_span none = {.data = NULL};
-        signing_answered(signing, exchange->options.route->name, 403, date != NULL ? date->value : none);
+    unsigned status = exchange->response.status;
+    return exchange->upstream != NULL && exchange->upstream->signing != NULL && status >= 400 && status < 500;
+}
+
+static struct http_span field(const struct exchange *exchange, const char *name)
+{
+    const struct http_field *found = http_fields_find(&exchange->response.reader.fields, name);
+    return found != NULL ? found->value : (struct http_span){.data = NULL};
+}
+
+void exchange_note_refusal(struct exchange *exchange)
+{
+    char code[AWS_ERROR_CODE_MAX + 1];
+    if (!refuses_signed(exchange)) {
+        return;
     }
+    aws_error_code_read(field(exchange, "x-amzn-errortype"), text_string(&exchange->refusal),
+                        exchange->refusal.length, code);
+    exchange->code = code[0] != '\0' ? strdup(code) : NULL;
+    signing_refused(exchange->upstream->signing, exchange->options.route->name, exchange->response.status,
+                    code, field(exchange, "date"));
+}
+
+static void keep_refusal(struct exchange *exchange, const char *data, size_t size)
+{
+    size_t room = AWS_ERROR_BODY_MAX - exchange->refusal.length;
+    text_add_bytes(&exchange->refusal, data, size < room ? size : room);
 }
 
 static void take_head(struct exchange *exchange)
@@ -60,7 +81,6 @@ static void take_head(struct exchange *exchange)
         if (exchange->sent) {
             exchange_release_gathered(exchange); /* it is not sent again */
         }
-        tell_signing(exchange);
         exchange->ops->head(exchange, response);
     }
 }
@@ -70,6 +90,9 @@ static size_t take_piece(struct exchange *exchange, struct http_span piece)
 {
     size_t taken = exchange->ops->piece(exchange, piece.data, piece.size);
     exchange->received_bytes += taken;
+    if (refuses_signed(exchange)) {
+        keep_refusal(exchange, piece.data, taken);
+    }
     return taken;
 }
 

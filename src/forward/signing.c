@@ -1,6 +1,7 @@
 /* Signing a route's requests: see signing.h. */
 #include "forward/signing.h"
 
+#include "aws/error_code.h"
 #include "base/log.h"
 #include "base/text.h"
 #include <errno.h>
@@ -187,7 +188,7 @@ void signing_cancel(struct signing_job *job)
     }
 }
 
-/* ---- Answers ---- */
+/* ---- Refusals ---- */
 
 /* As all servers send it (RFC 9110, 5.6.7). */
 static bool read_date(struct http_span date, time_t *ret)
@@ -234,9 +235,10 @@ static void look_at_clock(struct signing *signing, const char *route, struct htt
     }
 }
 
-void signing_answered(struct signing *signing, const char *route, unsigned status, struct http_span date)
+void signing_refused(struct signing *signing, const char *route, unsigned status, const char *code,
+                     struct http_span date)
 {
-    if (status == 403) {
+    if (status == 403 || aws_error_kind(code) == AWS_ERROR_CALLER) {
         credentials_refused(signing->source);
         look_at_clock(signing, route, date);
     }

@@ -64,8 +64,12 @@ void signing_cancel(struct signing_job *job);
 /* For the Retry-After of a refusal. */
 unsigned signing_retry_after_s(const struct signing *signing);
 
-/* To be told of an upstream's answer. A 403 has the credentials be asked for anew, now and then; one whose Date is far from our clock has the
- * log say so, now and then: AWS calls that RequestTimeTooSkewed. `date` is its Date header, or empty. */
-void signing_answered(struct signing *signing, const char *route, unsigned status, struct http_span date);
+/*
+ * To be told of an answer that refuses a request, 4xx, with its error code (aws/error_code.h) or "", and its Date header, or an empty
+ * one. If it is the signature that is refused, by status 403 or by the code, the credentials are asked for anew, now and then; and if that Date
+ * is far from our clock, the log says so, now and then: AWS calls that RequestTimeTooSkewed.
+ */
+void signing_refused(struct signing *signing, const char *route, unsigned status, const char *code,
+                     struct http_span date);
 
 #endif

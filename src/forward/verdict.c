@@ -1,6 +1,7 @@
 /* The verdict on an attempt: see verdict.h. */
 #include "forward/verdict.h"
 
+#include "aws/error_code.h"
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -29,16 +30,28 @@ static void set(struct verdict *verdict, enum verdict_outcome outcome)
     };
 }
 
+static bool says(const struct verdict_attempt *attempt, enum aws_error_kind kind)
+{
+    return attempt->code != NULL && aws_error_kind(attempt->code) == kind;
+}
+
 /* A key that has expired, or a secret that was rotated on one side alone, is no fault of the records: all of them would meet it. */
 static bool is_about_route(const struct verdict_attempt *attempt)
 {
-    return attempt->vouched && (attempt->status == 401 || attempt->status == 403);
+    bool refused = attempt->status == 401 || attempt->status == 403 || says(attempt, AWS_ERROR_CALLER);
+    return attempt->vouched && refused;
 }
 
 static bool is_passing(const struct verdict_attempt *attempt)
 {
     unsigned status = attempt->status;
-    return status == 408 || status == 425 || status == 429 || status >= 500 || is_about_route(attempt);
+    return status == 408 || status == 425 || status == 429 || status >= 500 || is_about_route(attempt) ||
+           says(attempt, AWS_ERROR_PASSING);
+}
+
+bool verdict_asks_for_time(const struct verdict_attempt *attempt)
+{
+    return attempt->status == 429 || attempt->status == 503 || says(attempt, AWS_ERROR_PASSING);
 }
 
 static const char *hint(const struct verdict_attempt *attempt, bool good)
@@ -58,8 +71,9 @@ static void judge_answer(const struct verdict_attempt *attempt, struct verdict *
     }
     set(ret, good || is_passing(attempt) ? VERDICT_RETRY : VERDICT_BURIED);
     ret->spool.retry_after_ms = attempt->retry_after_ms;
-    snprintf(ret->cause, sizeof ret->cause, "the upstream answered %u%s", attempt->status,
-             hint(attempt, good));
+    bool coded = attempt->code != NULL;
+    snprintf(ret->cause, sizeof ret->cause, "the upstream answered %u%s%s%s%s", attempt->status,
+             coded ? " (" : "", coded ? attempt->code : "", coded ? ")" : "", hint(attempt, good));
 }
 
 static void judge_silence(const struct verdict_attempt *attempt, struct verdict *ret)

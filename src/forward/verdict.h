@@ -4,6 +4,8 @@
  *     2xx                                   delivered, if the upstream had the whole request
  *     408, 425, 429, 5xx                    again later; Retry-After is honoured
  *     401, 403 to what the route adds       again later: its key, secret or certificate may be wrong for now
+ *     4xx of AWS, too much or too slow      again later, by its error code: many services have no other status for it
+ *     4xx of AWS, to the signature          as 401, by its error code
  *     every other answer                    dead: it would be the same the next time
  *     no answer, the upstream not reached   again later, and the attempt does not count
  *     no answer, but it was reached         again later
@@ -43,6 +45,7 @@ struct verdict_attempt {
     bool whole;              /* all of the request was written to the upstream */
     enum http_refusal why;   /* NONE: the answer was whole */
     const char *detail;      /* NULL */
+    const char *code;        /* AWS's, if the route signs and it has one; else NULL */
     bool reached;            /* anything of the request may have come to the upstream */
     bool damaged;            /* the body on the disk is; or it was */
     bool unreadable;         /* for now */
@@ -57,6 +60,9 @@ struct verdict {
 };
 
 void verdict_reach(const struct verdict_attempt *attempt, struct verdict *ret);
+
+/* Whether the upstream answered that it is asked for too much. */
+bool verdict_asks_for_time(const struct verdict_attempt *attempt);
 
 /* Of a record whose head the newest rules refuse, or that cannot be read. */
 void verdict_refuse(enum http_refusal why, struct verdict *ret);

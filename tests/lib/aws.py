@@ -271,6 +271,7 @@ class Signed(Service):
         self.keys = keys
         self.seen = []
         self.date_offset = 0  # how many seconds its own clock is ahead of ours
+        self.json = False  # it says 400 where others say 403, and why in JSON
         super().__init__()
 
     def answer(self, request):
@@ -280,4 +281,4 @@ class Signed(Service):
                 raise Refused("RequestTimeTooSkewed")
             return 200, check_signature(*self.seen[-1], self.keys()).encode()
         except Refused as why:
-            return 403, str(why).encode()
+            return (400, json.dumps({"__type": f"com.amazon.coral.service#{why}"}).encode()) if self.json else (403, str(why).encode())

@@ -9,8 +9,8 @@ from postern import PATIENCE, free_port, stop_listening, wait_until
 
 
 class Store:
-    """On a loopback port. Every request goes to `answer(request)`, which returns a status, or (status, {header: value});
-    requests are objects with key, method, path, headers, body."""
+    """On a loopback port. Every request goes to `answer(request)`, which returns a status, (status, {header: value}) or
+    (status, {header: value}, body); requests are objects with key, method, path, headers, body."""
 
     class Request:
         def __init__(self, handler, body):
@@ -41,12 +41,13 @@ class Store:
                     return
                 request = Store.Request(self, body)
                 answer = store.answer(request)
-                status, headers = answer if isinstance(answer, tuple) else (answer, {})
+                status, headers, told = (*answer, b"")[:3] if isinstance(answer, tuple) else (answer, {}, b"")
                 store.requests.append(request)
                 self.send_response(status)
-                for name, value in {"Content-Length": "0", **headers}.items():
+                for name, value in {"Content-Length": str(len(told)), **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
+                self.wfile.write(told)
 
             do_POST = do_PUT = do_GET = do_DELETE = handle_one
 

@@ -170,6 +170,24 @@ def test_what_it_will_never_take_is_dead_at_once(store, spooling, status):
     daemon.wait_empty()
 
 
+@pytest.mark.parametrize("code, cause", [
+    ("ProvisionedThroughputExceededException", "(ProvisionedThroughputExceededException)"),
+    ("UnrecognizedClientException", "(UnrecognizedClientException): see that the route's key, secret or certificate is good")])
+def test_what_aws_refuses_for_now_is_not_dead(store, spooling, code, cause):
+    """DynamoDB and Kinesis answer 400 to what comes too fast, and to keys that they do not know, as to what they will never take."""
+    told = ["com.amazonaws.dynamodb.v20120810#" + code] * 2 + ["com.amazon.coral.validate#ValidationException"]
+    store.answer = lambda request: (400, {}, json.dumps({"__type": told.pop(0), "message": "no"}).encode())
+    daemon = spooling(store.start(), start=False)
+    keys = daemon.folder / "keys"
+    keys.write_text("[default]\naws_access_key_id = ID\naws_secret_access_key = KEY\n")
+    daemon.configure(sign={"aws": {"service": "dynamodb", "region": "us-east-1", "credentials": "file", "file": str(keys)}}).start()
+    daemon.keep()
+    wait_until(lambda: daemon.records("--state", "dead"), what="a dead record")
+    [record] = daemon.records()
+    assert (record["attempts"], record["cause"]) == (3, "the upstream answered 400 (ValidationException)")
+    assert [line["detail"] for line in daemon.events(event="delivery failed")] == [f"the upstream answered 400 {cause}"] * 2
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_secret_that_the_store_refuses_kills_no_record(store, spooling, status):
     """It was rotated at the store alone: all records would meet that, and all go out once it is right here, too."""

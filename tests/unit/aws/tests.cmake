@@ -6,3 +6,4 @@ postern_unit_test(aws sign_vectors USES PkgConfig::JANSSON
 postern_unit_test(aws credentials_file FAULTS)
 postern_unit_test(aws credentials_json FAULTS)
 postern_unit_test(aws credentials_endpoint)
+postern_unit_test(aws error_code)

@@ -288,14 +288,14 @@ void __wrap_log_end(struct log_line *line)
     lines_told += line->wanted && strstr(line->data, "clock is off") != NULL;
 }
 
-static unsigned answered(struct bench *bench, unsigned status, long ahead_s)
+static unsigned refused(struct bench *bench, unsigned status, const char *code, long ahead_s)
 {
     char date[40];
     struct tm tm;
     time_t theirs = time(NULL) + ahead_s;
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&theirs, &tm));
     lines_told = 0;
-    signing_answered(bench->signing, "route", status, http_span_of(date));
+    signing_refused(bench->signing, "route", status, code, http_span_of(date));
     return lines_told;
 }
 
@@ -305,18 +305,22 @@ static void test_a_clock_that_is_off(void **state)
     (void)state;
     set_keys(ID, KEY, NULL);
     bench_open(&bench, "s3", true);
-    assert_int_equal(answered(&bench, 200, 3600), 0);
-    assert_int_equal(answered(&bench, 403, 60), 0);
-    assert_int_equal(answered(&bench, 403, -60), 0);
+    assert_int_equal(refused(&bench, 404, "", 3600), 0);
+    assert_int_equal(refused(&bench, 403, "", 60), 0);
+    assert_int_equal(refused(&bench, 403, "", -60), 0);
     lines_told = 0;
-    signing_answered(bench.signing, "route", 403, HTTP_SPAN("yesterday"));
-    signing_answered(bench.signing, "route", 403, HTTP_SPAN("Thu, 01 Jan 1970 00:00:00 CET"));
+    signing_refused(bench.signing, "route", 403, "", HTTP_SPAN("yesterday"));
+    signing_refused(bench.signing, "route", 403, "", HTTP_SPAN("Thu, 01 Jan 1970 00:00:00 CET"));
     assert_int_equal(lines_told, 0);
-    assert_int_equal(answered(&bench, 403, -3600), 1);
-    assert_int_equal(answered(&bench, 403, -3600), 0); /* once a minute */
+    assert_int_equal(refused(&bench, 403, "", -3600), 1);
+    assert_int_equal(refused(&bench, 403, "", -3600), 0); /* once a minute */
     signing_free(bench.signing);
     bench.signing = signing_new(&bench.store, &bench.sign);
-    assert_int_equal(answered(&bench, 403, 3600), 1);
+    assert_int_equal(refused(&bench, 403, "", 3600), 1);
+    signing_free(bench.signing);
+    bench.signing = signing_new(&bench.store, &bench.sign);
+    assert_int_equal(refused(&bench, 400, "ValidationException", 3600), 0);
+    assert_int_equal(refused(&bench, 400, "InvalidSignatureException", 3600), 1);
     bench_close(&bench);
 }
 

@@ -48,6 +48,29 @@ static void who_asks_is_the_routes_to_say(void **state)
     }
 }
 
+/* Services that speak JSON have one status for all that they do not take. */
+static void aws_says_it_by_its_code(void **state)
+{
+    (void)state;
+    struct verdict_attempt attempt = {.status = 400, .whole = true, .reached = true, .vouched = true};
+    attempt.code = "ThrottlingException";
+    struct verdict verdict = judge(attempt);
+    assert_int_equal(verdict.outcome, VERDICT_RETRY);
+    assert_string_equal(verdict.cause, "the upstream answered 400 (ThrottlingException)");
+    assert_true(verdict_asks_for_time(&attempt));
+    attempt.code = "ExpiredTokenException";
+    assert_false(verdict_asks_for_time(&attempt));
+    verdict = judge(attempt);
+    assert_int_equal(verdict.outcome, VERDICT_RETRY);
+    assert_string_equal(verdict.cause,
+                        "the upstream answered 400 (ExpiredTokenException): see that the route's key, "
+                        "secret or certificate is good");
+    attempt.code = "ValidationException";
+    verdict = judge(attempt);
+    assert_int_equal(verdict.outcome, VERDICT_BURIED);
+    assert_string_equal(verdict.cause, "the upstream answered 400 (ValidationException)");
+}
+
 static void half_a_request_is_not_delivered(void **state)
 {
     (void)state;
@@ -188,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_status_has_its_verdict),
         cmocka_unit_test(who_asks_is_the_routes_to_say),
+        cmocka_unit_test(aws_says_it_by_its_code),
         cmocka_unit_test(half_a_request_is_not_delivered),
         cmocka_unit_test(an_answer_that_breaks_off_counts_by_its_status),
         cmocka_unit_test(silence_counts_only_if_the_upstream_was_reached),
