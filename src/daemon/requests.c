@@ -94,6 +94,7 @@ void request_log(struct stream_record *record, const struct forward_told *told)
     log_u64(&line, "body_out", told->body_out);
     log_ms(&line, "duration", told->duration_us / 1000);
     log_upstream(&line, told);
+    log_str(&line, "aws_error", told->code);
     log_str(&line, "cut", told->cut ? "the answer broke in the middle" : NULL);
     log_str(&line, "detail", told->detail);
     log_end(&line);

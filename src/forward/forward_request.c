@@ -157,6 +157,7 @@ static void on_end(struct exchange *exchange, const struct exchange_end *end)
                                 .detail = end->detail,
                                 .retry_after_s = end->retry_after_s,
                                 .reached = end->reached,
+                                .code = end->code,
                                 .exchange = exchange};
     forward->running = false;
     if (end->why == HTTP_REFUSED_NONE && !forward->lost && forward->refused == HTTP_REFUSED_NONE) {

@@ -69,6 +69,7 @@ struct forward_told {
     uint64_t kept_id;
     bool reached; /* an upstream may have seen it; then: */
     const struct exchange *exchange;
+    const char *code;           /* AWS's: of struct exchange_end */
     uint64_t body_in, body_out; /* bytes */
     uint64_t duration_us;       /* from the head's last byte to the answer's */
 };

@@ -125,6 +125,7 @@ def test_keys_that_are_refused_are_asked_for_anew(signing, metadata, status):
     metadata.role = "another-role"
     daemon.upstream.json = status == 400
     assert ask(daemon).status == status
+    assert daemon.wait_event(event="request forwarded", status=status).get("aws_error") == ("InvalidClientTokenId" if status == 400 else None)
     wait_until(lambda: ask(daemon).status == 200, what="keys of the other role")
     assert key_used(daemon) == metadata.given[1].id
     assert len(metadata.given) == 2
