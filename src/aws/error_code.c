@@ -78,24 +78,15 @@ void aws_error_code_read(struct http_span type, const char *body, size_t size,
 
 /* ---- What it says ---- */
 
-/* Those that AWS's SDKs try again ("Retry behavior", AWS SDKs and Tools Reference Guide: throttling and transient errors). */
+/* Those that AWS's SDKs try again ("Retry behavior", AWS SDKs and Tools Reference Guide: throttling and transient errors), but for those
+ * that have this in their name, as have services' own for a key's limits (KMSThrottlingException, KmsThrottled). */
+static const char throttled[] = "Throttl";
 static const char *const passing[] = {
-    "BandwidthLimitExceeded",
-    "EC2ThrottledException",
-    "LimitExceededException",
-    "PriorRequestNotComplete",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "SlowDown",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-    "TransactionInProgressException",
+    "BandwidthLimitExceeded",   "LimitExceededException",
+    "PriorRequestNotComplete",  "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",     "RequestTimeout",
+    "RequestTimeoutException",  "SlowDown",
+    "TooManyRequestsException", "TransactionInProgressException",
 };
 
 /* Those of the signature ("Common Error Types" of each service; "Error Responses", Amazon S3). */
@@ -135,7 +126,7 @@ static bool is_among(const char *code, const char *const *codes, size_t count)
 
 enum aws_error_kind aws_error_kind(const char *code)
 {
-    if (is_among(code, passing, ARRAY_SIZE(passing))) {
+    if (strstr(code, throttled) != NULL || is_among(code, passing, ARRAY_SIZE(passing))) {
         return AWS_ERROR_PASSING;
     }
     return is_among(code, of_caller, ARRAY_SIZE(of_caller)) ? AWS_ERROR_CALLER : AWS_ERROR_OTHER;

@@ -80,6 +80,9 @@ static void test_what_it_says(void **state)
     (void)state;
     assert_int_equal(aws_error_kind("SlowDown"), AWS_ERROR_PASSING);
     assert_int_equal(aws_error_kind("ProvisionedThroughputExceededException"), AWS_ERROR_PASSING);
+    assert_int_equal(aws_error_kind("Throttling"), AWS_ERROR_PASSING);
+    assert_int_equal(aws_error_kind("RequestThrottledException"), AWS_ERROR_PASSING);
+    assert_int_equal(aws_error_kind("KMSThrottlingException"), AWS_ERROR_PASSING);
     assert_int_equal(aws_error_kind("ExpiredTokenException"), AWS_ERROR_CALLER);
     assert_int_equal(aws_error_kind("AccessDenied"), AWS_ERROR_CALLER);
     assert_int_equal(aws_error_kind("ValidationException"), AWS_ERROR_OTHER);
